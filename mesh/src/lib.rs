@@ -1,1 +1,24 @@
-//! placeholder
+//! The nouns of the mesh, shared by every crate: what a service, an endpoint, a route, a revision and a window of
+//! traffic are. Ground floor: imports nothing of ours, and must never touch IO, a clock, the wire or an executor.
+
+mod endpoint;
+mod locality;
+mod name;
+mod revision;
+mod route;
+mod service;
+mod sketch;
+mod timestamp;
+mod traffic;
+
+pub use endpoint::{Endpoint, Health, InstanceName};
+pub use locality::Locality;
+pub use name::{Authority, CLUSTER_DOMAIN, DEFAULT_NAMESPACE, NameError, ServiceName, WorkloadName};
+pub use revision::{Revision, RevisionError};
+pub use route::{Backend, HeaderMatch, MatchKind, PathMatch, Route, RouteMatch, RouteName, RouteRule};
+pub use service::{Protocol, Service, ServicePort};
+pub use sketch::{LatencyRecorder, LatencySketch, SketchError};
+pub use timestamp::Timestamp;
+pub use traffic::{
+    Direction, Edge, EdgeTraffic, Failure, ProxyId, TrafficReport, WINDOW_SECONDS, Window, WindowTraffic,
+};
