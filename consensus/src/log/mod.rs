@@ -1,0 +1,14 @@
+//! The durable log: segments of checksummed frames, snapshots as files, behind a small file-system trait. Runs on a thread of
+//! its own; nothing else waits for fsync. It never repairs anything but a torn tail.
+
+mod errors;
+mod recovered;
+mod segmented;
+mod snapshot_files;
+mod vfs;
+
+pub use errors::{OpenError, PersistError};
+pub use recovered::Recovered;
+pub use segmented::{Log, LogSettings};
+pub use snapshot_files::SnapshotFiles;
+pub use vfs::{FileLock, StdVfs, Vfs, VfsFile};

@@ -1,0 +1,65 @@
+//! How one replica is set up: who it is, its timings, its bounds. Checked once, before anything starts.
+
+use std::time::Duration;
+
+use crate::nouns::NodeId;
+
+/// Settings of one replica. All nodes of a group should have the same timings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaSettings {
+    /// Who this is; not zero.
+    pub node: NodeId,
+    /// Feeds election timeouts and the names of reads. Must differ from one process start to the next (in a simulation: come
+    /// from its generator), because a read named like one of an earlier life could be answered too early.
+    pub seed: u64,
+    /// Resolution of all timings. Smaller costs wake-ups; larger blunts the timeouts.
+    pub tick: Duration,
+    /// How often a leader shows that it lives.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for this long to twice this long campaigns. Smaller elects for a late
+    /// heartbeat; larger prolongs the outage when a host freezes.
+    pub election_timeout_min: Duration,
+    /// How long after losing the connection to the leader the first in rank asks for votes.
+    pub campaign_delay: Duration,
+    /// How much later each further rank does. Smaller than an election takes splits votes; larger is outage.
+    pub campaign_delay_step: Duration,
+    /// How long a read may wait for a leader's word.
+    pub read_timeout: Duration,
+    /// How long the disk of a leader may take over one batch before it hands leadership over.
+    pub disk_stall_max: Duration,
+    /// Largest proposal.
+    pub proposal_bytes_max: usize,
+    /// Entries go to a follower in messages of about this size.
+    pub message_bytes_max: u64,
+    /// Proposals that are not committed yet; more are refused as busy.
+    pub uncommitted_bytes_max: usize,
+    /// A snapshot is asked for when the entries since the last one exceed this; memory and restart time follow it.
+    pub snapshot_after_bytes: usize,
+    /// The same, in entries.
+    pub snapshot_after_entries: u64,
+    /// Entries kept below a snapshot, so that a node which was away for a moment needs no snapshot.
+    pub catch_up_entries: u64,
+}
+
+impl ReplicaSettings {
+    /// The defaults for `node`.
+    pub fn new(node: NodeId, seed: u64) -> Self {
+        Self {
+            node,
+            seed,
+            tick: Duration::from_millis(20),
+            heartbeat: Duration::from_millis(40),
+            election_timeout_min: Duration::from_millis(200),
+            campaign_delay: Duration::from_millis(1),
+            campaign_delay_step: Duration::from_millis(15),
+            read_timeout: Duration::from_secs(2),
+            disk_stall_max: Duration::from_millis(200),
+            proposal_bytes_max: 4 << 20,
+            message_bytes_max: 1 << 20,
+            uncommitted_bytes_max: 32 << 20,
+            snapshot_after_bytes: 32 << 20,
+            snapshot_after_entries: 50_000,
+            catch_up_entries: 5_000,
+        }
+    }
+}
