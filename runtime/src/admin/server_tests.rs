@@ -1,0 +1,119 @@
+//! The admin server as a client sees it, over real sockets on ports that the system picked.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::*;
+
+fn started(admin: Admin) -> Running {
+    admin.start("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+fn plain() -> Admin {
+    Admin::new(Registry::new(), Readiness::new())
+}
+
+/// Sends `head` and reads until the server closes.
+fn exchange(running: &Running, head: &str) -> String {
+    let mut stream = TcpStream::connect(running.address()).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(running: &Running, path: &str) -> String {
+    exchange(running, &format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"))
+}
+
+#[test]
+fn a_process_that_lives_says_so_whether_or_not_it_is_ready() {
+    let readiness = Readiness::new();
+    let condition = readiness.condition("catalog", "not caught up");
+    let running = started(Admin::new(Registry::new(), readiness));
+    assert!(get(&running, "/live").starts_with("HTTP/1.1 200 OK"));
+    let answer = get(&running, "/ready");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.ends_with("not ready\ncatalog: not caught up\n"), "{answer}");
+    condition.met();
+    assert!(get(&running, "/ready").starts_with("HTTP/1.1 200 OK"));
+}
+
+#[test]
+fn metrics_come_as_text_after_the_refresh() {
+    let registry = Registry::new();
+    let counter = IntCounter::new("request_total", "Requests").unwrap();
+    registry.register(Box::new(counter.clone())).unwrap();
+    let admin = Admin::new(registry, Readiness::new()).before_metrics(move || {
+        counter.inc();
+        std::future::ready(())
+    });
+    let running = started(admin);
+    assert!(get(&running, "/metrics").contains("\nrequest_total 1\n"));
+    assert!(get(&running, "/metrics").contains("\nrequest_total 2\n"));
+}
+
+#[test]
+fn a_route_of_the_program_is_given_the_query() {
+    let admin = plain().route("/targets", |query| async move { Answer::json(format!("[{query:?}]")) });
+    let answer = get(&started(admin), "/targets?service=web");
+    assert!(answer.contains("content-type: application/json"), "{answer}");
+    assert!(answer.ends_with("[\"service=web\"]"), "{answer}");
+}
+
+#[test]
+fn an_unknown_page_lists_those_that_there_are_and_only_reading_is_allowed() {
+    let running = started(plain().route("/config", |_| async { Answer::json("{}") }));
+    let answer = get(&running, "/metric");
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    assert!(answer.ends_with("no such page; there are /live, /ready, /metrics, /config\n"), "{answer}");
+    let answer = exchange(
+        &running,
+        "POST /live HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
+
+#[test]
+fn nonsense_and_oversized_heads_are_refused_and_the_server_goes_on() {
+    let running = started(plain());
+    assert!(exchange(&running, "this is no HTTP\r\n\r\n").starts_with("HTTP/1.1 400"));
+    let head = format!("GET /live HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(2 * HEAD_BYTES_MAX));
+    let mut stream = TcpStream::connect(running.address()).unwrap();
+    // The server may close before it has read all of it; what counts is its answer, if it arrives, and that it goes on.
+    let sent = stream.write_all(head.as_bytes());
+    let mut answer = Vec::new();
+    if sent.is_ok() && stream.read_to_end(&mut answer).is_ok() {
+        assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert!(get(&running, "/live").starts_with("HTTP/1.1 200 OK"));
+}
+
+#[test]
+fn clients_beyond_the_bound_wait_and_are_counted_and_none_is_refused() {
+    let running = started(plain());
+    let silent: Vec<TcpStream> =
+        (0..CONNECTIONS_MAX).map(|_| TcpStream::connect(running.address()).unwrap()).collect();
+    let mut waiting = TcpStream::connect(running.address()).unwrap();
+    waiting.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    drop(silent);
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\npenstock_admin_connection_waits_total "), "{answer}");
+}
+
+#[test]
+fn a_stopped_server_lets_go_of_its_port() {
+    let running = started(plain());
+    let address = running.address();
+    running.stop();
+    assert!(plain().start(address).is_ok());
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_names_it() {
+    let running = started(plain());
+    let said = plain().start(running.address()).unwrap_err().to_string();
+    assert!(said.starts_with(&format!("cannot listen on {}", running.address())), "{said}");
+}

@@ -1,0 +1,412 @@
+//! YAML as a small tree in which every key and value knows its line and column.
+//!
+//! Stands before the settings reader and before `control`'s reading of `Service` and `HTTPRoute` documents, so that both
+//! can name the place of each fault. Reads parser events in a loop and bounds depth and size itself: a tree built by
+//! recursion overflows the stack on a file of 100,000 dashes. Must never guess a type: scalars stay the text that was
+//! written (`1.10` stays `1.10`), and the reader of a field decides what it is.
+
+use std::collections::BTreeMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+/// Deepest nesting taken. Kubernetes documents reach about 15; more only costs stack when a tree is dropped or compared.
+const DEPTH_MAX: usize = 64;
+/// Most nodes taken from one text, aliases expanded. Fewer refuses real bundles of manifests; more lets a file of a few
+/// kilobytes with nested aliases ("billion laughs") fill the memory.
+const NODES_MAX: usize = 500_000;
+
+/// Where something stands in the text, both counted from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The character within the line.
+    pub column: usize,
+}
+
+/// A value and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Where the value starts.
+    pub position: Position,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a value is, before anyone decided on its type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// Text as written, with quotes and escapes resolved.
+    Scalar {
+        /// The text.
+        text: String,
+        /// Whether it was quoted or a block, and so is text whatever it looks like.
+        quoted: bool,
+    },
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in the order of the text. A key stands in it once.
+    Map(Vec<Entry>),
+}
+
+/// One key of a mapping and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key's text.
+    pub key: String,
+    /// Where the key starts.
+    pub position: Position,
+    /// Its value.
+    pub value: Node,
+}
+
+/// Something in the text that is no YAML, or YAML that is not taken here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {}, column {}: {what}", position.line, position.column)]
+pub struct Fault {
+    /// Where.
+    pub position: Position,
+    /// What stands there and what to do.
+    pub what: String,
+}
+
+/// What could be read, and every fault met on the way.
+#[derive(Debug, Clone, Default)]
+pub struct Parsed {
+    /// The documents, split at `---`. An empty document is a [`Content::Null`]. Where there is a fault, the document it
+    /// is in is missing or lacks the faulty part.
+    pub documents: Vec<Node>,
+    /// The faults in the order of the text. Reading stops at the first that leaves the structure unknown.
+    pub faults: Vec<Fault>,
+}
+
+impl Node {
+    /// What the value is, in words for a message: "a mapping", "a list", "text", "nothing".
+    pub fn kind(&self) -> &'static str {
+        match self.content {
+            Content::Null => "nothing",
+            Content::Scalar { .. } => "text",
+            Content::List(_) => "a list",
+            Content::Map(_) => "a mapping",
+        }
+    }
+
+    /// The text of a scalar, quoted or not.
+    pub fn text(&self) -> Option<&str> {
+        match &self.content {
+            Content::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of an unquoted `true` or `false`.
+    pub fn boolean(&self) -> Option<bool> {
+        match self.plain()? {
+            "true" | "True" | "TRUE" => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The value of an unquoted decimal integer.
+    pub fn integer(&self) -> Option<i64> {
+        self.plain()?.parse().ok()
+    }
+
+    /// The elements of a list.
+    pub fn items(&self) -> Option<&[Node]> {
+        match &self.content {
+            Content::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The entries of a mapping.
+    pub fn entries(&self) -> Option<&[Entry]> {
+        match &self.content {
+            Content::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The entry under `key`, if this is a mapping that has it.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries()?.iter().find(|entry| entry.key == key)
+    }
+
+    fn plain(&self) -> Option<&str> {
+        match &self.content {
+            Content::Scalar { text, quoted: false } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Number of nodes in this tree, counted no further than just past `limit`.
+    fn size_up_to(&self, limit: usize) -> usize {
+        let mut size = 1;
+        let mut add = |child: &Node| {
+            if size <= limit {
+                size += child.size_up_to(limit - size.min(limit));
+            }
+        };
+        match &self.content {
+            Content::Null | Content::Scalar { .. } => {}
+            Content::List(items) => items.iter().for_each(&mut add),
+            Content::Map(entries) => entries.iter().for_each(|entry| add(&entry.value)),
+        }
+        size
+    }
+}
+
+/// Reads every document of `text`. Never fails as a whole: what is wrong comes back in [`Parsed::faults`].
+pub fn parse(text: &str) -> Parsed {
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str(text) {
+        let taken = match event {
+            Ok((event, span)) => builder.take(event, span),
+            Err(error) => {
+                let at = error.marker();
+                let position = Position { line: at.line().max(1), column: at.col() + 1 };
+                Err(Fault { position, what: format!("not valid YAML: {}", error.info()) })
+            }
+        };
+        if let Err(fault) = taken {
+            builder.parsed.faults.push(fault);
+            break;
+        }
+    }
+    builder.parsed
+}
+
+/// A collection that is still open.
+enum Open {
+    List { position: Position, anchor: usize, items: Vec<Node> },
+    Map { position: Position, anchor: usize, entries: Vec<Entry>, key: Option<(String, Position)> },
+}
+
+#[derive(Default)]
+struct Builder {
+    parsed: Parsed,
+    open: Vec<Open>,
+    /// The finished root of the current document.
+    root: Option<Node>,
+    anchors: BTreeMap<usize, Node>,
+    nodes: usize,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+        let position = Position { line: span.start.line().max(1), column: span.start.col() + 1 };
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => Ok(()),
+            Event::DocumentEnd => {
+                let root = self.root.take().unwrap_or(Node { position, content: Content::Null });
+                self.parsed.documents.push(root);
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_own_tag(position, tag.as_deref());
+                let forced = tag.is_some_and(|tag| tag.suffix == "str");
+                let content = scalar(&text, forced || style != ScalarStyle::Plain);
+                self.place(Node { position, content }, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse_own_tag(position, tag.as_deref());
+                self.open(position, Open::List { position, anchor, items: Vec::new() })
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse_own_tag(position, tag.as_deref());
+                self.open(position, Open::Map { position, anchor, entries: Vec::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
+                Some(Open::List { position, anchor, items }) => {
+                    self.place(Node { position, content: Content::List(items) }, anchor)
+                }
+                Some(Open::Map { position, anchor, entries, .. }) => {
+                    self.place(Node { position, content: Content::Map(entries) }, anchor)
+                }
+                None => Err(fault(position, "not valid YAML: a collection ends that never began")),
+            },
+            Event::Alias(anchor) => self.expand(position, anchor),
+        }
+    }
+
+    fn open(&mut self, position: Position, collection: Open) -> Result<(), Fault> {
+        if self.open.len() == DEPTH_MAX {
+            return Err(fault(
+                position,
+                format!("nested deeper than {DEPTH_MAX} levels: no document here needs that"),
+            ));
+        }
+        self.open.push(collection);
+        Ok(())
+    }
+
+    fn expand(&mut self, position: Position, anchor: usize) -> Result<(), Fault> {
+        let Some(target) = self.anchors.get(&anchor) else {
+            return Err(fault(
+                position,
+                "an alias to an anchor that is not complete yet: write the value out",
+            ));
+        };
+        let budget = NODES_MAX.saturating_sub(self.nodes);
+        let size = target.size_up_to(budget);
+        if size > budget {
+            return Err(too_large(position));
+        }
+        self.nodes += size;
+        let node = Node { position, content: target.content.clone() };
+        self.place(node, 0)
+    }
+
+    /// Puts a finished value where it belongs: as a key, under the waiting key, into the list, or as the root.
+    fn place(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            return Err(too_large(node.position));
+        }
+        if anchor > 0 {
+            self.nodes += node.size_up_to(NODES_MAX);
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Open::List { items, .. }) => items.push(node),
+            Some(Open::Map { entries, key, .. }) => match key.take() {
+                None => *key = Some((key_text(&node)?, node.position)),
+                Some((key, position)) => match entries.iter().find(|entry| entry.key == key) {
+                    None => entries.push(Entry { key, position, value: node }),
+                    Some(first) => {
+                        let line = first.position.line;
+                        let what =
+                            format!("`{key}` stands twice in one mapping, first on line {line}: keep one");
+                        self.parsed.faults.push(Fault { position, what });
+                    }
+                },
+            },
+        }
+        Ok(())
+    }
+
+    fn refuse_own_tag(&mut self, position: Position, tag: Option<&Tag>) {
+        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema()) {
+            let what = format!("the tag `{}{}` means nothing here: take it out", tag.handle, tag.suffix);
+            self.parsed.faults.push(Fault { position, what });
+        }
+    }
+}
+
+fn scalar(text: &str, quoted: bool) -> Content {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" if !quoted => Content::Null,
+        _ => Content::Scalar { text: text.to_owned(), quoted },
+    }
+}
+
+fn key_text(node: &Node) -> Result<String, Fault> {
+    node.text()
+        .map(str::to_owned)
+        .ok_or_else(|| fault(node.position, format!("a key must be text, and this is {}", node.kind())))
+}
+
+fn fault(position: Position, what: impl Into<String>) -> Fault {
+    Fault { position, what: what.into() }
+}
+
+fn too_large(position: Position) -> Fault {
+    fault(position, format!("more than {NODES_MAX} values in one text, aliases expanded: split it"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+    use super::*;
+
+    fn only(text: &str) -> Node {
+        let parsed = parse(text);
+        assert_eq!(parsed.faults, []);
+        assert_eq!(parsed.documents.len(), 1);
+        parsed.documents.into_iter().next().unwrap()
+    }
+
+    fn faults(text: &str) -> Vec<String> {
+        parse(text).faults.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_key_and_value_knows_its_line_and_column() {
+        let node = only("kind: Service\nspec:\n  ports:\n    - port: 80\n");
+        let port = &node.entry("spec").unwrap().value.entry("ports").unwrap().value.items().unwrap()[0];
+        let entry = port.entry("port").unwrap();
+        assert_eq!(entry.position, Position { line: 4, column: 7 });
+        assert_eq!(entry.value.position, Position { line: 4, column: 13 });
+        assert_eq!(entry.value.integer(), Some(80));
+    }
+
+    #[test]
+    fn scalars_stay_the_text_that_was_written() {
+        let node = only("version: 1.10\nzip: 007\nquoted: '80'\nyes: true\nnone:\n");
+        let value = |key: &str| &node.entry(key).unwrap().value;
+        assert_eq!(value("version").text(), Some("1.10"));
+        assert_eq!(value("zip").text(), Some("007"));
+        assert_eq!(value("quoted").integer(), None);
+        assert_eq!(value("yes").boolean(), Some(true));
+        assert_eq!(value("none").content, Content::Null);
+    }
+
+    #[test]
+    fn documents_are_split_and_an_empty_one_is_null() {
+        let parsed = parse("a: 1\n---\n---\nb: 2\n");
+        assert_eq!(parsed.faults, []);
+        let kinds: Vec<_> = parsed.documents.iter().map(Node::kind).collect();
+        assert_eq!(kinds, ["a mapping", "nothing", "a mapping"]);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_named_with_both_lines_and_reading_goes_on() {
+        let parsed = parse("port: 1\nport: 2\nname: x\nname: y\n");
+        let faults: Vec<_> = parsed.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults[0],
+            "line 2, column 1: `port` stands twice in one mapping, first on line 1: keep one"
+        );
+        assert_eq!(faults.len(), 2);
+        assert_eq!(parsed.documents.len(), 1);
+    }
+
+    #[test]
+    fn broken_yaml_names_its_place() {
+        let faults = faults("a: [1, 2\nb: 3\n");
+        assert!(faults[0].starts_with("line 2, column "), "{faults:?}");
+        assert!(faults[0].contains("not valid YAML"), "{faults:?}");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_does_not_overflow_the_stack() {
+        for text in ["- ".repeat(100_000), "[".repeat(100_000), "{a: ".repeat(100_000)] {
+            let faults = faults(&text);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_expanded_but_not_without_end() {
+        let node = only("base: &b {port: 80}\ncopy: *b\n");
+        assert_eq!(node.entry("copy").unwrap().value.entry("port").unwrap().value.integer(), Some(80));
+        let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..10 {
+            let previous = format!("*a{}, ", level - 1).repeat(10);
+            laughs.push_str(&format!("a{level}: &a{level} [{}]\n", previous.trim_end_matches(", ")));
+        }
+        assert!(faults(&laughs)[0].contains("more than 500000 values"));
+    }
+
+    #[test]
+    fn a_tag_of_ones_own_and_a_key_that_is_no_text_are_refused() {
+        assert!(faults("a: !secret x\n")[0].contains("the tag `!secret` means nothing here"));
+        assert!(faults("? [a, b]\n: c\n")[0].contains("a key must be text, and this is a list"));
+    }
+}
