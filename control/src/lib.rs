@@ -1,1 +1,4 @@
-//! placeholder
+//! The control plane: a replicated database of services, endpoints, routes and traffic, and the discovery API on it.
+
+pub mod catalog;
+pub mod config;
