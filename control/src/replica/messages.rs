@@ -1,0 +1,155 @@
+//! What may be said to the replica, and what it tells: step 2 of the way of the data.
+//!
+//! Requests live here with their receiver, [`super::ReplicaActor`]; the event [`CatalogChanged`] lives here with its sender.
+//! Nothing in here decides anything, and no message carries a lock or a borrowed value: they cross threads.
+
+use std::sync::Arc;
+
+use actix::Message;
+use bytes::Bytes;
+use consensus::{NodeId, ReceiveError, Status};
+use mesh::Revision;
+
+use crate::catalog::Change;
+
+/// How urgent a proposal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Registrations, config, expiries: what callers and proxies wait for.
+    Discovery,
+    /// Traffic partials and the log's own clock: wait while the first class is busy, but never for ever.
+    Rollup,
+}
+
+/// Proposes a command on this node, if it leads; it answers after the command is applied here.
+///
+/// Sent by [`super::Door`] (which finds the leader and tries again) and by the peers' service, once per write.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<api::log::v1::Outcome, ProposeError>")]
+pub struct Propose {
+    /// What to do; its `at_ms` is stamped by the leader.
+    pub command: api::log::v1::Command,
+    /// How urgent it is.
+    pub class: Class,
+}
+
+/// Why a proposal has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Nothing was proposed; ask `leader` instead, if one is known.
+    #[error("this node does not lead; leader is {}", leader.map_or_else(|| "not known".to_owned(), |node| format!("node {node}")))]
+    NotLeader {
+        /// Whom this node believes to lead.
+        leader: Option<NodeId>,
+    },
+    /// Nothing was proposed: a bound is reached. Try again after the wait.
+    #[error("{reason}; try again in {retry_after_ms} ms")]
+    Busy {
+        /// Which bound, in words.
+        reason: String,
+        /// How long to wait.
+        retry_after_ms: u64,
+    },
+    /// Nothing was proposed; it never will fit.
+    #[error("the command has {bytes} bytes, the most is {bytes_max}; split it")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// It may have been committed. The same command may be sent again: a write with an id is applied once.
+    #[error("the outcome is not known: {reason}; send the same again, it is applied once")]
+    OutcomeUnknown {
+        /// What happened.
+        reason: String,
+    },
+    /// No leader took it within the deadline; it may have been committed.
+    #[error("no leader answered within {waited_ms} ms; check `penstock members`, then send the same again")]
+    NoLeader {
+        /// How long it was tried.
+        waited_ms: u64,
+    },
+}
+
+/// Asks for a linearizable read. After `Ok`, the catalog of the truth thread holds every write that was acknowledged before
+/// this was sent. Sent by query, config and intake, once per question; many share one round.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), ReadError>")]
+pub struct Read;
+
+/// Why a linearizable read was not confirmed. It is always safe to ask again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the read was not confirmed: {reason}; ask again, or ask another node")]
+pub struct ReadError {
+    /// What stood in the way.
+    pub reason: String,
+}
+
+/// A batch of commands was applied on this node (or a snapshot was installed). Sent by the replica, once per batch, to every
+/// recipient that `node.rs` wires. A recipient whose mailbox is full gets a whole view later instead (`replaced`).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct CatalogChanged {
+    /// What became different, in order. May be empty: then only `applied` has moved.
+    pub changes: Arc<[Change]>,
+    /// The last command that was applied.
+    pub applied: Revision,
+    /// The last change of any service, endpoint set or route.
+    pub routing: Revision,
+    /// `changes` is the whole catalog: drop the mirror first.
+    pub replaced: bool,
+}
+
+/// Asks how the replica stands, without a round to the leader. Sent by query, metrics and drain.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Status")]
+pub struct ReportStatus;
+
+/// Hands leadership to the node that is furthest, if this one leads. Sent by the drain, once; the answer names the new leader
+/// or is `None` when there was nothing to hand over. Watch [`super::Leadership`] for the end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Option<NodeId>")]
+pub struct TransferLeadership;
+
+/// Raft messages of one peer have arrived, in order. Sent by the peers' service.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ReceiveError>")]
+pub struct Receive {
+    /// Whom the connection belongs to.
+    pub from: NodeId,
+    /// One frame each.
+    pub messages: Vec<Bytes>,
+}
+
+/// A snapshot has arrived from a peer, complete. Sent by the peers' service.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ReceiveError>")]
+pub struct ReceiveSnapshot {
+    /// Whom the connection belongs to.
+    pub from: NodeId,
+    /// The Raft message that came with it.
+    pub message: Bytes,
+    /// The snapshot's own bytes.
+    pub data: Bytes,
+}
+
+/// The connection to a peer ended, or its address refuses connections. Sent by the link and the service of that peer.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct PeerLost(pub NodeId);
+
+/// A snapshot that was to be sent has arrived there, or has not. Sent by the link of that peer.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotSent {
+    /// To whom.
+    pub to: NodeId,
+    /// Whether it arrived.
+    pub ok: bool,
+}
+
+/// The snapshot as of this index is durable. Sent by the thread that keeps snapshots.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotKept(pub u64);
