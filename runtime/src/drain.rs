@@ -102,7 +102,7 @@ impl Trigger {
         match &outcome {
             Outcome::Finished => info!(stage, seconds, "drained"),
             Outcome::DeadlinePassed(open) => {
-                warn!(stage, seconds, %open, "drain deadline passed; letting go")
+                warn!(stage, seconds, %open, "drain deadline passed; letting go");
             }
             Outcome::CutShort(open) => warn!(stage, seconds, %open, "drain cut short; letting go"),
         }
