@@ -1,2 +1,92 @@
-//! placeholder
-fn main() {}
+//! Benchmarks that run Penstock and its peers side by side, interleaved in one run, and print ratios: on a shared machine
+//! only the ratio means something. Starts real processes on loopback and ends them all. Never a gate in a test.
+
+mod cluster;
+mod consensus;
+mod etcd;
+mod failover;
+mod http_load;
+mod process;
+mod proxy;
+mod table;
+mod writes;
+
+use std::path::PathBuf;
+
+use process::Failed;
+
+const USAGE: &str = "\
+Runs Penstock and a peer side by side and prints a table with ratios.
+
+Usage: bench <consensus|proxy|all> [--penstock PATH] [--envoy PATH] [--rounds N]
+
+  consensus   durable writes and failover, against etcd (Debian's etcd-server)
+  proxy       CPU per request, against Envoy
+  all         both
+
+Options:
+  --penstock PATH   the penstock binary [default: beside this one]
+  --envoy PATH      the envoy binary [default: envoy on PATH]
+  --rounds N        interleaved rounds [default: 3]
+  --kills N         kill -9 of our leader [default: 20]; etcd's is killed half as often";
+
+/// What the command line asked for.
+pub(crate) struct Options {
+    pub(crate) penstock: PathBuf,
+    pub(crate) envoy: PathBuf,
+    pub(crate) rounds: usize,
+    pub(crate) kills: usize,
+}
+
+fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<(String, Options), String> {
+    let what = arguments.next().ok_or("nothing to run was named")?;
+    let beside = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("penstock");
+    let mut options = Options { penstock: beside, envoy: "envoy".into(), rounds: 3, kills: 20 };
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let count = || value.parse().map_err(|_| format!("{name} {value}: must be a number"));
+        match name.as_str() {
+            "--penstock" => options.penstock = value.into(),
+            "--envoy" => options.envoy = value.into(),
+            "--rounds" => options.rounds = count()?,
+            "--kills" => options.kills = count()?,
+            _ => return Err(format!("{name} is not an option")),
+        }
+    }
+    Ok((what, options))
+}
+
+async fn run(what: &str, options: &Options) -> Result<(), Failed> {
+    if matches!(what, "consensus" | "all") {
+        consensus::run(options).await?;
+    }
+    if matches!(what, "proxy" | "all") {
+        proxy::run(options).await?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)] // a command for people
+fn main() -> std::process::ExitCode {
+    let (what, options) = match parsed(std::env::args().skip(1)) {
+        Ok(parsed) if matches!(parsed.0.as_str(), "consensus" | "proxy" | "all") => parsed,
+        Ok((what, _)) => {
+            let asked_for_help = matches!(what.as_str(), "-h" | "--help" | "help");
+            println!("{USAGE}");
+            return if asked_for_help { 0 } else { 2 }.into();
+        }
+        Err(complaint) => {
+            eprintln!("bench: {complaint}\n\n{USAGE}");
+            return 2.into();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(Failed::from).and_then(|runtime| runtime.block_on(run(&what, &options)));
+    match outcome {
+        Ok(()) => 0.into(),
+        Err(failed) => {
+            eprintln!("bench: {failed}");
+            1.into()
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Three nodes of one store on loopback, in a directory that is removed with them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::v1::MembersRequest;
+use api::v1::query_client::QueryClient;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::etcd;
+use crate::process::{Failed, Process, Scratch, free_addresses, until};
+
+/// How many nodes a cluster has.
+pub(crate) const NODES: usize = 3;
+
+/// Which store a cluster runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// `penstock control`.
+    Penstock,
+    /// etcd with its defaults.
+    Etcd,
+}
+
+/// Three nodes, some of them perhaps killed.
+pub(crate) struct Cluster {
+    pub(crate) store: Store,
+    program: PathBuf,
+    arguments: Vec<Vec<String>>,
+    directory: PathBuf,
+    nodes: Vec<Option<Process>>,
+    channels: Vec<Channel>,
+    _scratch: Scratch,
+}
+
+fn channel(address: SocketAddr) -> Result<Channel, Failed> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Failed::Other(error.to_string()))?
+        .connect_timeout(Duration::from_millis(200));
+    Ok(endpoint.tcp_nodelay(true).connect_lazy())
+}
+
+fn penstock_arguments(node: usize, directory: &Path, addresses: &[SocketAddr]) -> Vec<String> {
+    let (clients, rest) = addresses.split_at(NODES);
+    let (peers, https) = rest.split_at(NODES);
+    let group: Vec<String> = (0..NODES).map(|peer| format!("{}={}", peer + 1, peers[peer])).collect();
+    let data = directory.join(format!("penstock-{}", node + 1));
+    [
+        "control".to_owned(),
+        format!("--node-id={}", node + 1),
+        format!("--peers={}", group.join(",")),
+        format!("--listen={}", clients[node]),
+        format!("--peer-listen={}", peers[node]),
+        format!("--http-listen={}", https[node]),
+        format!("--data-dir={}", data.display()),
+    ]
+    .into()
+}
+
+fn etcd_arguments(node: usize, directory: &Path, addresses: &[SocketAddr]) -> Vec<String> {
+    let (clients, peers) = addresses.split_at(NODES);
+    let group: Vec<String> = (0..NODES).map(|peer| format!("n{peer}=http://{}", peers[peer])).collect();
+    let mut arguments = vec![
+        format!("--name=n{node}"),
+        format!("--data-dir={}", directory.join(format!("etcd-{node}")).display()),
+        format!("--initial-cluster={}", group.join(",")),
+        "--log-level=error".to_owned(),
+    ];
+    for flag in ["listen-client-urls", "advertise-client-urls"] {
+        arguments.push(format!("--{flag}=http://{}", clients[node]));
+    }
+    for flag in ["listen-peer-urls", "initial-advertise-peer-urls"] {
+        arguments.push(format!("--{flag}=http://{}", peers[node]));
+    }
+    arguments
+}
+
+impl Cluster {
+    /// Starts three nodes and waits until they have a leader.
+    pub(crate) async fn start(store: Store, program: PathBuf) -> Result<Self, Failed> {
+        let scratch = Scratch::new(if store == Store::Penstock { "penstock" } else { "etcd" })?;
+        let directory = scratch.0.clone();
+        let addresses = free_addresses(3 * NODES)?;
+        let arguments = (0..NODES).map(|node| match store {
+            Store::Penstock => penstock_arguments(node, &directory, &addresses),
+            Store::Etcd => etcd_arguments(node, &directory, &addresses),
+        });
+        let mut cluster = Self {
+            store,
+            program,
+            arguments: arguments.collect(),
+            directory,
+            nodes: (0..NODES).map(|_| None).collect(),
+            channels: addresses[..NODES].iter().map(|address| channel(*address)).collect::<Result<_, _>>()?,
+            _scratch: scratch,
+        };
+        for node in 0..NODES {
+            cluster.restart(node)?;
+        }
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+
+    /// Starts a node that does not run.
+    pub(crate) fn restart(&mut self, node: usize) -> Result<(), Failed> {
+        let log = self.directory.join(format!("{node}.log"));
+        self.nodes[node] = Some(Process::start(&self.program, &self.arguments[node], log)?);
+        Ok(())
+    }
+
+    /// Hands a running node over to who will kill it.
+    pub(crate) fn take(&mut self, node: usize) -> Process {
+        self.nodes[node].take().expect("only a node that answered is taken")
+    }
+
+    /// Waits until every node knows a leader.
+    pub(crate) async fn ready(&self) -> Result<(), Failed> {
+        for node in 0..NODES {
+            let log = self.directory.join(format!("{node}.log"));
+            let what = format!("node {node} of {:?}", self.store);
+            until(&what, 30, &log, async || self.leads(node).await.is_some()).await?;
+        }
+        Ok(())
+    }
+
+    /// Which node leads.
+    pub(crate) async fn leader(&self) -> Result<usize, Failed> {
+        for node in 0..NODES {
+            if self.leads(node).await == Some(true) {
+                return Ok(node);
+            }
+        }
+        Err(Failed::Other(format!("{:?} has no leader", self.store)))
+    }
+
+    /// Whether `node` leads; `None` when it does not answer or knows no leader.
+    async fn leads(&self, node: usize) -> Option<bool> {
+        let channel = self.channel(node);
+        match self.store {
+            Store::Etcd => etcd::leads(channel).await.ok(),
+            Store::Penstock => {
+                let members = QueryClient::new(channel).members(MembersRequest {}).await.ok()?.into_inner();
+                let leader = members.members.iter().find(|member| member.role == "leader")?;
+                Some(leader.node == node as u64 + 1)
+            }
+        }
+    }
+
+    /// A connection to `node`, dialled on first use and shared by all who ask.
+    pub(crate) fn channel(&self, node: usize) -> Channel {
+        self.channels[node].clone()
+    }
+
+    /// Resident memory of each running node, in MiB.
+    pub(crate) fn resident_mib(&self) -> Result<Vec<u64>, Failed> {
+        self.nodes.iter().flatten().map(|node| Ok(node.resident_kib()? / 1024)).collect()
+    }
+}

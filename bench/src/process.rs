@@ -1,0 +1,131 @@
+//! Child processes of a benchmark: started on free ports with output to a file, measured by the kernel's accounting, ended
+//! by their id when dropped.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Why a benchmark could not go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// A program could not be started.
+    #[error("cannot start {program}: {source}; install it, or name it by its option")]
+    Start {
+        /// Which.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It did not become ready.
+    #[error("{what} was not ready within {seconds} s; its output is in {log}")]
+    NotReady {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        seconds: u64,
+        /// Where its output went.
+        log: String,
+    },
+    /// A figure could not be taken.
+    #[error("{0}")]
+    Other(String),
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A directory that is removed when dropped.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Result<Self, Failed> {
+        // Beside the binary, not in /tmp: that may be memory, and an fsync there costs nothing.
+        let beside = std::env::current_exe()?;
+        let parent = beside.parent().map_or_else(|| PathBuf::from("."), Path::to_owned);
+        let path = parent.join(format!("bench-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running child.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program with its output in `log`.
+    pub(crate) fn start(program: &Path, arguments: &[String], log: PathBuf) -> Result<Self, Failed> {
+        let output = File::options().create(true).append(true).open(&log)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .map_err(|source| Failed::Start { program: program.display().to_string(), source })?;
+        Ok(Self { child, log })
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// CPU time that all its threads have used so far.
+    pub(crate) fn cpu(&self) -> Result<Duration, Failed> {
+        let mut nanos = 0_u64;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            nanos += stat.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> Result<u64, Failed> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        Ok(line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Addresses on loopback that were free a moment ago, all different.
+pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Failed> {
+    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Asks `ready` every 20 ms until it says yes.
+pub(crate) async fn until<F: AsyncFnMut() -> bool>(
+    what: &str,
+    seconds: u64,
+    log: &Path,
+    mut ready: F,
+) -> Result<(), Failed> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    while !ready().await {
+        if tokio::time::Instant::now() > deadline {
+            let (what, log) = (what.to_owned(), log.display().to_string());
+            return Err(Failed::NotReady { what, seconds, log });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
