@@ -3,3 +3,4 @@
 pub mod catalog;
 pub mod config;
 pub mod replica;
+pub mod settings;
