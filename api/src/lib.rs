@@ -25,4 +25,24 @@ pub mod log {
     }
 }
 
+mod endpoint;
+mod field;
+mod name;
+mod registration;
+mod route;
+mod route_rules;
+mod service;
+mod traffic;
+
+pub use endpoint::{INSTANCE_BYTES_MAX, LOCALITY_BYTES_MAX};
 pub use envoy_types as xds;
+pub use field::FieldError;
+pub use registration::{
+    CLIENT_BYTES_MAX, DEFAULT_LEASE_SECONDS, LEASE_SECONDS, LeaseKey, Registration, WriteId, lease_seconds,
+};
+pub use route_rules::{
+    BACKEND_WEIGHT_MAX, BACKENDS_MAX, HEADERS_MAX, MATCHES_MAX, METHODS, PARENTS_MAX, ROUTE_MATCHES_MAX,
+    RULES_MAX, TIMEOUT_MS_MAX, header_name_fault, header_value_fault, path_fault,
+};
+pub use service::PORTS_MAX;
+pub use traffic::PROXY_NAME_BYTES_MAX;

@@ -8,4 +8,4 @@ mod change;
 mod state;
 
 pub use change::{Applied, Change};
-pub use state::{Catalog, Lease, Registration, RestoreError, StoredRoute, StoredService};
+pub use state::{Catalog, Lease, RestoreError, StoredEndpoint, StoredRoute, StoredService};

@@ -45,7 +45,7 @@ pub struct StoredRoute {
 
 /// One registered endpoint.
 #[derive(Debug, Clone)]
-pub struct Registration {
+pub struct StoredEndpoint {
     /// As callers see it.
     pub endpoint: Endpoint,
     /// When `endpoint` last changed.
@@ -187,14 +187,14 @@ impl Catalog {
     }
 
     /// The registrations at an authority, by instance.
-    pub fn registrations(&self, authority: &Authority) -> impl Iterator<Item = &Registration> {
+    pub fn registrations(&self, authority: &Authority) -> impl Iterator<Item = &StoredEndpoint> {
         let _ = authority;
         std::iter::empty()
     }
 
     /// One registration, for instance to ask for its lease.
     #[must_use]
-    pub fn registration(&self, authority: &Authority, instance: &InstanceName) -> Option<&Registration> {
+    pub fn registration(&self, authority: &Authority, instance: &InstanceName) -> Option<&StoredEndpoint> {
         let _ = (authority, instance);
         None
     }

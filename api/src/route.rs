@@ -1,0 +1,277 @@
+//! Routes on the wire and in the log. What comes out of here holds Gateway API's rules, see `route_rules`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mesh::{Backend, HeaderMatch, MatchKind, PathMatch, Route, RouteMatch, RouteRule, ServiceName};
+
+use crate::field::{self, FieldError};
+use crate::route_rules::{
+    BACKEND_WEIGHT_MAX, BACKENDS_MAX, HEADERS_MAX, MATCHES_MAX, METHODS, PARENTS_MAX, ROUTE_MATCHES_MAX,
+    RULES_MAX, TIMEOUT_MS_MAX, header_name_fault, header_value_fault, path_fault,
+};
+use crate::v1;
+
+fn fault(field: &str, value: &str, fault: Option<&'static str>) -> Result<(), FieldError> {
+    fault.map_or(Ok(()), |rule| Err(FieldError::wrong(field, format_args!("{value:?}"), rule)))
+}
+
+impl TryFrom<&v1::HeaderMatch> for HeaderMatch {
+    type Error = FieldError;
+
+    fn try_from(message: &v1::HeaderMatch) -> Result<Self, FieldError> {
+        fault("name", &message.name, header_name_fault(&message.name))?;
+        if message.name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(FieldError::wrong("name", format_args!("{:?}", message.name), "must be lower case"));
+        }
+        let name = message.name.clone();
+        match &message.value {
+            Some(v1::header_match::Value::Exact(value)) => {
+                fault("exact", value, header_value_fault(value))?;
+                Ok(Self { name, value: value.clone(), kind: MatchKind::Exact })
+            }
+            Some(v1::header_match::Value::Present(true)) => {
+                Ok(Self { name, value: String::new(), kind: MatchKind::Present })
+            }
+            Some(v1::header_match::Value::Present(false)) => {
+                Err(FieldError::wrong("present", false, "must be true: absence cannot be matched"))
+            }
+            None => Err(FieldError::missing("exact or present")),
+        }
+    }
+}
+
+impl From<&HeaderMatch> for v1::HeaderMatch {
+    fn from(header: &HeaderMatch) -> Self {
+        let value = match header.kind {
+            MatchKind::Exact => v1::header_match::Value::Exact(header.value.clone()),
+            MatchKind::Present => v1::header_match::Value::Present(true),
+        };
+        Self { name: header.name.clone(), value: Some(value) }
+    }
+}
+
+impl TryFrom<&v1::RouteMatch> for RouteMatch {
+    type Error = FieldError;
+
+    fn try_from(message: &v1::RouteMatch) -> Result<Self, FieldError> {
+        let path = match &message.path {
+            None => None,
+            Some(v1::route_match::Path::PathExact(path)) => {
+                fault("path_exact", path, path_fault(path))?;
+                Some(PathMatch::Exact(path.clone()))
+            }
+            Some(v1::route_match::Path::PathPrefix(path)) => {
+                fault("path_prefix", path, path_fault(path))?;
+                Some(PathMatch::Prefix(path.clone()))
+            }
+        };
+        let method = match message.method.as_str() {
+            "" => None,
+            method if METHODS.contains(&method) => Some(method.to_owned()),
+            other => {
+                let rule = format!("must be one of {}", METHODS.join(", "));
+                return Err(FieldError::wrong("method", format_args!("{other:?}"), rule));
+            }
+        };
+        let headers: Vec<HeaderMatch> = field::each(&message.headers, "headers", HEADERS_MAX)?;
+        let mut names = BTreeSet::new();
+        for (at, header) in headers.iter().enumerate() {
+            if !names.insert(&header.name) {
+                let error = FieldError::wrong("name", format_args!("{:?}", header.name), "is there twice");
+                return Err(error.within(&format!("headers[{at}]")));
+            }
+        }
+        Ok(Self { path, headers, method })
+    }
+}
+
+impl From<&RouteMatch> for v1::RouteMatch {
+    fn from(route_match: &RouteMatch) -> Self {
+        let path = route_match.path.as_ref().map(|path| match path {
+            PathMatch::Exact(path) => v1::route_match::Path::PathExact(path.clone()),
+            PathMatch::Prefix(path) => v1::route_match::Path::PathPrefix(path.clone()),
+        });
+        Self {
+            path,
+            headers: route_match.headers.iter().map(Into::into).collect(),
+            method: route_match.method.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<&v1::Backend> for Backend {
+    type Error = FieldError;
+
+    fn try_from(message: &v1::Backend) -> Result<Self, FieldError> {
+        if message.weight > BACKEND_WEIGHT_MAX {
+            return Err(FieldError::wrong("weight", message.weight, "must be 0 to 1000000"));
+        }
+        Ok(Self {
+            authority: field::required(message.authority.as_ref(), "authority")?,
+            weight: message.weight,
+        })
+    }
+}
+
+impl From<&Backend> for v1::Backend {
+    fn from(backend: &Backend) -> Self {
+        Self { authority: Some((&backend.authority).into()), weight: backend.weight }
+    }
+}
+
+impl TryFrom<&v1::RouteRule> for RouteRule {
+    type Error = FieldError;
+
+    fn try_from(message: &v1::RouteRule) -> Result<Self, FieldError> {
+        let request_timeout = match message.request_timeout_ms {
+            0 => None,
+            millis if millis <= TIMEOUT_MS_MAX => Some(Duration::from_millis(millis)),
+            millis => {
+                return Err(FieldError::wrong(
+                    "request_timeout_ms",
+                    millis,
+                    "must be at most a day (86400000)",
+                ));
+            }
+        };
+        Ok(Self {
+            matches: field::each(&message.matches, "matches", MATCHES_MAX)?,
+            backends: field::each(&message.backends, "backends", BACKENDS_MAX)?,
+            request_timeout,
+        })
+    }
+}
+
+impl From<&RouteRule> for v1::RouteRule {
+    fn from(rule: &RouteRule) -> Self {
+        let millis = rule.request_timeout.map_or(0, |timeout| timeout.as_millis());
+        Self {
+            matches: rule.matches.iter().map(Into::into).collect(),
+            backends: rule.backends.iter().map(Into::into).collect(),
+            request_timeout_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn parent(message: &v1::RouteParent) -> Result<(ServiceName, Option<u16>), FieldError> {
+    let port = match message.port {
+        0 => None,
+        number => Some(field::port(number, "port")?),
+    };
+    Ok((field::required(message.service.as_ref(), "service")?, port))
+}
+
+impl TryFrom<&v1::Route> for Route {
+    type Error = FieldError;
+
+    fn try_from(message: &v1::Route) -> Result<Self, FieldError> {
+        let name = field::required(message.name.as_ref(), "name")?;
+        let count = message.parents.len();
+        if count == 0 || count > PARENTS_MAX {
+            let rule = format!("must be 1 to {PARENTS_MAX}");
+            return Err(FieldError::wrong("parents", format_args!("{count} items"), rule));
+        }
+        let mut parents = Vec::with_capacity(count);
+        for (at, message) in message.parents.iter().enumerate() {
+            let field = format!("parents[{at}]");
+            let parent = parent(message).map_err(|error| error.within(&field))?;
+            if parents.contains(&parent) {
+                return Err(FieldError::wrong(&field, &parent.0, "is there twice"));
+            }
+            parents.push(parent);
+        }
+        let rules: Vec<RouteRule> = field::each(&message.rules, "rules", RULES_MAX)?;
+        let matches: usize = rules.iter().map(|rule| rule.matches.len()).sum();
+        if matches > ROUTE_MATCHES_MAX {
+            let rule = format!("must be at most {ROUTE_MATCHES_MAX} in all rules of a route");
+            return Err(FieldError::wrong("rules", format_args!("{matches} matches"), rule));
+        }
+        Ok(Self { name, parents, rules })
+    }
+}
+
+impl From<&Route> for v1::Route {
+    fn from(route: &Route) -> Self {
+        let parent = |(service, port): &(ServiceName, Option<u16>)| v1::RouteParent {
+            service: Some(service.into()),
+            port: port.map_or(0, u32::from),
+        };
+        Self {
+            name: Some((&route.name).into()),
+            parents: route.parents.iter().map(parent).collect(),
+            rules: route.rules.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::*;
+
+    fn route() -> Route {
+        let header =
+            |name: &str, value: &str, kind| HeaderMatch { name: name.into(), value: value.into(), kind };
+        Route {
+            name: mesh::RouteName { namespace: "shop".into(), name: "web.canary".into() },
+            parents: vec![("web.shop".parse().unwrap(), None), ("web.shop".parse().unwrap(), Some(81))],
+            rules: vec![RouteRule {
+                matches: vec![
+                    RouteMatch {
+                        path: Some(PathMatch::Exact("/a".into())),
+                        headers: vec![
+                            header("x-a", "1", MatchKind::Exact),
+                            header("x-b", "", MatchKind::Present),
+                        ],
+                        method: Some("GET".into()),
+                    },
+                    RouteMatch { path: Some(PathMatch::Prefix("/b".into())), ..RouteMatch::default() },
+                ],
+                backends: vec![Backend { authority: "web-v2.shop:80".parse().unwrap(), weight: 0 }],
+                request_timeout: Some(Duration::from_millis(1500)),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_route_survives_the_wire() {
+        assert_eq!(Route::try_from(&v1::Route::from(&route())).unwrap(), route());
+    }
+
+    #[test]
+    fn a_route_that_cannot_match_or_lead_anywhere_is_refused_with_the_whole_path() {
+        type Break = fn(&mut v1::Route);
+        let cases: [(Break, &str); 8] = [
+            (|r| r.parents.clear(), "parents = 0 items: must be 1 to 32"),
+            (|r| r.parents[1] = r.parents[0].clone(), "parents[1] = web.shop: is there twice"),
+            (
+                |r| r.rules[0].backends[0].weight = 1_000_001,
+                "rules[0].backends[0].weight = 1000001: must be 0",
+            ),
+            (
+                |r| r.rules[0].matches[0].method = "get".into(),
+                "rules[0].matches[0].method = \"get\": must be one",
+            ),
+            (
+                |r| r.rules[0].matches[0].headers[1].name = "X-B".into(),
+                "rules[0].matches[0].headers[1].name = \"X-B\": must be lower case",
+            ),
+            (
+                |r| r.rules[0].matches[0].headers[1].name = "x-a".into(),
+                "rules[0].matches[0].headers[1].name = \"x-a\": is there twice",
+            ),
+            (
+                |r| r.rules[0].request_timeout_ms = u64::MAX,
+                "rules[0].request_timeout_ms = 18446744073709551615: must",
+            ),
+            (|r| r.rules = vec![v1::RouteRule::default(); 17], "rules = 17 items: must be at most 16"),
+        ];
+        for (break_it, told) in cases {
+            let mut message = v1::Route::from(&route());
+            break_it(&mut message);
+            let error = Route::try_from(&message).unwrap_err().to_string();
+            assert!(error.starts_with(told), "{error}");
+        }
+    }
+}
