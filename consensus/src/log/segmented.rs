@@ -36,7 +36,9 @@ impl Log {
     /// # Errors
     /// [`OpenError`]; the directory was not changed.
     pub fn open(vfs: Arc<dyn Vfs>, settings: &LogSettings) -> Result<(Self, Recovered), OpenError> {
-        let log = Self { snapshots: SnapshotFiles::new(vfs, settings.directory.clone()) };
+        let log = Self {
+            snapshots: SnapshotFiles::new(vfs, settings.directory.clone()),
+        };
         Ok((log, Recovered::founding(settings.founders.clone())))
     }
 

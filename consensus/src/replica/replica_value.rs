@@ -26,7 +26,10 @@ impl Replica {
     /// If the settings contradict themselves, or `recovered` does not come from [`crate::Log::open`].
     pub fn new(settings: ReplicaSettings, recovered: Recovered, _now: Duration) -> Self {
         drop(recovered);
-        Self { settings, outputs: Vec::new() }
+        Self {
+            settings,
+            outputs: Vec::new(),
+        }
     }
 
     /// What is to be done now, in order. Call it once after each round of inputs: everything handed in since is batched.
@@ -46,7 +49,12 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReceiveError`]; nothing was changed.
-    pub fn receive(&mut self, _from: NodeId, _bytes: Bytes, _now: Duration) -> Result<(), ReceiveError> {
+    pub fn receive(
+        &mut self,
+        _from: NodeId,
+        _bytes: Bytes,
+        _now: Duration,
+    ) -> Result<(), ReceiveError> {
         Ok(())
     }
 
@@ -101,7 +109,11 @@ impl Replica {
     ///
     /// # Errors
     /// [`ProposeError`]; then nothing was proposed.
-    pub fn propose_membership(&mut self, _token: u64, _members: &Membership) -> Result<(), ProposeError> {
+    pub fn propose_membership(
+        &mut self,
+        _token: u64,
+        _members: &Membership,
+    ) -> Result<(), ProposeError> {
         Err(ProposeError::NotLeader { leader: None })
     }
 
