@@ -1,8 +1,9 @@
 //! The data plane: one process beside every workload.
 //!
 //! A request goes `outbound` (or `inbound`) -> `http` -> `balance` -> the endpoint, and is counted in `report`;
-//! what it needs to know comes from `snapshot`, which the discovery side publishes.
+//! what it needs to know comes from `snapshot`, which `discovery` publishes as the control plane tells it.
 
+pub mod discovery;
 pub mod report;
 pub mod snapshot;
 pub mod worker;

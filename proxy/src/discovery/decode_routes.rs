@@ -1,0 +1,126 @@
+//! RDS to rules: a `RouteConfiguration` with one virtual host, whose routes are tried in order.
+//!
+//! What the data plane cannot carry out (a regular expression, a rewrite by header) is refused with its reason rather
+//! than half done: requests would go where nobody asked. Each xDS route becomes one rule with one match.
+
+use std::time::Duration;
+
+use api::xds::pb::envoy::config::route::v3::route::Action;
+use api::xds::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use api::xds::pb::envoy::config::route::v3::{HeaderMatcher, Route, RouteAction, RouteConfiguration};
+use api::xds::pb::envoy::config::route::v3::{
+    header_matcher::HeaderMatchSpecifier, route_match::PathSpecifier,
+};
+use api::xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use mesh::{Authority, Backend, HeaderMatch, MatchKind, PathMatch, RouteMatch, RouteRule};
+
+/// Routes in one configuration. A request tries them in order, so that more would cost every request; real ones have
+/// some dozens.
+const ROUTES_MAX: usize = 2_000;
+
+/// Every route of the configuration's one virtual host, in order.
+pub(super) fn rules(configuration: RouteConfiguration) -> Result<Vec<RouteRule>, String> {
+    let count = configuration.virtual_hosts.len();
+    let Ok([host]) = <[_; 1]>::try_from(configuration.virtual_hosts) else {
+        return Err(format!("it has {count} virtual hosts where one is expected"));
+    };
+    if host.routes.len() > ROUTES_MAX {
+        return Err(format!(
+            "{} routes are more than the {ROUTES_MAX} that a request may try",
+            host.routes.len()
+        ));
+    }
+    let rules = host.routes.into_iter().enumerate();
+    let rules: Vec<RouteRule> = rules
+        .map(|(at, route)| rule(route).map_err(|reason| format!("route {at}: {reason}")))
+        .collect::<Result<_, _>>()?;
+    let catches_all = |rule: &RouteRule| rule.matches.is_empty();
+    if !rules.last().is_some_and(catches_all) {
+        return Err("its last route does not match every request".to_owned());
+    }
+    Ok(rules)
+}
+
+fn rule(route: Route) -> Result<RouteRule, String> {
+    let matches = route.r#match.ok_or("it matches nothing")?;
+    let matched = RouteMatch {
+        path: path(matches.path_specifier)?,
+        headers: Vec::with_capacity(matches.headers.len()),
+        method: None,
+    };
+    let matched = matches.headers.into_iter().try_fold(matched, with_header)?;
+    let (backends, request_timeout) = match route.action.ok_or("it has no action")? {
+        Action::Route(action) => (backends(&action)?, timeout(&action)?),
+        // How a rule without a backend that may be picked is sent: it is answered 500, as Gateway API asks.
+        Action::DirectResponse(_) => (Vec::new(), None),
+        _ => return Err("its action is neither to a cluster nor a direct response".to_owned()),
+    };
+    let matches = if matched == RouteMatch::default() { Vec::new() } else { vec![matched] };
+    Ok(RouteRule { matches, backends, request_timeout })
+}
+
+fn path(specifier: Option<PathSpecifier>) -> Result<Option<PathMatch>, String> {
+    match specifier {
+        Some(PathSpecifier::Prefix(prefix)) if prefix.is_empty() || prefix == "/" => Ok(None),
+        // A prefix that ends in a slash matches whole elements, as ours do.
+        Some(PathSpecifier::Prefix(prefix)) if prefix.ends_with('/') => Ok(Some(PathMatch::Prefix(prefix))),
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => Ok(Some(PathMatch::Prefix(prefix))),
+        Some(PathSpecifier::Path(path)) => Ok(Some(PathMatch::Exact(path))),
+        Some(PathSpecifier::Prefix(prefix)) => {
+            Err(format!("prefix {prefix:?} may end within a path element, which this proxy does not match"))
+        }
+        other => Err(format!("its path is matched in a way that this proxy does not know: {other:?}")),
+    }
+}
+
+fn with_header(mut matched: RouteMatch, header: HeaderMatcher) -> Result<RouteMatch, String> {
+    if header.invert_match {
+        return Err(format!("header {:?} is matched inversely, which this proxy does not do", header.name));
+    }
+    let exact = match header.header_match_specifier {
+        Some(HeaderMatchSpecifier::StringMatch(text)) if !text.ignore_case => match text.match_pattern {
+            Some(MatchPattern::Exact(value)) => Some(value),
+            _ => return Err(format!("header {:?} is matched by a pattern, which is not known", header.name)),
+        },
+        Some(HeaderMatchSpecifier::PresentMatch(true)) => None,
+        _ => {
+            return Err(format!("header {:?} is matched in a way that this proxy does not know", header.name));
+        }
+    };
+    match exact {
+        Some(method) if header.name == ":method" => matched.method = Some(method),
+        _ if header.name.starts_with(':') => return Err(format!("{:?} is no header to match", header.name)),
+        Some(value) => matched.headers.push(HeaderMatch { name: header.name, value, kind: MatchKind::Exact }),
+        None => matched.headers.push(HeaderMatch {
+            name: header.name,
+            value: String::new(),
+            kind: MatchKind::Present,
+        }),
+    }
+    Ok(matched)
+}
+
+fn backends(action: &RouteAction) -> Result<Vec<Backend>, String> {
+    let backend = |name: &str, weight| {
+        let authority: Authority = name.parse().map_err(|error: mesh::NameError| error.to_string())?;
+        Ok(Backend { authority, weight })
+    };
+    match &action.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => Ok(vec![backend(name, 1)?]),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted
+            .clusters
+            .iter()
+            .map(|cluster| backend(&cluster.name, cluster.weight.map_or(0, |weight| weight.value)))
+            .collect(),
+        _ => Err("it sends to neither a cluster nor weighted clusters".to_owned()),
+    }
+}
+
+/// A timeout of zero, and none at all, mean that there is none.
+fn timeout(action: &RouteAction) -> Result<Option<Duration>, String> {
+    let Some(timeout) = &action.timeout else { return Ok(None) };
+    let read =
+        || Some(Duration::new(u64::try_from(timeout.seconds).ok()?, u32::try_from(timeout.nanos).ok()?));
+    let timeout = read().ok_or_else(|| format!("timeout {timeout:?} is negative"))?;
+    Ok((!timeout.is_zero()).then_some(timeout))
+}

@@ -1,0 +1,85 @@
+//! What comes out of a subscriber: requests for the stream, and what each wanted authority resolves to.
+//!
+//! Made by `subscriber.rs`; requests go to `stream.rs`, resolutions become the workers' snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use api::xds::pb::google::rpc::Status;
+use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule};
+
+/// What an event leads to. Requests go out in this order; resolutions replace what is told of each authority.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// To send on the stream.
+    pub requests: Vec<DeltaDiscoveryRequest>,
+    /// What changed for workers.
+    pub resolutions: BTreeMap<Authority, Resolution>,
+}
+
+/// What happened so far, for metrics. Counts never fall.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Responses taken off the stream.
+    pub responses: u64,
+    /// Resources that were taken into use.
+    pub accepted: u64,
+    /// Resources that were refused (NACK), stale ones included.
+    pub refused: u64,
+    /// Resources refused because a later revision is held.
+    pub stale: u64,
+    /// Authorities dropped because they were idle, unknown or gave way.
+    pub evicted: u64,
+    /// Wanted authorities turned away because all places were in use.
+    pub turned_away: u64,
+}
+
+/// A service and port as workers use it: rules, and the set behind each authority that the rules mention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedService {
+    /// What was asked for.
+    pub authority: Authority,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Tried in order; the last one matches everything.
+    pub rules: Arc<[RouteRule]>,
+    /// Every authority that `rules` mention, and the asked one; ordered by authority.
+    pub sets: Vec<Arc<ResolvedSet>>,
+}
+
+/// The endpoints behind one authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedSet {
+    /// Whose endpoints.
+    pub authority: Authority,
+    /// What is spoken to them.
+    pub protocol: Protocol,
+    /// The later one of its cluster's and its endpoints' revisions.
+    pub revision: Revision,
+    /// Empty when there is none, or the authority is gone.
+    pub endpoints: Arc<[Endpoint]>,
+}
+
+/// The answer to one wanted authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// Use this.
+    Known(Arc<ResolvedService>),
+    /// The control plane knows no such service.
+    Unknown,
+    /// No longer followed: whoever needs it must want it again.
+    Forgotten,
+}
+
+/// The error of a NACK; `None` acknowledges. Only the first reasons are told: a message of megabytes helps nobody.
+pub(super) fn refusal(reasons: &[String]) -> Option<Status> {
+    const REASONS_MAX: usize = 8;
+    const INVALID_ARGUMENT: i32 = 3;
+    let more = reasons.len().saturating_sub(REASONS_MAX);
+    let mut message = reasons.iter().take(REASONS_MAX).cloned().collect::<Vec<_>>().join("; ");
+    if more > 0 {
+        message.push_str(&format!("; and {more} more"));
+    }
+    (!reasons.is_empty()).then(|| Status { code: INVALID_ARGUMENT, message, details: Vec::new() })
+}

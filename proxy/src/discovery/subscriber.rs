@@ -1,0 +1,443 @@
+//! The client end of one incremental xDS stream, as a value: what workers want and what the control plane answers go
+//! in, requests and resolutions come out. Step 6 of the way of the data (ARCHITECTURE.md).
+//!
+//! For each wanted authority it follows the routes, and for each authority that those mention the cluster and the
+//! endpoints. It holds these rules: a bad resource is refused and the last good one stays; nothing goes back to an
+//! older revision; new rules come into force when every cluster they mention is answered (make before break); what is
+//! held is shown on reconnect, so that any node resumes. It never sleeps, dials or reads a clock; `stream.rs` and the
+//! simulator carry it. Rules: <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>, incremental xDS.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::xds::pb::envoy::config::core::v3::Node;
+use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use mesh::{Authority, Revision, Timestamp};
+
+use super::decode::{self, Decoded, Kind};
+use super::kept::{Cluster, Root, Slot, backends};
+use super::outcome::{Outputs, Resolution, ResolvedService, Tally, refusal};
+
+/// How much a subscriber follows, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Authorities followed at once. Smaller: a workload that calls many services thrashes. Larger: a caller that
+    /// makes names up costs more memory, about 1 KiB a name.
+    pub authorities_max: usize,
+    /// A known authority that nobody used for so long is dropped (never while disconnected). Smaller: a rare call pays
+    /// a round trip to the control plane more often. Larger: changes of services that nobody calls are pushed.
+    pub idle: Duration,
+    /// How long an unknown authority is answered from memory. Smaller: calls to a wrong name reach the control plane
+    /// more often. Larger: a name that was dropped from memory late keeps its place from others.
+    pub unknown: Duration,
+    /// When all places are taken, one that was not used for so long gives way to a new one. Smaller: two sets of
+    /// callers push each other out. Larger: a new name is turned away while old ones linger.
+    pub yield_after: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            authorities_max: 1000,
+            idle: Duration::from_secs(600),
+            unknown: Duration::from_secs(10),
+            yield_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Names to add to and take from one kind's subscription in the next request.
+#[derive(Debug, Default)]
+struct Pending {
+    subscribe: BTreeSet<Authority>,
+    unsubscribe: BTreeSet<Authority>,
+}
+
+/// The client end of one incremental ADS stream.
+#[derive(Debug)]
+pub struct Subscriber {
+    node: Node,
+    bounds: Bounds,
+    roots: BTreeMap<Authority, Root>,
+    clusters: BTreeMap<Authority, Cluster>,
+    pending: [Pending; Kind::ALL.len()],
+    connected: bool,
+    tally: Tally,
+}
+
+impl Subscriber {
+    /// One that follows nothing yet and introduces itself as `node`.
+    #[must_use]
+    pub fn new(node: Node, bounds: Bounds) -> Self {
+        Self {
+            node,
+            bounds,
+            roots: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            pending: Default::default(),
+            connected: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// A worker needs `authority`. What is known is told again; what is not is asked for.
+    pub fn want(&mut self, authority: &Authority, now: Timestamp) -> Outputs {
+        let mut outputs = Outputs::default();
+        if let Some(root) = self.roots.get_mut(authority) {
+            root.last_used = root.last_used.max(now);
+            if let Some(told) = &root.told {
+                outputs.resolutions.insert(authority.clone(), told.clone());
+            }
+            return outputs;
+        }
+        if self.roots.len() >= self.bounds.authorities_max && !self.make_room(now, &mut outputs) {
+            self.tally.turned_away += 1;
+            return outputs;
+        }
+        self.roots.insert(authority.clone(), Root::new(now));
+        self.pending(Kind::Routes).subscribe.insert(authority.clone());
+        // The last rule always sends to the authority itself: asking for all three at once saves a round trip.
+        self.set_mentions(authority, BTreeSet::from([authority.clone()]));
+        self.sweep_and_flush(&mut outputs);
+        outputs
+    }
+
+    /// Requests for `authority` were seen up to `now`: it is not idle. Names not followed are ignored.
+    pub fn used(&mut self, authority: &Authority, now: Timestamp) {
+        if let Some(root) = self.roots.get_mut(authority) {
+            root.last_used = root.last_used.max(now);
+        }
+    }
+
+    /// Stops following `authority`.
+    pub fn forget(&mut self, authority: &Authority) -> Outputs {
+        let mut outputs = Outputs::default();
+        self.drop_root(authority, &mut outputs);
+        self.sweep_and_flush(&mut outputs);
+        outputs
+    }
+
+    /// Drops what is idle or was unknown for long enough; called about once a second.
+    pub fn evict(&mut self, now: Timestamp) -> Outputs {
+        let (idle, unknown, connected) = (self.bounds.idle, self.bounds.unknown, self.connected);
+        let lapsed = |root: &Root| match root.unknown_since {
+            Some(since) => now.since(since) >= unknown,
+            // Without the control plane nothing could be fetched again: what is held stays.
+            None => connected && now.since(root.last_used) >= idle,
+        };
+        let due: Vec<Authority> =
+            self.roots.iter().filter(|(_, root)| lapsed(root)).map(|(name, _)| name.clone()).collect();
+        let mut outputs = Outputs::default();
+        for authority in due {
+            self.drop_root(&authority, &mut outputs);
+            self.tally.evicted += 1;
+        }
+        self.sweep_and_flush(&mut outputs);
+        outputs
+    }
+
+    /// A stream to some node is open: the first requests, with everything that is held.
+    ///
+    /// The first one carries the node. Routes are asked for even when nothing is wanted yet, so that the control plane
+    /// learns who is there; clusters never without a name, which would mean all of them.
+    pub fn connected(&mut self) -> Vec<DeltaDiscoveryRequest> {
+        self.connected = true;
+        self.pending = Default::default();
+        let mut requests = Vec::with_capacity(Kind::ALL.len());
+        for kind in Kind::ALL {
+            let (names, versions) = self.subscription(kind);
+            if names.is_empty() && kind != Kind::Routes {
+                continue;
+            }
+            requests.push(DeltaDiscoveryRequest {
+                node: requests.is_empty().then(|| self.node.clone()),
+                type_url: kind.type_url().to_owned(),
+                resource_names_subscribe: names,
+                initial_resource_versions: versions.into_iter().collect(),
+                ..DeltaDiscoveryRequest::default()
+            });
+        }
+        requests
+    }
+
+    /// The stream ended. What is held stays in use.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        self.pending = Default::default();
+    }
+
+    /// The control plane answered: takes what is good, refuses what is not, and says so.
+    pub fn response(&mut self, response: DeltaDiscoveryResponse, now: Timestamp) -> Outputs {
+        self.tally.responses += 1;
+        let mut refusals = Vec::new();
+        let mut touched = BTreeSet::new();
+        let gone_at = response.system_version_info.parse().ok();
+        match Kind::of(&response.type_url) {
+            None => refusals.push(format!("{:?} was not subscribed to", response.type_url)),
+            Some(kind) => {
+                for resource in response.resources {
+                    let name = resource.name.clone();
+                    if let Err(reason) = self.take(kind, resource, &mut touched) {
+                        self.tally.refused += 1;
+                        refusals.push(format!("{name}: {reason}"));
+                    }
+                }
+                for name in response.removed_resources {
+                    self.remove(kind, &name, gone_at, &mut touched);
+                }
+            }
+        }
+        let mut outputs = Outputs::default();
+        outputs.requests.push(DeltaDiscoveryRequest {
+            type_url: response.type_url,
+            response_nonce: response.nonce,
+            error_detail: refusal(&refusals),
+            ..DeltaDiscoveryRequest::default()
+        });
+        for authority in touched {
+            self.settle(&authority, now, &mut outputs);
+        }
+        self.sweep_and_flush(&mut outputs);
+        outputs
+    }
+
+    /// What was last told of `authority`; `None` when it is not followed or not answered yet.
+    #[must_use]
+    pub fn resolution(&self, authority: &Authority) -> Option<&Resolution> {
+        self.roots.get(authority)?.told.as_ref()
+    }
+
+    /// The authorities that workers want, and whether each is answered.
+    pub fn wanted(&self) -> impl Iterator<Item = (&Authority, Option<&Resolution>)> {
+        self.roots.iter().map(|(authority, root)| (authority, root.told.as_ref()))
+    }
+
+    /// Each held resource's kind, name and revision; revisions of one never fall.
+    pub fn held(&self) -> impl Iterator<Item = (Kind, &Authority, Revision)> {
+        let routes = self.roots.iter().map(|(name, root)| (Kind::Routes, name, root.rules.revision()));
+        let clusters = self.clusters.iter().flat_map(|(name, cluster)| {
+            [
+                (Kind::Clusters, name, cluster.protocol.revision()),
+                (Kind::Endpoints, name, cluster.endpoints.revision()),
+            ]
+        });
+        routes.chain(clusters).filter_map(|(kind, name, revision)| Some((kind, name, revision?)))
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Stores one resource and notes whose resolution it touches. Not subscribed to (any more): ignored.
+    fn take(
+        &mut self,
+        kind: Kind,
+        resource: Resource,
+        touched: &mut BTreeSet<Authority>,
+    ) -> Result<(), String> {
+        let revision: Revision =
+            resource.version.parse().map_err(|error: mesh::RevisionError| error.to_string())?;
+        let (name, decoded) = decode::decoded(kind, resource)?;
+        let held = match kind {
+            Kind::Routes => self.roots.get(&name).map(|root| root.rules.revision()),
+            Kind::Clusters => self.clusters.get(&name).map(|cluster| cluster.protocol.revision()),
+            Kind::Endpoints => self.clusters.get(&name).map(|cluster| cluster.endpoints.revision()),
+        };
+        let Some(held) = held else { return Ok(()) };
+        if held.is_some_and(|held| revision < held) {
+            self.tally.stale += 1;
+            return Err(format!("revision {revision} is older than the {} held", held.unwrap_or_default()));
+        }
+        self.tally.accepted += 1;
+        match decoded {
+            Decoded::Routes(value) => {
+                if let Some(root) = self.roots.get_mut(&name) {
+                    root.rules = Slot::Held { revision, value };
+                    touched.insert(name);
+                }
+            }
+            Decoded::Cluster(value) => self.change(&name, touched, |cluster| {
+                cluster.protocol = Slot::Held { revision, value };
+            }),
+            Decoded::Endpoints(value) => self.change(&name, touched, |cluster| {
+                cluster.endpoints = Slot::Held { revision, value };
+            }),
+        }
+        Ok(())
+    }
+
+    /// The control plane has no resource of this name (any more).
+    fn remove(&mut self, kind: Kind, name: &str, at: Option<Revision>, touched: &mut BTreeSet<Authority>) {
+        let Ok(name) = name.parse::<Authority>() else { return };
+        match kind {
+            Kind::Routes => {
+                if let Some(root) = self.roots.get_mut(&name) {
+                    root.rules = Slot::Gone { revision: at.max(root.rules.revision()) };
+                    touched.insert(name);
+                }
+            }
+            Kind::Clusters => self.change(&name, touched, |cluster| {
+                cluster.protocol = Slot::Gone { revision: at.max(cluster.protocol.revision()) };
+            }),
+            Kind::Endpoints => self.change(&name, touched, |cluster| {
+                cluster.endpoints = Slot::Gone { revision: at.max(cluster.endpoints.revision()) };
+            }),
+        }
+    }
+
+    fn change(
+        &mut self,
+        name: &Authority,
+        touched: &mut BTreeSet<Authority>,
+        change: impl FnOnce(&mut Cluster),
+    ) {
+        if let Some(cluster) = self.clusters.get_mut(name) {
+            change(cluster);
+            cluster.set = None;
+            touched.extend(cluster.used_by.iter().cloned());
+        }
+    }
+
+    /// Brings what is told of `authority` up to what is held, as soon as all of it is held.
+    fn settle(&mut self, authority: &Authority, now: Timestamp, outputs: &mut Outputs) {
+        let Some(root) = self.roots.get_mut(authority) else { return };
+        let own = BTreeSet::from([authority.clone()]);
+        let resolution = match &root.rules {
+            Slot::Asked => return,
+            Slot::Gone { .. } => {
+                root.in_force = None;
+                root.unknown_since.get_or_insert(now);
+                self.set_mentions(authority, own);
+                Resolution::Unknown
+            }
+            Slot::Held { value, .. } => {
+                let rules = Arc::clone(value);
+                root.unknown_since = None;
+                let needed: BTreeSet<Authority> = own.into_iter().chain(backends(&rules).cloned()).collect();
+                let in_force = root.in_force.clone();
+                let kept = in_force.iter().flat_map(|rules| backends(rules).cloned());
+                self.set_mentions(authority, needed.iter().cloned().chain(kept).collect());
+                let answered = |name| self.clusters.get(name).is_some_and(Cluster::is_answered);
+                if !needed.iter().all(answered) {
+                    return;
+                }
+                self.set_mentions(authority, needed.clone());
+                Resolution::Known(Arc::new(self.resolved(authority, rules, &needed)))
+            }
+        };
+        let Some(root) = self.roots.get_mut(authority) else { return };
+        if let Resolution::Known(service) = &resolution {
+            root.in_force = Some(Arc::clone(&service.rules));
+        }
+        if root.told.as_ref() != Some(&resolution) {
+            root.told = Some(resolution.clone());
+            outputs.resolutions.insert(authority.clone(), resolution);
+        }
+    }
+
+    fn resolved(
+        &mut self,
+        authority: &Authority,
+        rules: Arc<[mesh::RouteRule]>,
+        needed: &BTreeSet<Authority>,
+    ) -> ResolvedService {
+        let sets: Vec<_> = needed
+            .iter()
+            .filter_map(|name| self.clusters.get_mut(name).map(|cluster| cluster.set(name)))
+            .collect();
+        let own = sets.iter().find(|set| set.authority == *authority);
+        ResolvedService {
+            authority: authority.clone(),
+            protocol: own.map(|set| set.protocol).unwrap_or_default(),
+            rules,
+            sets,
+        }
+    }
+
+    /// Makes `mentions` the clusters that are followed for `authority`.
+    fn set_mentions(&mut self, authority: &Authority, mentions: BTreeSet<Authority>) {
+        let Some(root) = self.roots.get_mut(authority) else { return };
+        let before = std::mem::replace(&mut root.mentions, mentions.clone());
+        for dropped in before.difference(&mentions) {
+            if let Some(cluster) = self.clusters.get_mut(dropped) {
+                cluster.used_by.remove(authority);
+            }
+        }
+        for name in mentions {
+            if !self.clusters.contains_key(&name) {
+                self.pending(Kind::Clusters).subscribe.insert(name.clone());
+                self.pending(Kind::Endpoints).subscribe.insert(name.clone());
+            }
+            self.clusters.entry(name).or_default().used_by.insert(authority.clone());
+        }
+    }
+
+    fn drop_root(&mut self, authority: &Authority, outputs: &mut Outputs) {
+        self.set_mentions(authority, BTreeSet::new());
+        if self.roots.remove(authority).is_some() {
+            self.pending(Kind::Routes).unsubscribe.insert(authority.clone());
+            outputs.resolutions.insert(authority.clone(), Resolution::Forgotten);
+        }
+    }
+
+    /// Frees one place: the oldest unknown one, or else the one unused for longest, if for long enough.
+    fn make_room(&mut self, now: Timestamp, outputs: &mut Outputs) -> bool {
+        let unknown = self.roots.iter().filter_map(|(name, root)| Some((root.unknown_since?, name))).min();
+        let unused = || {
+            let unused = self.roots.iter().map(|(name, root)| (root.last_used, name)).min();
+            unused.filter(|(last_used, _)| self.connected && now.since(*last_used) >= self.bounds.yield_after)
+        };
+        let Some(place) = unknown.or_else(unused).map(|(_, name)| name.clone()) else { return false };
+        self.drop_root(&place, outputs);
+        self.tally.evicted += 1;
+        true
+    }
+
+    /// Drops clusters that nobody mentions any more, then says on the stream what changed in the subscription.
+    fn sweep_and_flush(&mut self, outputs: &mut Outputs) {
+        let unused: Vec<Authority> = self
+            .clusters
+            .iter()
+            .filter(|(_, c)| c.used_by.is_empty())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in unused {
+            self.clusters.remove(&name);
+            for kind in [Kind::Clusters, Kind::Endpoints] {
+                // One that was never asked for on this stream needs no farewell.
+                if !self.pending(kind).subscribe.remove(&name) {
+                    self.pending(kind).unsubscribe.insert(name.clone());
+                }
+            }
+        }
+        for kind in Kind::ALL {
+            let pending = std::mem::take(self.pending(kind));
+            if self.connected && !(pending.subscribe.is_empty() && pending.unsubscribe.is_empty()) {
+                let names = |set: BTreeSet<Authority>| set.iter().map(ToString::to_string).collect();
+                outputs.requests.push(DeltaDiscoveryRequest {
+                    type_url: kind.type_url().to_owned(),
+                    resource_names_subscribe: names(pending.subscribe),
+                    resource_names_unsubscribe: names(pending.unsubscribe),
+                    ..DeltaDiscoveryRequest::default()
+                });
+            }
+        }
+    }
+
+    fn pending(&mut self, kind: Kind) -> &mut Pending {
+        &mut self.pending[kind as usize]
+    }
+
+    /// Every subscribed name of a kind, and the revisions held of them.
+    fn subscription(&self, kind: Kind) -> (Vec<String>, BTreeMap<String, String>) {
+        let names = match kind {
+            Kind::Routes => self.roots.keys().map(ToString::to_string).collect(),
+            Kind::Clusters | Kind::Endpoints => self.clusters.keys().map(ToString::to_string).collect(),
+        };
+        let held = self.held().filter(|(of, ..)| *of == kind);
+        (names, held.map(|(_, name, revision)| (name.to_string(), revision.to_string())).collect())
+    }
+}
