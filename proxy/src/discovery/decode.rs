@@ -3,8 +3,6 @@
 //! Called by the subscriber for each resource of a response; the reason of an error is what the NACK says. It must
 //! never panic on any bytes, and never let a resource through under another name than the one it was sent under.
 
-use std::sync::Arc;
-
 use api::xds::pb::envoy::config::cluster::v3::Cluster;
 use api::xds::pb::envoy::config::core::v3::Metadata;
 use api::xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -52,9 +50,9 @@ impl Kind {
 /// A resource that was checked.
 #[derive(Debug)]
 pub(super) enum Decoded {
-    Routes(Arc<[RouteRule]>),
+    Routes(Vec<RouteRule>),
     Cluster(Protocol),
-    Endpoints(Arc<[Endpoint]>),
+    Endpoints(Vec<Endpoint>),
 }
 
 /// Reads and checks one resource, with the authority that it is about.
@@ -72,11 +70,11 @@ pub(super) fn decoded(kind: Kind, resource: Resource) -> Result<(Authority, Deco
         }
         Kind::Endpoints => {
             let assignment: ClusterLoadAssignment = message(&body.value)?;
-            (assignment.cluster_name.clone(), Decoded::Endpoints(endpoints(assignment)?.into()))
+            (assignment.cluster_name.clone(), Decoded::Endpoints(endpoints(assignment)?))
         }
         Kind::Routes => {
             let configuration: RouteConfiguration = message(&body.value)?;
-            (configuration.name.clone(), Decoded::Routes(rules(configuration)?.into()))
+            (configuration.name.clone(), Decoded::Routes(rules(configuration)?))
         }
     };
     if inner != resource.name {

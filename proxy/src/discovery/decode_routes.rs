@@ -84,7 +84,10 @@ fn with_header(mut matched: RouteMatch, header: HeaderMatcher) -> Result<RouteMa
         },
         Some(HeaderMatchSpecifier::PresentMatch(true)) => None,
         _ => {
-            return Err(format!("header {:?} is matched in a way that this proxy does not know", header.name));
+            return Err(format!(
+                "header {:?} is matched in a way that this proxy does not know",
+                header.name
+            ));
         }
     };
     match exact {

@@ -1,4 +1,4 @@
-//! What a subscriber keeps: one slot per resource, a root per authority that workers asked for, a cluster per
+//! What a subscriber keeps: one answer per resource, a root per authority that workers asked for, a cluster per
 //! authority that the roots' rules send requests to.
 //!
 //! Held by `subscriber.rs` alone, which decides; these types only remember. Values are shared with the snapshot by
@@ -7,63 +7,62 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::outcome::{Resolution, ResolvedSet};
+use super::outcome::Resolution;
+use crate::snapshot::EndpointSet;
 use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule, Timestamp};
 
-/// One resource: not answered yet, held, or known not to be there.
-#[derive(Debug, Clone, Default)]
-pub(super) enum Slot<T> {
+/// What is known of one resource: no answer yet, one that is held, or that there is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Answer {
     /// Subscribed; no answer yet.
     #[default]
     Asked,
-    /// The last good answer.
-    Held { revision: Revision, value: T },
+    /// The last good answer is of this revision.
+    Held(Revision),
     /// The control plane said that there is none, as of a revision if it told one.
-    Gone { revision: Option<Revision> },
+    Gone(Option<Revision>),
 }
 
-impl<T> Slot<T> {
+impl Answer {
     /// The revision that a reconnecting subscriber shows for it.
-    pub(super) fn revision(&self) -> Option<Revision> {
+    pub(super) fn revision(self) -> Option<Revision> {
         match self {
             Self::Asked => None,
-            Self::Held { revision, .. } => Some(*revision),
-            Self::Gone { revision } => *revision,
+            Self::Held(revision) => Some(revision),
+            Self::Gone(revision) => revision,
         }
     }
 
-    pub(super) fn is_answered(&self) -> bool {
+    /// The control plane said, at `at` if it told one, that there is none.
+    pub(super) fn gone(self, at: Option<Revision>) -> Self {
+        Self::Gone(at.max(self.revision()))
+    }
+
+    pub(super) fn is_given(self) -> bool {
         !matches!(self, Self::Asked)
-    }
-
-    pub(super) fn value(&self) -> Option<&T> {
-        match self {
-            Self::Held { value, .. } => Some(value),
-            _ => None,
-        }
     }
 }
 
 /// An authority that workers want.
 #[derive(Debug)]
 pub(super) struct Root {
-    pub(super) rules: Slot<Arc<[RouteRule]>>,
-    /// The rules of the last resolution; they stay in use until every cluster of newer ones is answered.
-    pub(super) in_force: Option<Arc<[RouteRule]>>,
+    pub(super) routes: Answer,
+    /// The rules of the answer that is held; empty when there is none.
+    pub(super) rules: Vec<RouteRule>,
     /// Clusters followed for its sake.
     pub(super) mentions: BTreeSet<Authority>,
     pub(super) last_used: Timestamp,
     /// Since when it is known to be unknown.
     pub(super) unknown_since: Option<Timestamp>,
-    /// What was last told.
+    /// What was last told: it stays in force until every cluster of newer rules is answered.
     pub(super) told: Option<Resolution>,
 }
 
 impl Root {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
-            rules: Slot::Asked,
-            in_force: None,
+            routes: Answer::Asked,
+            rules: Vec::new(),
             mentions: BTreeSet::new(),
             last_used: now,
             unknown_since: None,
@@ -73,32 +72,47 @@ impl Root {
 }
 
 /// An authority that some root's rules send requests to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cluster {
-    pub(super) protocol: Slot<Protocol>,
-    pub(super) endpoints: Slot<Arc<[Endpoint]>>,
+    pub(super) cluster: Answer,
+    pub(super) endpoints: Answer,
     /// The roots that mention it; when there is none it is dropped.
     pub(super) used_by: BTreeSet<Authority>,
-    /// Built from the two slots when first needed after a change.
-    pub(super) set: Option<Arc<ResolvedSet>>,
+    /// The same `Arc` until it changes, so that a balancer sees by the pointer whether it has to rebuild.
+    pub(super) set: Arc<EndpointSet>,
 }
 
 impl Cluster {
-    pub(super) fn is_answered(&self) -> bool {
-        self.protocol.is_answered() && self.endpoints.is_answered()
+    pub(super) fn new(authority: Authority) -> Self {
+        let set = EndpointSet {
+            authority,
+            protocol: Protocol::default(),
+            revision: Revision::default(),
+            endpoints: Vec::new(),
+        };
+        Self {
+            cluster: Answer::Asked,
+            endpoints: Answer::Asked,
+            used_by: BTreeSet::new(),
+            set: Arc::new(set),
+        }
     }
 
-    /// Its endpoint set, the same `Arc` until a resource of it changes.
-    pub(super) fn set(&mut self, authority: &Authority) -> Arc<ResolvedSet> {
-        let built = self.set.get_or_insert_with(|| {
-            Arc::new(ResolvedSet {
-                authority: authority.clone(),
-                protocol: self.protocol.value().copied().unwrap_or_default(),
-                revision: self.protocol.revision().max(self.endpoints.revision()).unwrap_or_default(),
-                endpoints: self.endpoints.value().cloned().unwrap_or_else(|| Arc::from([])),
-            })
-        });
-        Arc::clone(built)
+    pub(super) fn is_answered(&self) -> bool {
+        self.cluster.is_given() && self.endpoints.is_given()
+    }
+
+    /// Takes a new protocol into use.
+    pub(super) fn speak(&mut self, protocol: Protocol) {
+        if self.set.protocol != protocol {
+            Arc::make_mut(&mut self.set).protocol = protocol;
+        }
+    }
+
+    /// Takes new endpoints into use.
+    pub(super) fn serve_at(&mut self, revision: Revision, endpoints: Vec<Endpoint>) {
+        let (authority, protocol) = (self.set.authority.clone(), self.set.protocol);
+        self.set = Arc::new(EndpointSet { authority, protocol, revision, endpoints });
     }
 }
 

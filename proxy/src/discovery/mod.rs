@@ -19,5 +19,5 @@ mod outcome;
 mod subscriber;
 
 pub use decode::Kind;
-pub use outcome::{Outputs, Resolution, ResolvedService, ResolvedSet, Tally};
+pub use outcome::{Outputs, Resolution, Tally};
 pub use subscriber::{Bounds, Subscriber};

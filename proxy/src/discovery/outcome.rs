@@ -3,11 +3,12 @@
 //! Made by `subscriber.rs`; requests go to `stream.rs`, resolutions become the workers' snapshot.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use api::xds::pb::google::rpc::Status;
-use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule};
+use mesh::Authority;
+
+use crate::snapshot::Known;
 
 /// What an event leads to. Requests go out in this order; resolutions replace what is told of each authority.
 #[derive(Debug, Default)]
@@ -35,39 +36,11 @@ pub struct Tally {
     pub turned_away: u64,
 }
 
-/// A service and port as workers use it: rules, and the set behind each authority that the rules mention.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResolvedService {
-    /// What was asked for.
-    pub authority: Authority,
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Tried in order; the last one matches everything.
-    pub rules: Arc<[RouteRule]>,
-    /// Every authority that `rules` mention, and the asked one; ordered by authority.
-    pub sets: Vec<Arc<ResolvedSet>>,
-}
-
-/// The endpoints behind one authority.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResolvedSet {
-    /// Whose endpoints.
-    pub authority: Authority,
-    /// What is spoken to them.
-    pub protocol: Protocol,
-    /// The later one of its cluster's and its endpoints' revisions.
-    pub revision: Revision,
-    /// Empty when there is none, or the authority is gone.
-    pub endpoints: Arc<[Endpoint]>,
-}
-
 /// The answer to one wanted authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// Use this.
-    Known(Arc<ResolvedService>),
-    /// The control plane knows no such service.
-    Unknown,
+    /// This is so until it is told otherwise.
+    Known(Known),
     /// No longer followed: whoever needs it must want it again.
     Forgotten,
 }

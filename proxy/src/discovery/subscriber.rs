@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use api::xds::pb::envoy::config::core::v3::Node;
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
-use mesh::{Authority, Revision, Timestamp};
+use mesh::{Authority, Revision, RouteRule, Timestamp};
 
 use super::decode::{self, Decoded, Kind};
-use super::kept::{Cluster, Root, Slot, backends};
-use super::outcome::{Outputs, Resolution, ResolvedService, Tally, refusal};
+use super::kept::{Answer, Cluster, Root, backends};
+use super::outcome::{Outputs, Resolution, Tally, refusal};
+use crate::snapshot::{Known, ServiceView};
 
 /// How much a subscriber follows, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -215,10 +216,10 @@ impl Subscriber {
 
     /// Each held resource's kind, name and revision; revisions of one never fall.
     pub fn held(&self) -> impl Iterator<Item = (Kind, &Authority, Revision)> {
-        let routes = self.roots.iter().map(|(name, root)| (Kind::Routes, name, root.rules.revision()));
+        let routes = self.roots.iter().map(|(name, root)| (Kind::Routes, name, root.routes.revision()));
         let clusters = self.clusters.iter().flat_map(|(name, cluster)| {
             [
-                (Kind::Clusters, name, cluster.protocol.revision()),
+                (Kind::Clusters, name, cluster.cluster.revision()),
                 (Kind::Endpoints, name, cluster.endpoints.revision()),
             ]
         });
@@ -241,63 +242,66 @@ impl Subscriber {
         let revision: Revision =
             resource.version.parse().map_err(|error: mesh::RevisionError| error.to_string())?;
         let (name, decoded) = decode::decoded(kind, resource)?;
-        let held = match kind {
-            Kind::Routes => self.roots.get(&name).map(|root| root.rules.revision()),
-            Kind::Clusters => self.clusters.get(&name).map(|cluster| cluster.protocol.revision()),
-            Kind::Endpoints => self.clusters.get(&name).map(|cluster| cluster.endpoints.revision()),
-        };
-        let Some(held) = held else { return Ok(()) };
-        if held.is_some_and(|held| revision < held) {
+        let Some(answer) = self.answer(kind, &name) else { return Ok(()) };
+        if let Some(held) = answer.revision().filter(|held| revision < *held) {
             self.tally.stale += 1;
-            return Err(format!("revision {revision} is older than the {} held", held.unwrap_or_default()));
+            return Err(format!("revision {revision} is older than {held}, which is held"));
         }
+        *answer = Answer::Held(revision);
         self.tally.accepted += 1;
         match decoded {
-            Decoded::Routes(value) => {
+            Decoded::Routes(rules) => {
                 if let Some(root) = self.roots.get_mut(&name) {
-                    root.rules = Slot::Held { revision, value };
-                    touched.insert(name);
+                    root.rules = rules;
                 }
             }
-            Decoded::Cluster(value) => self.change(&name, touched, |cluster| {
-                cluster.protocol = Slot::Held { revision, value };
-            }),
-            Decoded::Endpoints(value) => self.change(&name, touched, |cluster| {
-                cluster.endpoints = Slot::Held { revision, value };
-            }),
+            Decoded::Cluster(protocol) => {
+                if let Some(cluster) = self.clusters.get_mut(&name) {
+                    cluster.speak(protocol);
+                }
+            }
+            Decoded::Endpoints(endpoints) => {
+                if let Some(cluster) = self.clusters.get_mut(&name) {
+                    cluster.serve_at(revision, endpoints);
+                }
+            }
         }
+        self.touch(kind, name, touched);
         Ok(())
     }
 
     /// The control plane has no resource of this name (any more).
     fn remove(&mut self, kind: Kind, name: &str, at: Option<Revision>, touched: &mut BTreeSet<Authority>) {
         let Ok(name) = name.parse::<Authority>() else { return };
+        let Some(answer) = self.answer(kind, &name) else { return };
+        *answer = answer.gone(at);
+        let gone_at = answer.revision().unwrap_or_default();
+        match (kind, self.roots.get_mut(&name), self.clusters.get_mut(&name)) {
+            (Kind::Routes, Some(root), _) => root.rules.clear(),
+            (Kind::Endpoints, _, Some(cluster)) => cluster.serve_at(gone_at, Vec::new()),
+            _ => {}
+        }
+        self.touch(kind, name, touched);
+    }
+
+    /// What is known of one subscribed resource.
+    fn answer(&mut self, kind: Kind, name: &Authority) -> Option<&mut Answer> {
         match kind {
-            Kind::Routes => {
-                if let Some(root) = self.roots.get_mut(&name) {
-                    root.rules = Slot::Gone { revision: at.max(root.rules.revision()) };
-                    touched.insert(name);
-                }
-            }
-            Kind::Clusters => self.change(&name, touched, |cluster| {
-                cluster.protocol = Slot::Gone { revision: at.max(cluster.protocol.revision()) };
-            }),
-            Kind::Endpoints => self.change(&name, touched, |cluster| {
-                cluster.endpoints = Slot::Gone { revision: at.max(cluster.endpoints.revision()) };
-            }),
+            Kind::Routes => self.roots.get_mut(name).map(|root| &mut root.routes),
+            Kind::Clusters => self.clusters.get_mut(name).map(|cluster| &mut cluster.cluster),
+            Kind::Endpoints => self.clusters.get_mut(name).map(|cluster| &mut cluster.endpoints),
         }
     }
 
-    fn change(
-        &mut self,
-        name: &Authority,
-        touched: &mut BTreeSet<Authority>,
-        change: impl FnOnce(&mut Cluster),
-    ) {
-        if let Some(cluster) = self.clusters.get_mut(name) {
-            change(cluster);
-            cluster.set = None;
-            touched.extend(cluster.used_by.iter().cloned());
+    /// Notes the roots that a change of this resource concerns.
+    fn touch(&self, kind: Kind, name: Authority, touched: &mut BTreeSet<Authority>) {
+        match kind {
+            Kind::Routes => {
+                touched.insert(name);
+            }
+            Kind::Clusters | Kind::Endpoints => {
+                touched.extend(self.clusters.get(&name).into_iter().flat_map(|c| c.used_by.iter().cloned()));
+            }
         }
     }
 
@@ -305,56 +309,45 @@ impl Subscriber {
     fn settle(&mut self, authority: &Authority, now: Timestamp, outputs: &mut Outputs) {
         let Some(root) = self.roots.get_mut(authority) else { return };
         let own = BTreeSet::from([authority.clone()]);
-        let resolution = match &root.rules {
-            Slot::Asked => return,
-            Slot::Gone { .. } => {
-                root.in_force = None;
+        let known = match root.routes {
+            Answer::Asked => return,
+            Answer::Gone(_) => {
                 root.unknown_since.get_or_insert(now);
                 self.set_mentions(authority, own);
-                Resolution::Unknown
+                Known::Unknown
             }
-            Slot::Held { value, .. } => {
-                let rules = Arc::clone(value);
+            Answer::Held(_) => {
                 root.unknown_since = None;
-                let needed: BTreeSet<Authority> = own.into_iter().chain(backends(&rules).cloned()).collect();
-                let in_force = root.in_force.clone();
-                let kept = in_force.iter().flat_map(|rules| backends(rules).cloned());
-                self.set_mentions(authority, needed.iter().cloned().chain(kept).collect());
+                let needed: BTreeSet<Authority> =
+                    own.into_iter().chain(backends(&root.rules).cloned()).collect();
+                // What older rules mention is followed on: they stay in force until the newer ones can be.
+                let followed = needed.union(&root.mentions).cloned().collect();
+                self.set_mentions(authority, followed);
                 let answered = |name| self.clusters.get(name).is_some_and(Cluster::is_answered);
-                if !needed.iter().all(answered) {
+                let Some(root) = self.roots.get(authority) else { return };
+                if needed.iter().all(answered) {
+                    let view = self.view(authority, root.rules.clone(), &needed);
+                    self.set_mentions(authority, needed);
+                    Known::Service(Arc::new(view))
+                } else if let Some(Resolution::Known(Known::Service(old))) = &root.told {
+                    let mentioned = old.clusters.keys().cloned().collect();
+                    Known::Service(Arc::new(self.view(authority, old.rules.clone(), &mentioned)))
+                } else {
                     return;
                 }
-                self.set_mentions(authority, needed.clone());
-                Resolution::Known(Arc::new(self.resolved(authority, rules, &needed)))
             }
         };
         let Some(root) = self.roots.get_mut(authority) else { return };
-        if let Resolution::Known(service) = &resolution {
-            root.in_force = Some(Arc::clone(&service.rules));
-        }
+        let resolution = Resolution::Known(known);
         if root.told.as_ref() != Some(&resolution) {
             root.told = Some(resolution.clone());
             outputs.resolutions.insert(authority.clone(), resolution);
         }
     }
 
-    fn resolved(
-        &mut self,
-        authority: &Authority,
-        rules: Arc<[mesh::RouteRule]>,
-        needed: &BTreeSet<Authority>,
-    ) -> ResolvedService {
-        let sets: Vec<_> = needed
-            .iter()
-            .filter_map(|name| self.clusters.get_mut(name).map(|cluster| cluster.set(name)))
-            .collect();
-        let own = sets.iter().find(|set| set.authority == *authority);
-        ResolvedService {
-            authority: authority.clone(),
-            protocol: own.map(|set| set.protocol).unwrap_or_default(),
-            rules,
-            sets,
-        }
+    fn view(&self, authority: &Authority, rules: Vec<RouteRule>, names: &BTreeSet<Authority>) -> ServiceView {
+        let set = |name: &Authority| Some((name.clone(), Arc::clone(&self.clusters.get(name)?.set)));
+        ServiceView { authority: authority.clone(), rules, clusters: names.iter().filter_map(set).collect() }
     }
 
     /// Makes `mentions` the clusters that are followed for `authority`.
@@ -371,7 +364,8 @@ impl Subscriber {
                 self.pending(Kind::Clusters).subscribe.insert(name.clone());
                 self.pending(Kind::Endpoints).subscribe.insert(name.clone());
             }
-            self.clusters.entry(name).or_default().used_by.insert(authority.clone());
+            let cluster = self.clusters.entry(name.clone()).or_insert_with(|| Cluster::new(name));
+            cluster.used_by.insert(authority.clone());
         }
     }
 
