@@ -174,7 +174,14 @@ impl Session {
         Kind::ALL.into_iter().any(|kind| of(kind) && self.kinds[kind.place()].in_flight.is_some())
     }
 
-    fn send(&mut self, kind: Kind, removals: bool, client: &Client, shelf: &mut Shelf, out: &mut Vec<Output>) {
+    fn send(
+        &mut self,
+        kind: Kind,
+        removals: bool,
+        client: &Client,
+        shelf: &mut Shelf,
+        out: &mut Vec<Output>,
+    ) {
         let subscriptions = &mut self.kinds[kind.place()];
         if subscriptions.in_flight.is_some() || (subscriptions.dirty.is_empty() && !subscriptions.owed) {
             return;
@@ -212,7 +219,11 @@ impl Session {
     }
 
     /// Reads the kind and, on the first request, the node.
-    pub(super) fn admit(&mut self, type_url: &str, node: Option<&Node>) -> Result<(Kind, Arc<Client>), Status> {
+    pub(super) fn admit(
+        &mut self,
+        type_url: &str,
+        node: Option<&Node>,
+    ) -> Result<(Kind, Arc<Client>), Status> {
         let kind = Kind::named(type_url).ok_or_else(|| {
             let served = Kind::ALL.map(Kind::type_url).join(", ");
             Status::invalid_argument(format!(
@@ -306,7 +317,8 @@ impl Session {
         subscriptions.forget(name);
         self.refusals.remove(&(kind, Arc::from(name)));
         let topic = shelf.topic(kind, client, name);
-        let aliased = kind == Kind::Listener && subscriptions.iter().any(|left| topic_of(&left.name) == *topic);
+        let aliased =
+            kind == Kind::Listener && subscriptions.iter().any(|left| topic_of(&left.name) == *topic);
         if !aliased {
             out.push(Output::Unwatch(Touch { kind, name: topic }));
         }
@@ -330,7 +342,8 @@ impl Session {
                 settled: false,
             };
         };
-        let all = || Kind::ALL.into_iter().flat_map(|kind| self.kinds[kind.place()].iter().map(move |f| (kind, f)));
+        let all =
+            || Kind::ALL.into_iter().flat_map(|kind| self.kinds[kind.place()].iter().map(move |f| (kind, f)));
         let latest = all().filter_map(|(kind, followed)| shelf.version(kind, client, &followed.name)).max();
         Standing {
             acknowledged: all().filter_map(|(_, followed)| followed.held).max().unwrap_or_default(),
@@ -345,7 +358,8 @@ impl Session {
 
 /// Whether a reason speaks of this resource, and not of one whose name ends or begins like it.
 fn mentions(reason: &str, name: &str) -> bool {
-    let of_a_name = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    let of_a_name =
+        |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
     reason.match_indices(name).any(|(at, _)| {
         let (before, after) = (reason[..at].chars().next_back(), reason[at + name.len()..].chars().next());
         !of_a_name(before) && !after.is_some_and(|c| c.is_ascii_alphanumeric())

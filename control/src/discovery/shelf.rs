@@ -91,10 +91,11 @@ impl Shelf {
     /// `web.default.svc.cluster.local:80`.
     #[must_use]
     pub fn topic(&self, kind: Kind, client: &Client, name: &str) -> Arc<str> {
-        if kind == Kind::Listener && client.shape != Shape::Envoy {
-            if let Ok(authority) = name.parse::<Authority>() {
-                return authority.to_string().into();
-            }
+        if kind == Kind::Listener
+            && client.shape != Shape::Envoy
+            && let Ok(authority) = name.parse::<Authority>()
+        {
+            return authority.to_string().into();
         }
         // Share the mirror's copy of the name where there is one.
         self.mirror.served(name).map_or_else(|| name.into(), |(shared, _)| shared.clone())

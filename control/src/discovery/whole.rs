@@ -37,7 +37,10 @@ impl Session {
         let answer = self.answered(kind, &request.response_nonce)?;
         let subscriptions = &mut self.kinds[kind.place()];
         let last = subscriptions.last_nonce;
-        if answer.is_none() && !request.response_nonce.is_empty() && request.response_nonce != last.to_string() {
+        if answer.is_none()
+            && !request.response_nonce.is_empty()
+            && request.response_nonce != last.to_string()
+        {
             // It crossed an answer on its way; the client will repeat its names when it answers that one.
             return Ok(());
         }
@@ -54,10 +57,9 @@ impl Session {
         }
         let names = &request.resource_names;
         let silent = first && names.is_empty() && matches!(kind, Kind::Cluster | Kind::Listener);
-        if silent || names.iter().any(|name| name == ALL) {
-            if !self.kinds[kind.place()].all {
-                self.subscribe_all(kind, &client, true, shelf, out);
-            }
+        let all = silent || names.iter().any(|name| name == ALL);
+        if all && !self.kinds[kind.place()].all {
+            self.subscribe_all(kind, &client, true, shelf, out);
         }
         self.keep_only(kind, names, shelf, out);
         for name in names.iter().filter(|name| *name != ALL) {

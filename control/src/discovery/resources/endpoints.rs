@@ -21,7 +21,10 @@ pub(super) fn bytes(name: &str, entry: &Entry) -> Bytes {
     }
     let assignment = ClusterLoadAssignment {
         cluster_name: name.to_owned(),
-        endpoints: localities.into_iter().map(|(locality, endpoints)| stood_at(locality, &endpoints)).collect(),
+        endpoints: localities
+            .into_iter()
+            .map(|(locality, endpoints)| stood_at(locality, &endpoints))
+            .collect(),
         ..ClusterLoadAssignment::default()
     };
     parts::encoded(&assignment)

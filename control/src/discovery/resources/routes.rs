@@ -59,7 +59,8 @@ pub(in super::super) fn outbound_routes(mirror: &Mirror) -> Bytes {
 /// set of routes in which a domain appears twice.
 fn domains(authority: &Authority) -> Vec<String> {
     let (service, port) = (&authority.service, authority.port);
-    let mut hosts = vec![service.to_string(), format!("{service}.svc"), format!("{service}.svc.cluster.local")];
+    let mut hosts =
+        vec![service.to_string(), format!("{service}.svc"), format!("{service}.svc.cluster.local")];
     if service.namespace() == DEFAULT_NAMESPACE {
         hosts.push(service.name().to_owned());
     }
@@ -79,14 +80,14 @@ fn routes(shape: Shape, name: &str, entry: &Entry) -> Vec<WireRoute> {
         for route_match in matches.iter().flat_map(|one| wire_matches(shape, one)) {
             routes.push(WireRoute {
                 r#match: Some(route_match),
-                action: Some(action(rule)),
+                action: Some(action(shape, rule)),
                 ..WireRoute::default()
             });
         }
     }
     routes.push(WireRoute {
         r#match: Some(wire_match(PathSpecifier::Prefix("/".to_owned()), &RouteMatch::default())),
-        action: Some(forward(ClusterSpecifier::Cluster(name.to_owned()), None)),
+        action: Some(forward(shape, ClusterSpecifier::Cluster(name.to_owned()), None)),
         ..WireRoute::default()
     });
     routes
@@ -137,7 +138,7 @@ fn exactly(value: &str) -> HeaderMatchSpecifier {
 }
 
 /// A rule without a backend that takes anything is answered 500 (Gateway API, `HTTPRouteRule.backendRefs`).
-fn action(rule: &RouteRule) -> Action {
+fn action(shape: Shape, rule: &RouteRule) -> Action {
     let taking: Vec<&Backend> = rule.backends.iter().filter(|backend| backend.weight > 0).collect();
     let specifier = match taking.as_slice() {
         [] => {
@@ -152,7 +153,7 @@ fn action(rule: &RouteRule) -> Action {
             ..WeightedCluster::default()
         }),
     };
-    forward(specifier, rule.request_timeout)
+    forward(shape, specifier, rule.request_timeout)
 }
 
 fn weighed(backend: &Backend) -> ClusterWeight {
@@ -163,9 +164,10 @@ fn weighed(backend: &Backend) -> ClusterWeight {
     }
 }
 
-/// Zero is "no bound" to Envoy, whose default would be 15 seconds. gRPC reads the bound of the whole stream instead.
-fn forward(specifier: ClusterSpecifier, timeout: Option<Duration>) -> Action {
-    let bound = timeout.map(|timeout| MaxStreamDuration {
+/// Zero is "no bound" to Envoy, whose default would be 15 seconds. gRPC reads only the bound of the whole stream, which
+/// would cut Envoy's long streams.
+fn forward(shape: Shape, specifier: ClusterSpecifier, timeout: Option<Duration>) -> Action {
+    let bound = timeout.filter(|_| shape == Shape::Grpc).map(|timeout| MaxStreamDuration {
         max_stream_duration: Some(parts::duration(timeout)),
         ..MaxStreamDuration::default()
     });
