@@ -2,6 +2,5 @@
 
 pub mod catalog;
 pub mod config;
-pub mod discovery;
 pub mod replica;
 pub mod settings;

@@ -1,0 +1,33 @@
+//! `penstock services`: which services there are, and whether they can serve.
+
+use api::v1::query_client::QueryClient;
+use api::v1::{ServicesRequest, ServicesResponse};
+
+use super::{ink, noting_if_empty};
+use crate::answer::{Answer, Failure};
+use crate::args::{Form, ServicesArgs};
+use crate::connection::{ANSWER_BYTES_MAX, Connection};
+use crate::render;
+
+pub(super) async fn run(args: ServicesArgs) -> Result<Answer, Failure> {
+    let namespace = args.namespace.unwrap_or_default();
+    let response = ask(&mut Connection::new(&args.connection)?, &namespace).await?;
+    let answer = Answer::fine(render::services(&response, args.output, ink()));
+    let note = if namespace.is_empty() {
+        "no service yet: one comes into being when a workload registers, or by `penstock apply`".to_owned()
+    } else {
+        format!("no service in namespace {namespace}")
+    };
+    Ok(noting_if_empty(answer, response.services.is_empty(), args.output != Form::Json, note))
+}
+
+/// Asks for the services of a namespace, or of each when it is empty.
+pub(super) async fn ask(connection: &mut Connection, namespace: &str) -> Result<ServicesResponse, Failure> {
+    let call = |channel| {
+        let request = ServicesRequest { namespace: namespace.to_owned() };
+        async move {
+            QueryClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).services(request).await
+        }
+    };
+    connection.ask(call).await
+}
