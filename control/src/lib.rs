@@ -2,5 +2,6 @@
 
 pub mod catalog;
 pub mod config;
+pub mod discovery;
 pub mod replica;
 pub mod settings;

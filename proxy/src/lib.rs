@@ -4,6 +4,11 @@
 //! what it needs to know comes from `snapshot`, which `discovery` publishes as the control plane tells it.
 
 pub mod discovery;
+mod proxy;
 pub mod report;
+pub mod settings;
 pub mod snapshot;
 pub mod worker;
+
+pub use proxy::{Running, StartError, start};
+pub use settings::Settings;

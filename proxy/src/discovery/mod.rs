@@ -14,9 +14,13 @@
 mod decode;
 mod decode_endpoints;
 mod decode_routes;
+#[cfg(test)]
+mod fixtures;
 mod kept;
 mod outcome;
 mod subscriber;
+#[cfg(test)]
+mod subscriber_tests;
 
 pub use decode::Kind;
 pub use outcome::{Outputs, Resolution, Tally};

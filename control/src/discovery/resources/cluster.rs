@@ -1,0 +1,63 @@
+//! CDS: a service's port, without its endpoints. gRPC refuses any balancing but round robin here; gRPC and Envoy are
+//! asked to report load, Penstock's proxy has its own reports.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
+};
+use envoy_types::pb::envoy::config::core::v3::Http2ProtocolOptions;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions,
+};
+use mesh::Protocol;
+
+use super::super::client::Shape;
+use super::super::mirror::Entry;
+use super::parts;
+
+/// Where Envoy looks for the options of its HTTP connection pools.
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// Longest wait for a connection to an endpoint. Shorter ones give up on a busy host, longer ones keep callers waiting
+/// for a dead one; all endpoints are within one network.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
+    let protocol = entry.port.map(|(_, protocol)| protocol).unwrap_or_default();
+    let policy = if shape == Shape::Grpc { LbPolicy::RoundRobin } else { LbPolicy::LeastRequest };
+    let mut cluster = Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(parts::on_this_stream()),
+            service_name: String::new(),
+        }),
+        connect_timeout: Some(parts::duration(CONNECT_TIMEOUT)),
+        lb_policy: policy.into(),
+        metadata: Some(parts::metadata("protocol", protocol.as_str().to_owned())),
+        ..Cluster::default()
+    };
+    if shape != Shape::Penstock {
+        cluster.lrs_server = Some(parts::of_this_server());
+    }
+    if matches!(protocol, Protocol::Http2 | Protocol::Grpc) {
+        cluster.typed_extension_protocol_options =
+            [(HTTP_OPTIONS.to_owned(), parts::any(&prior_knowledge()))].into();
+    }
+    parts::encoded(&cluster)
+}
+
+/// HTTP/2 without asking first.
+fn prior_knowledge() -> HttpProtocolOptions {
+    let http2 = ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default());
+    let explicit = ExplicitHttpConfig { protocol_config: Some(http2) };
+    HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)),
+        ..HttpProtocolOptions::default()
+    }
+}

@@ -1,0 +1,180 @@
+//! RDS: which requests go to which clusters. One set per authority for those who ask by name; one set of all for
+//! Envoy, with a virtual host per authority.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, MaxStreamDuration};
+use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+use envoy_types::pb::envoy::config::route::v3::{
+    DirectResponseAction, HeaderMatcher, Route as WireRoute, RouteAction, RouteConfiguration,
+    RouteMatch as WireMatch, VirtualHost, WeightedCluster,
+};
+use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use mesh::{
+    Authority, Backend, DEFAULT_NAMESPACE, HeaderMatch, MatchKind, PathMatch, Protocol, RouteMatch, RouteRule,
+};
+
+use super::super::client::Shape;
+use super::super::mirror::{Entry, Mirror, OUTBOUND};
+use super::parts;
+
+/// The port that an authority without one means.
+const DEFAULT_PORT: u16 = 80;
+
+/// The routes of one authority, for whoever asks by name.
+pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
+    let host = VirtualHost {
+        name: name.to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: routes(shape, name, entry),
+        ..VirtualHost::default()
+    };
+    let virtual_hosts = vec![host];
+    parts::encoded(&RouteConfiguration { name: name.to_owned(), virtual_hosts, ..Default::default() })
+}
+
+/// The routes of all authorities, for Envoy. Opaque ports cannot be told apart by a request's authority.
+pub(in super::super) fn outbound_routes(mirror: &Mirror) -> Bytes {
+    let hosts = mirror
+        .all_served()
+        .filter(|(_, entry)| entry.port.is_some_and(|(_, protocol)| protocol != Protocol::Opaque))
+        .map(|(name, entry)| VirtualHost {
+            name: name.to_string(),
+            domains: domains(&entry.authority),
+            routes: routes(Shape::Envoy, name, entry),
+            ..VirtualHost::default()
+        });
+    parts::encoded(&RouteConfiguration {
+        name: OUTBOUND.to_owned(),
+        virtual_hosts: hosts.collect(),
+        ..RouteConfiguration::default()
+    })
+}
+
+/// Every way to say an authority, as [`Authority`]'s parser has it. No two authorities share one: Envoy refuses a
+/// set of routes in which a domain appears twice.
+fn domains(authority: &Authority) -> Vec<String> {
+    let (service, port) = (&authority.service, authority.port);
+    let mut hosts =
+        vec![service.to_string(), format!("{service}.svc"), format!("{service}.svc.cluster.local")];
+    if service.namespace() == DEFAULT_NAMESPACE {
+        hosts.push(service.name().to_owned());
+    }
+    let mut domains: Vec<_> = hosts.iter().map(|host| format!("{host}:{port}")).collect();
+    if port == DEFAULT_PORT {
+        domains.extend(hosts);
+    }
+    domains
+}
+
+/// The rules in their order, and at last everything else to the authority itself.
+fn routes(shape: Shape, name: &str, entry: &Entry) -> Vec<WireRoute> {
+    let mut routes = Vec::new();
+    for rule in entry.rules.iter().flat_map(|(_, rules)| rules.iter()) {
+        let everything = [RouteMatch::default()];
+        let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
+        for route_match in matches.iter().flat_map(|one| wire_matches(shape, one)) {
+            routes.push(WireRoute {
+                r#match: Some(route_match),
+                action: Some(action(shape, rule)),
+                ..WireRoute::default()
+            });
+        }
+    }
+    routes.push(WireRoute {
+        r#match: Some(wire_match(PathSpecifier::Prefix("/".to_owned()), &RouteMatch::default())),
+        action: Some(forward(shape, ClusterSpecifier::Cluster(name.to_owned()), None)),
+        ..WireRoute::default()
+    });
+    routes
+}
+
+/// gRPC does not know a prefix of whole path elements; two matches say the same.
+fn wire_matches(shape: Shape, one: &RouteMatch) -> Vec<WireMatch> {
+    let paths = match &one.path {
+        None => vec![PathSpecifier::Prefix("/".to_owned())],
+        Some(PathMatch::Exact(path)) => vec![PathSpecifier::Path(path.clone())],
+        Some(PathMatch::Prefix(prefix)) => match prefix.trim_end_matches('/') {
+            "" => vec![PathSpecifier::Prefix("/".to_owned())],
+            prefix if shape == Shape::Grpc => {
+                vec![PathSpecifier::Path(prefix.to_owned()), PathSpecifier::Prefix(format!("{prefix}/"))]
+            }
+            prefix => vec![PathSpecifier::PathSeparatedPrefix(prefix.to_owned())],
+        },
+    };
+    paths.into_iter().map(|path| wire_match(path, one)).collect()
+}
+
+fn wire_match(path: PathSpecifier, one: &RouteMatch) -> WireMatch {
+    let method = one.method.as_ref().map(|method| header(":method", exactly(method)));
+    let headers = one.headers.iter().map(|HeaderMatch { name, value, kind }| match kind {
+        MatchKind::Exact => header(name, exactly(value)),
+        MatchKind::Present => header(name, HeaderMatchSpecifier::PresentMatch(true)),
+    });
+    WireMatch {
+        path_specifier: Some(path),
+        headers: method.into_iter().chain(headers).collect(),
+        ..WireMatch::default()
+    }
+}
+
+fn header(name: &str, specifier: HeaderMatchSpecifier) -> HeaderMatcher {
+    HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(specifier),
+        ..HeaderMatcher::default()
+    }
+}
+
+fn exactly(value: &str) -> HeaderMatchSpecifier {
+    HeaderMatchSpecifier::StringMatch(StringMatcher {
+        match_pattern: Some(MatchPattern::Exact(value.to_owned())),
+        ..StringMatcher::default()
+    })
+}
+
+/// A rule without a backend that takes anything is answered 500 (Gateway API, `HTTPRouteRule.backendRefs`).
+fn action(shape: Shape, rule: &RouteRule) -> Action {
+    let taking: Vec<&Backend> = rule.backends.iter().filter(|backend| backend.weight > 0).collect();
+    let specifier = match taking.as_slice() {
+        [] => {
+            return Action::DirectResponse(DirectResponseAction {
+                status: 500,
+                ..DirectResponseAction::default()
+            });
+        }
+        [backend] => ClusterSpecifier::Cluster(backend.authority.to_string()),
+        several => ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: several.iter().map(|backend| weighed(backend)).collect(),
+            ..WeightedCluster::default()
+        }),
+    };
+    forward(shape, specifier, rule.request_timeout)
+}
+
+fn weighed(backend: &Backend) -> ClusterWeight {
+    ClusterWeight {
+        name: backend.authority.to_string(),
+        weight: Some(parts::number(backend.weight)),
+        ..ClusterWeight::default()
+    }
+}
+
+/// Zero is "no bound" to Envoy, whose default would be 15 seconds. gRPC reads only the bound of the whole stream, which
+/// would cut Envoy's long streams.
+fn forward(shape: Shape, specifier: ClusterSpecifier, timeout: Option<Duration>) -> Action {
+    let bound = timeout.filter(|_| shape == Shape::Grpc).map(|timeout| MaxStreamDuration {
+        max_stream_duration: Some(parts::duration(timeout)),
+        ..MaxStreamDuration::default()
+    });
+    Action::Route(RouteAction {
+        cluster_specifier: Some(specifier),
+        timeout: Some(parts::duration(timeout.unwrap_or_default())),
+        max_stream_duration: bound,
+        ..RouteAction::default()
+    })
+}
