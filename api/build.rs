@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Raft frames and commands are passed on without a copy.
+    tonic_prost_build::configure().bytes(".penstock.peer.v1").compile_fds(descriptors)?;
     Ok(())
 }

@@ -3,5 +3,6 @@
 pub mod catalog;
 pub mod config;
 pub mod discovery;
+pub mod metrics;
 pub mod replica;
 pub mod settings;

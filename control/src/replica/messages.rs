@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use actix::Message;
+use api::log::v1::{Command, Outcome, command::Body};
 use bytes::Bytes;
 use consensus::{NodeId, ReceiveError, Status};
 use mesh::Revision;
 
-use crate::catalog::Change;
+use crate::catalog::{Catalog, Change};
 
 /// How urgent a proposal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,14 +22,25 @@ pub enum Class {
     Rollup,
 }
 
+impl Class {
+    /// The class of a command.
+    #[must_use]
+    pub fn of(command: &Command) -> Self {
+        match &command.body {
+            Some(Body::Partial(_) | Body::Tick(_)) => Self::Rollup,
+            _ => Self::Discovery,
+        }
+    }
+}
+
 /// Proposes a command on this node, if it leads; it answers after the command is applied here.
 ///
 /// Sent by [`super::Door`] (which finds the leader and tries again) and by the peers' service, once per write.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<api::log::v1::Outcome, ProposeError>")]
+#[rtype(result = "Result<Outcome, ProposeError>")]
 pub struct Propose {
     /// What to do; its `at_ms` is stamped by the leader.
-    pub command: api::log::v1::Command,
+    pub command: Command,
     /// How urgent it is.
     pub class: Class,
 }
@@ -72,11 +84,22 @@ pub enum ProposeError {
     },
 }
 
-/// Asks for a linearizable read. After `Ok`, the catalog of the truth thread holds every write that was acknowledged before
-/// this was sent. Sent by query, config and intake, once per question; many share one round.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<(), ReadError>")]
-pub struct Read;
+/// Asks a question of the catalog, after a linearizable read: it sees every write that was acknowledged before this was sent.
+/// The question runs on the truth thread. Sent by [`super::Door`], once per question; many share one round to the leader.
+pub struct Consult<T> {
+    pub(super) question: Box<dyn FnOnce(&Catalog) -> T + Send>,
+}
+
+impl<T> Consult<T> {
+    /// Asks this question.
+    pub fn new(question: impl FnOnce(&Catalog) -> T + Send + 'static) -> Self {
+        Self { question: Box::new(question) }
+    }
+}
+
+impl<T: Send + 'static> Message for Consult<T> {
+    type Result = Result<T, ReadError>;
+}
 
 /// Why a linearizable read was not confirmed. It is always safe to ask again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

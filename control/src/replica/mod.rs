@@ -1,4 +1,29 @@
 //! The replica: the one door through which every write goes. Steps 2 and 3 of the way of the data: a command is proposed,
 //! replicated, made durable, and applied to the catalog of this node.
+//!
+//! - [`Door`] is what the rooms above use: writes that find their leader, linearizable reads
+//! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
+//! - `admission.rs`, `waiting.rs`: who may go, who waits; `subscribers.rs`: who is told what changed
+//! - `disk.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
+//! - `start.rs` puts it together, `ending.rs` says how a node ends itself
 
+mod actor;
+mod admission;
+mod clock;
+mod disk;
+mod door;
+mod driver;
+mod ending;
+mod leadership;
 pub mod messages;
+pub mod peers;
+pub mod refusal;
+mod snapshots;
+mod start;
+mod subscribers;
+mod waiting;
+
+pub use actor::ReplicaActor;
+pub use door::Door;
+pub use leadership::Leadership;
+pub use start::{Replication, StartError, Unstarted};

@@ -1,0 +1,192 @@
+//! The replica's actor: a thin ear before [`Driver`]. Lives on the truth thread, one per node, as long as the process.
+//!
+//! Each message is one input; when the mailbox is empty, one round carries out what all of them together caused. So whatever
+//! arrives while the disk or the network is busy goes in the next batch. It holds no rule.
+
+use std::time::Duration;
+
+use actix::fut::{self, ActorFutureExt as _};
+use actix::{
+    Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, SpawnHandle, StreamHandler,
+};
+use api::log::v1::Outcome;
+use consensus::{NodeId, ReceiveError};
+use tokio::sync::{oneshot, watch};
+use tokio_stream::wrappers::WatchStream;
+use tracing::info;
+
+use super::clock::Clock;
+use super::driver::{Driver, Parts};
+use super::messages::{
+    Consult, PeerLost, Propose, ProposeError, ReadError, Receive, ReceiveSnapshot, ReportStatus,
+    SnapshotKept, SnapshotSent, TransferLeadership,
+};
+
+/// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
+const MAILBOX_MAX: usize = 4096;
+
+/// The actor that owns this node's replica and writes its catalog.
+pub struct ReplicaActor {
+    driver: Driver,
+    clock: Clock,
+    durable: watch::Receiver<u64>,
+    round_due: bool,
+    alarm: Option<(Duration, SpawnHandle)>,
+}
+
+impl ReplicaActor {
+    pub(super) fn new(parts: Parts, clock: Clock, durable: watch::Receiver<u64>) -> Self {
+        Self { driver: Driver::new(parts), clock, durable, round_due: false, alarm: None }
+    }
+
+    /// A round will follow once the mailbox is empty.
+    fn heard(&mut self, context: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.round_due, true) {
+            let round =
+                fut::ready(()).map(|(), actor: &mut Self, context: &mut Context<Self>| actor.round(context));
+            context.spawn(round);
+        }
+    }
+
+    fn round(&mut self, context: &mut Context<Self>) {
+        self.round_due = false;
+        self.driver.carry_out(&context.address(), self.clock.now());
+        let deadline = self.driver.replica.next_deadline();
+        let sooner = self.alarm.is_none_or(|(set, _)| deadline < set);
+        if sooner {
+            if let Some((_, handle)) = self.alarm.take() {
+                context.cancel_future(handle);
+            }
+            let wait = deadline.saturating_sub(self.clock.now());
+            let handle = context.run_later(wait, |actor, context| {
+                actor.alarm = None;
+                actor.driver.replica.tick(actor.clock.now());
+                actor.driver.retry_subscribers();
+                actor.heard(context);
+            });
+            self.alarm = Some((deadline, handle));
+        }
+    }
+}
+
+impl Actor for ReplicaActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_MAX);
+        context.add_stream(WatchStream::from_changes(self.durable.clone()));
+        self.driver.links.dial(&context.address());
+        self.heard(context);
+    }
+}
+
+/// The log's thread has made batches durable.
+impl StreamHandler<u64> for ReplicaActor {
+    fn handle(&mut self, number: u64, context: &mut Self::Context) {
+        self.driver.replica.persisted(number, self.clock.now());
+        self.heard(context);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        info!("the log's thread has ended");
+    }
+}
+
+impl Handler<Propose> for ReplicaActor {
+    type Result = ResponseFuture<Result<Outcome, ProposeError>>;
+
+    fn handle(&mut self, message: Propose, context: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        self.driver.propose(message.command, message.class, answer, self.clock.now());
+        self.heard(context);
+        Box::pin(async move {
+            let stopping = || ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() };
+            answered.await.unwrap_or_else(|_| Err(stopping()))
+        })
+    }
+}
+
+impl<T: Send + 'static> Handler<Consult<T>> for ReplicaActor {
+    type Result = ResponseFuture<Result<T, ReadError>>;
+
+    fn handle(&mut self, message: Consult<T>, context: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        self.driver.consult(Box::new(move |catalog| {
+            let _ = answer.send(catalog.map(message.question));
+        }));
+        self.heard(context);
+        Box::pin(async move {
+            let stopping = || ReadError { reason: "this node is stopping".to_owned() };
+            answered.await.unwrap_or_else(|_| Err(stopping()))
+        })
+    }
+}
+
+impl Handler<ReportStatus> for ReplicaActor {
+    type Result = MessageResult<ReportStatus>;
+
+    fn handle(&mut self, _: ReportStatus, _: &mut Self::Context) -> Self::Result {
+        MessageResult::<ReportStatus>(self.driver.replica.status())
+    }
+}
+
+impl Handler<TransferLeadership> for ReplicaActor {
+    type Result = Option<NodeId>;
+
+    fn handle(&mut self, _: TransferLeadership, context: &mut Self::Context) -> Self::Result {
+        let transferred = self.driver.replica.transfer_leadership(None);
+        self.heard(context);
+        transferred.ok()
+    }
+}
+
+impl Handler<Receive> for ReplicaActor {
+    type Result = Result<(), ReceiveError>;
+
+    fn handle(&mut self, message: Receive, context: &mut Self::Context) -> Self::Result {
+        self.heard(context);
+        let now = self.clock.now();
+        let mut first_error = Ok(());
+        for frame in message.messages {
+            let received = self.driver.replica.receive(message.from, frame, now);
+            first_error = first_error.and(received);
+        }
+        first_error
+    }
+}
+
+impl Handler<ReceiveSnapshot> for ReplicaActor {
+    type Result = Result<(), ReceiveError>;
+
+    fn handle(&mut self, message: ReceiveSnapshot, context: &mut Self::Context) -> Self::Result {
+        self.heard(context);
+        self.driver.replica.receive_snapshot(message.from, message.message, message.data, self.clock.now())
+    }
+}
+
+impl Handler<PeerLost> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, PeerLost(peer): PeerLost, context: &mut Self::Context) {
+        self.driver.replica.peer_lost(peer, self.clock.now());
+        self.heard(context);
+    }
+}
+
+impl Handler<SnapshotSent> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, message: SnapshotSent, context: &mut Self::Context) {
+        self.driver.replica.snapshot_sent(message.to, message.ok);
+        self.heard(context);
+    }
+}
+
+impl Handler<SnapshotKept> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, SnapshotKept(index): SnapshotKept, context: &mut Self::Context) {
+        self.driver.replica.snapshot_kept(index);
+        self.heard(context);
+    }
+}

@@ -1,0 +1,158 @@
+//! The one door for writes and linearizable reads, for every room above the replica, on any thread of any node.
+//!
+//! A write goes to this node's replica if it leads, else to the leader's, and again after a change of leader, until its
+//! deadline. That is safe because each command is either counted by its write id or idempotent by what it says.
+
+use std::time::Duration;
+
+use actix::Addr;
+use api::log::v1::{Command, Outcome};
+use bytes::Bytes;
+use consensus::{NodeId, Status};
+use prost::Message as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::actor::ReplicaActor;
+use super::leadership::Leadership;
+use super::messages::{Class, Consult, Propose, ProposeError, ReadError, ReportStatus};
+use super::peers::PeerCalls;
+use super::refusal;
+use crate::catalog::Catalog;
+use crate::metrics::DoorMetrics;
+
+/// Wait before a write is tried again while nothing has changed. An election takes some 20 ms; shorter only spins.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// The door; cheap to clone.
+#[derive(Clone)]
+pub struct Door {
+    replica: Addr<ReplicaActor>,
+    calls: PeerCalls,
+    leadership: watch::Receiver<Leadership>,
+    timeout: Duration,
+    metrics: DoorMetrics,
+}
+
+/// How one try ended.
+enum Try {
+    Done(Result<Outcome, ProposeError>),
+    Again,
+}
+
+impl Door {
+    /// A door to this replica; a write is given up after `timeout`.
+    pub fn new(
+        replica: Addr<ReplicaActor>,
+        calls: PeerCalls,
+        leadership: watch::Receiver<Leadership>,
+        timeout: Duration,
+        metrics: DoorMetrics,
+    ) -> Self {
+        Self { replica, calls, leadership, timeout, metrics }
+    }
+
+    /// Writes; answers after the commit, with what applying it gave.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; after `OutcomeUnknown` and `NoLeader` the same command may be sent again.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        let started = Instant::now();
+        let mut leadership = self.leadership.clone();
+        let tries = async {
+            loop {
+                let seen = *leadership.borrow_and_update();
+                if let Try::Done(result) = self.try_once(seen, &command).await {
+                    return result;
+                }
+                self.metrics.retries.inc();
+                let _ = tokio::time::timeout(TRY_AGAIN_AFTER, leadership.changed()).await;
+            }
+        };
+        match tokio::time::timeout(self.timeout, tries).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.metrics.given_up.inc();
+                let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Err(ProposeError::NoLeader { waited_ms })
+            }
+        }
+    }
+
+    /// Asks a question of the catalog that sees every write acknowledged before now. The question runs on the truth thread:
+    /// it should copy what it needs and compute elsewhere.
+    ///
+    /// # Errors
+    /// If no leader confirmed the read.
+    pub async fn consult<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Catalog) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let asked = self.replica.send(Consult::new(question)).await;
+        asked.unwrap_or_else(|_| Err(ReadError { reason: "this node is stopping".to_owned() }))
+    }
+
+    /// How this node's replica stands; `None` when it has stopped.
+    pub async fn status(&self) -> Option<Status> {
+        self.replica.send(ReportStatus).await.ok()
+    }
+
+    /// Who leads, to be watched.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// The other nodes, to be asked.
+    #[must_use]
+    pub fn peers(&self) -> &PeerCalls {
+        &self.calls
+    }
+
+    async fn try_once(&self, seen: Leadership, command: &Command) -> Try {
+        match seen.leader {
+            _ if seen.is_here() => self.try_here(command.clone()).await,
+            Some(leader) if leader != seen.node => {
+                self.metrics.forwarded.inc();
+                let moved = self.moved_from(leader);
+                tokio::select! {
+                    biased;
+                    tried = self.try_there(leader, command) => tried,
+                    () = moved => Try::Again,
+                }
+            }
+            _ => Try::Again,
+        }
+    }
+
+    async fn try_here(&self, command: Command) -> Try {
+        let class = Class::of(&command);
+        match self.replica.send(Propose { command, class }).await {
+            Ok(Err(ProposeError::NotLeader { .. } | ProposeError::OutcomeUnknown { .. })) => Try::Again,
+            Ok(result) => Try::Done(result),
+            Err(_) => {
+                Try::Done(Err(ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() }))
+            }
+        }
+    }
+
+    async fn try_there(&self, leader: NodeId, command: &Command) -> Try {
+        match self.calls.propose(leader, Bytes::from(command.encode_to_vec())).await {
+            Ok(outcome) => {
+                Try::Done(Outcome::decode(outcome).map_err(|error| ProposeError::OutcomeUnknown {
+                    reason: format!("the leader's answer cannot be read: {error}"),
+                }))
+            }
+            Err(status) => refusal::from_peer(&status).map_or(Try::Again, |error| Try::Done(Err(error))),
+        }
+    }
+
+    /// Ready once another than `leader` is known to lead: a frozen leader must not hold a write that the next one could take.
+    async fn moved_from(&self, leader: NodeId) {
+        let mut leadership = self.leadership.clone();
+        let moved = |now: &Leadership| now.leader.is_some_and(|now| now != leader);
+        if leadership.wait_for(moved).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

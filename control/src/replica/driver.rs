@@ -1,0 +1,260 @@
+//! Drives the pure replica: collects what happened, carries out its outputs in order, applies entries to the catalog, answers
+//! proposers and readers. Called by [`super::actor`] alone, on the truth thread; it decides nothing that Raft decides.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Addr;
+use api::log::v1::{Command, Outcome};
+use bytes::Bytes;
+use consensus::{Committed, Output, Replica, SnapshotFiles};
+use prost::Message as _;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info};
+
+use super::actor::ReplicaActor;
+use super::admission::{Admission, RETRY_AFTER, Verdict};
+use super::clock::Clock;
+use super::disk::Disk;
+use super::leadership::Leadership;
+use super::messages::{Class, ProposeError, ReadError};
+use super::peers::Links;
+use super::snapshots;
+use super::subscribers::Subscribers;
+use super::waiting::{Proposer, Waiting};
+use crate::catalog::Catalog;
+use crate::metrics::ReplicaMetrics;
+
+/// The first life of a cluster; only a restored backup raises it.
+const FIRST_EPOCH: u32 = 1;
+
+/// Where the answer of a proposal goes.
+pub(super) type Answer = oneshot::Sender<Result<Outcome, ProposeError>>;
+
+/// The replica with everything it works on.
+pub(super) struct Driver {
+    pub(super) replica: Replica,
+    pub(super) links: Links,
+    catalog: Rc<RefCell<Catalog>>,
+    disk: Disk,
+    files: SnapshotFiles,
+    admission: Admission<(Command, Answer)>,
+    waiting: Waiting,
+    subscribers: Subscribers,
+    leadership: watch::Sender<Leadership>,
+    metrics: ReplicaMetrics,
+}
+
+/// What a driver is made of.
+pub(super) struct Parts {
+    pub(super) replica: Replica,
+    pub(super) links: Links,
+    pub(super) catalog: Rc<RefCell<Catalog>>,
+    pub(super) disk: Disk,
+    pub(super) files: SnapshotFiles,
+    pub(super) subscribers: Subscribers,
+    pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) proposals_in_flight: usize,
+    pub(super) metrics: ReplicaMetrics,
+}
+
+impl Driver {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            replica: parts.replica,
+            links: parts.links,
+            catalog: parts.catalog,
+            disk: parts.disk,
+            files: parts.files,
+            admission: Admission::new(parts.proposals_in_flight),
+            waiting: Waiting::default(),
+            subscribers: parts.subscribers,
+            leadership: parts.leadership,
+            metrics: parts.metrics,
+        }
+    }
+
+    /// A proposal has come from this node's clients or from a peer.
+    pub(super) fn propose(&mut self, command: Command, class: Class, answer: Answer, now: Duration) {
+        let leadership = *self.leadership.borrow();
+        if !leadership.is_here() {
+            let _ = answer.send(Err(ProposeError::NotLeader { leader: leadership.leader }));
+            return;
+        }
+        if self.disk.is_full() {
+            self.refuse(answer, "the leader's disk is full: free some space there");
+            return;
+        }
+        match self.admission.offered(class, (command, answer), now) {
+            Verdict::Go((command, answer)) => self.propose_now(command, class, answer),
+            Verdict::Waits => {}
+            Verdict::Refused((_, answer)) => self.refuse(answer, "too many writes wait for their commit"),
+        }
+    }
+
+    /// A question of the catalog has come; it shares a round to the leader with all that came since the last.
+    pub(super) fn consult(&mut self, question: super::waiting::Question) {
+        if let Err(question) = self.waiting.asked(question) {
+            self.metrics.refused.inc();
+            question(Err(ReadError { reason: "too many reads wait already".to_owned() }));
+        }
+    }
+
+    /// Carries out all outputs, until there are none.
+    pub(super) fn carry_out(&mut self, replica: &Addr<ReplicaActor>, now: Duration) {
+        self.start_read(now);
+        loop {
+            while let Some((command, answer)) = self.admission.due(now) {
+                self.propose_now(command, Class::Rollup, answer);
+            }
+            let outputs = self.replica.outputs(now);
+            if outputs.is_empty() {
+                break;
+            }
+            for output in outputs {
+                self.carry(output, replica);
+            }
+        }
+        self.subscribers.publish(&self.catalog.borrow());
+        self.metrics.in_flight.set(i64::try_from(self.admission.in_flight()).unwrap_or(i64::MAX));
+    }
+
+    /// A lagging subscriber is tried again.
+    pub(super) fn retry_subscribers(&mut self) {
+        self.subscribers.retry(&self.catalog.borrow());
+    }
+
+    fn refuse(&self, answer: Answer, reason: &str) {
+        self.metrics.refused.inc();
+        let retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).unwrap_or(u64::MAX);
+        let _ = answer.send(Err(ProposeError::Busy { reason: reason.to_owned(), retry_after_ms }));
+    }
+
+    /// Stamps a command and hands it to Raft. The stamp never runs behind the log's own time.
+    fn propose_now(&mut self, mut command: Command, class: Class, answer: Answer) {
+        command.at_ms = Clock::wall().0.max(self.catalog.borrow().now().0);
+        let token = self.waiting.token();
+        match self.replica.propose(token, Bytes::from(command.encode_to_vec())) {
+            Ok(()) => self.waiting.proposed(token, Proposer { class, answer }),
+            Err(error) => {
+                self.admission.settled(class);
+                self.metrics.refused.inc();
+                let _ = answer.send(Err(wire_error(&error)));
+            }
+        }
+    }
+
+    fn start_read(&mut self, now: Duration) {
+        let Some(token) = self.waiting.start_read() else { return };
+        if let Err(error) = self.replica.read(token, now) {
+            self.fail_read(token, &error);
+        }
+    }
+
+    fn fail_read(&mut self, token: u64, error: &consensus::ReadError) {
+        for question in self.waiting.answered_read(token) {
+            question(Err(ReadError { reason: error.to_string() }));
+        }
+    }
+
+    fn carry(&mut self, output: Output, replica: &Addr<ReplicaActor>) {
+        match output {
+            Output::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
+            Output::Send { to, bytes } => self.links.send(to, bytes),
+            Output::SendSnapshot { to, index, bytes } => {
+                self.links.send_snapshot(to, index, bytes, self.files.clone(), replica.clone());
+            }
+            Output::Persist(batch) => self.disk.persist(batch),
+            Output::Apply(entries) => self.apply(entries),
+            Output::InstallSnapshot { index, data, .. } => self.install(index, &data),
+            Output::ReadReady { token, .. } => {
+                let catalog = self.catalog.borrow();
+                for question in self.waiting.answered_read(token) {
+                    question(Ok(&catalog));
+                }
+            }
+            Output::ReadFailed { token, reason } => self.fail_read(token, &reason),
+            Output::ProposalLost { token, reason } => {
+                if let Some(proposer) = self.waiting.settled(token) {
+                    self.admission.settled(proposer.class);
+                    let _ = proposer.answer.send(Err(wire_error(&reason)));
+                }
+            }
+            Output::MakeSnapshot => {
+                let (index, data) = {
+                    let catalog = self.catalog.borrow();
+                    (catalog.applied().index, catalog.snapshot())
+                };
+                info!(index, bytes = data.len(), "snapshot made");
+                self.replica.snapshot_made(index, Bytes::from(data));
+            }
+            Output::KeepSnapshot(snapshot) => {
+                snapshots::keep(self.files.clone(), snapshot, replica.clone(), self.metrics.clone());
+            }
+            Output::CompactLog { below } => self.disk.compact(below),
+        }
+    }
+
+    fn role_changed(&mut self, role: consensus::Role, term: u64, leader: Option<consensus::NodeId>) {
+        let before = *self.leadership.borrow();
+        let now = Leadership { node: before.node, role, term, leader };
+        if before.leader != leader || before.is_here() != now.is_here() {
+            info!(?role, term, leader = leader.map(|node| node.0), "leadership changed");
+        }
+        self.metrics.leads.set(i64::from(now.is_here()));
+        self.metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+        if before.leader != leader && leader.is_some() {
+            self.metrics.leader_changes.inc();
+        }
+        self.leadership.send_replace(now);
+    }
+
+    fn apply(&mut self, entries: Vec<Committed>) {
+        let Some(last) = entries.last().map(|entry| entry.index) else { return };
+        let mut catalog = self.catalog.borrow_mut();
+        for entry in entries {
+            let applied = catalog.apply(entry.index, &entry.data);
+            self.subscribers.changed(applied.changes);
+            let proposer = entry.token.and_then(|token| self.waiting.settled(token));
+            if let Some(proposer) = proposer {
+                self.admission.settled(proposer.class);
+                let _ = proposer.answer.send(Ok(applied.outcome));
+            }
+        }
+        drop(catalog);
+        self.metrics.applied.set(i64::try_from(last).unwrap_or(i64::MAX));
+        self.replica.applied(last);
+    }
+
+    /// Replaces the catalog.
+    ///
+    /// # Panics
+    /// If the bytes cannot be read: this node can neither serve nor vote on what it does not understand.
+    fn install(&mut self, index: u64, data: &[u8]) {
+        let restored = if data.is_empty() { Ok(Catalog::new(FIRST_EPOCH)) } else { Catalog::restore(data) };
+        let catalog = restored.unwrap_or_else(|failure| {
+            error!(index, %failure, "a snapshot cannot be installed");
+            panic!("a snapshot cannot be installed: {failure}")
+        });
+        self.catalog.replace(catalog);
+        self.subscribers.replaced();
+        info!(index, bytes = data.len(), "snapshot installed");
+        self.replica.applied(index);
+    }
+}
+
+/// A refusal of Raft, in this room's words.
+fn wire_error(error: &consensus::ProposeError) -> ProposeError {
+    use consensus::ProposeError as Raft;
+    let retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).unwrap_or(u64::MAX);
+    match error {
+        Raft::NotLeader { leader } => ProposeError::NotLeader { leader: *leader },
+        Raft::LeadershipUnsettled => ProposeError::NotLeader { leader: None },
+        Raft::Busy { .. } => ProposeError::Busy { reason: error.to_string(), retry_after_ms },
+        Raft::TooLarge { bytes, bytes_max } => {
+            ProposeError::TooLarge { bytes: *bytes, bytes_max: *bytes_max }
+        }
+        Raft::OutcomeUnknown => ProposeError::OutcomeUnknown { reason: error.to_string() },
+    }
+}

@@ -1,0 +1,112 @@
+//! Questions of this node to its peers: forwarded proposals and renewals, status, proxies. Each on a connection apart from
+//! the Raft stream, so that a large answer never stands before a heartbeat; each with a deadline.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::peer::v1::peer_client::PeerClient;
+use api::peer::v1::{ProposeRequest, RenewLeases, RenewedLeases, StatusRequest};
+use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
+use bytes::Bytes;
+use consensus::NodeId;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use super::identity::Identity;
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a peer may take to tell its status: an answer from memory. Longer makes `penstock members` slow when one is down.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
+/// Largest answer that is taken; the rows of some 50,000 proxies.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// The peers of this node, to be asked. Cheap to clone; its connections live on the runtime that made it.
+#[derive(Debug, Clone)]
+pub struct PeerCalls {
+    identity: Arc<Identity>,
+    channels: Arc<BTreeMap<NodeId, Channel>>,
+}
+
+impl PeerCalls {
+    /// Prepares a connection to each peer; it comes up with the first question.
+    ///
+    /// # Errors
+    /// If an address is no address; the settings see to it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(
+        identity: Arc<Identity>,
+        peers: &BTreeMap<NodeId, String>,
+    ) -> Result<Self, tonic::transport::Error> {
+        let mut channels = BTreeMap::new();
+        for (node, address) in peers.iter().filter(|(node, _)| **node != identity.node()) {
+            channels.insert(*node, endpoint(address)?.connect_lazy());
+        }
+        Ok(Self { identity, channels: Arc::new(channels) })
+    }
+
+    /// The other nodes.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.channels.keys().copied()
+    }
+
+    /// Asks the leader to propose an encoded command; answers its encoded outcome.
+    pub(in crate::replica) async fn propose(&self, leader: NodeId, command: Bytes) -> Result<Bytes, Status> {
+        let request = self.identity.sign(ProposeRequest { command });
+        Ok(self.client(leader)?.propose(request).await?.into_inner().outcome)
+    }
+
+    /// Tells the leader of renewals that came to this node.
+    ///
+    /// # Errors
+    /// The leader's status, or `UNAVAILABLE`.
+    pub async fn renew(&self, leader: NodeId, leases: Vec<Bytes>) -> Result<RenewedLeases, Status> {
+        let request = self.identity.sign(RenewLeases { leases });
+        Ok(self.client(leader)?.renew(request).await?.into_inner())
+    }
+
+    /// How a peer stands.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub async fn status(&self, peer: NodeId) -> Result<MemberRow, Status> {
+        let mut client = self.client(peer)?;
+        timed(async { client.status(self.identity.sign(StatusRequest {})).await }).await
+    }
+
+    /// The proxies that are connected to a peer.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub async fn proxies(&self, peer: NodeId) -> Result<ProxiesResponse, Status> {
+        let mut client = self.client(peer)?;
+        let request = ProxiesRequest { this_node_only: true };
+        timed(async { client.proxies(self.identity.sign(request)).await }).await
+    }
+
+    fn client(&self, peer: NodeId) -> Result<PeerClient<Channel>, Status> {
+        let channel = self.channels.get(&peer);
+        let unknown = || Status::unavailable(format!("node {peer} is not in the peer list of this node"));
+        let channel = channel.ok_or_else(unknown)?.clone();
+        Ok(PeerClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+    }
+}
+
+async fn timed<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(STATUS_TIMEOUT, call).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(Status::deadline_exceeded("the peer did not answer in time")),
+    }
+}
+
+/// A peer's address with the options of every connection between nodes.
+pub(super) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(8 << 20))
+}

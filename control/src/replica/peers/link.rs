@@ -1,0 +1,205 @@
+//! This node's end of the Raft stream to each peer: a bounded queue of frames, sent in batches; dialled again when it breaks.
+//!
+//! A stream that ends and an address that refuses are told to the replica at once ([`PeerLost`]): that is what makes failover
+//! fast. Frames are dropped when the queue is full or nothing is connected; Raft sends again. Must never wait for a peer.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use api::peer::v1::peer_client::PeerClient;
+use api::peer::v1::{RaftBatch, SnapshotPiece};
+use bytes::Bytes;
+use consensus::{NodeId, SnapshotFiles};
+use futures_util::StreamExt;
+use runtime::backoff::Backoff;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tracing::{debug, info, warn};
+
+use super::calls::endpoint;
+use super::identity::Identity;
+use crate::metrics::PeerMetrics;
+use crate::replica::ReplicaActor;
+use crate::replica::messages::{PeerLost, SnapshotSent};
+
+/// Frames that wait for the socket. Raft keeps 256 appends in flight; more waiting ones only get old.
+const FRAMES_MAX: usize = 1024;
+/// Frames that go in one gRPC message: enough to share its cost, few enough to stay small.
+const FRAMES_PER_BATCH_MAX: usize = 64;
+/// First and longest wait between two dials. Shorter spins on a dead host; longer keeps a restarted node out of the group.
+const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Wait after a refusal that a person must mend (another cluster, a stranger).
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
+/// A silent host is noticed after this, when no FIN tells of its death; elections do not wait for it.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Size of a snapshot's piece: a message that never keeps a heartbeat waiting for long.
+const PIECE_BYTES: usize = 1 << 20;
+
+type Slot = Rc<RefCell<Option<mpsc::Sender<Bytes>>>>;
+
+/// The streams to all peers; held by the driver, on its thread.
+pub(in crate::replica) struct Links {
+    slots: BTreeMap<NodeId, (Slot, Endpoint)>,
+    identity: Arc<Identity>,
+    metrics: PeerMetrics,
+}
+
+impl Links {
+    /// Prepares a link to each peer. [`Self::dial`] starts them.
+    ///
+    /// # Errors
+    /// If an address is no address; the settings see to it.
+    pub(in crate::replica) fn new(
+        identity: Arc<Identity>,
+        peers: &BTreeMap<NodeId, String>,
+        metrics: PeerMetrics,
+    ) -> Result<Self, tonic::transport::Error> {
+        let mut slots = BTreeMap::new();
+        for (node, address) in peers.iter().filter(|(node, _)| **node != identity.node()) {
+            let endpoint = endpoint(address)?
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .keep_alive_timeout(KEEP_ALIVE)
+                .keep_alive_while_idle(true);
+            slots.insert(*node, (Slot::default(), endpoint));
+        }
+        Ok(Self { slots, identity, metrics })
+    }
+
+    /// Dials every peer, for ever, as tasks of the current LocalSet.
+    pub(in crate::replica) fn dial(&self, replica: &Addr<ReplicaActor>) {
+        for (peer, (slot, endpoint)) in &self.slots {
+            let link = Link {
+                peer: *peer,
+                slot: Rc::clone(slot),
+                endpoint: endpoint.clone(),
+                identity: Arc::clone(&self.identity),
+                replica: replica.clone(),
+            };
+            tokio::task::spawn_local(link.run());
+        }
+    }
+
+    /// Sends a frame, or drops it.
+    pub(in crate::replica) fn send(&self, to: NodeId, frame: Bytes) {
+        let Some((slot, _)) = self.slots.get(&to) else { return };
+        let sent = slot.borrow().as_ref().map(|frames| frames.try_send(frame));
+        match sent {
+            Some(Ok(())) => self.metrics.frames.inc(),
+            Some(Err(_)) => self.metrics.dropped_full.inc(),
+            None => self.metrics.dropped_unconnected.inc(),
+        }
+    }
+
+    /// Ships a snapshot in pieces, beside the stream, and tells the replica how it ended.
+    pub(in crate::replica) fn send_snapshot(
+        &self,
+        to: NodeId,
+        index: u64,
+        message: Bytes,
+        files: SnapshotFiles,
+        replica: Addr<ReplicaActor>,
+    ) {
+        let Some((_, endpoint)) = self.slots.get(&to) else { return };
+        let (endpoint, identity) = (endpoint.clone(), Arc::clone(&self.identity));
+        tokio::task::spawn_local(async move {
+            let shipped = ship(&endpoint, &identity, index, message, files).await;
+            match &shipped {
+                Ok(bytes) => info!(peer = to.0, index, bytes, "snapshot sent"),
+                Err(status) => warn!(peer = to.0, index, %status, "snapshot not sent"),
+            }
+            let told = replica.send(SnapshotSent { to, ok: shipped.is_ok() }).await;
+            debug!(peer = to.0, told = told.is_ok(), "snapshot's end told");
+        });
+    }
+}
+
+async fn ship(
+    endpoint: &Endpoint,
+    identity: &Identity,
+    index: u64,
+    message: Bytes,
+    files: SnapshotFiles,
+) -> Result<usize, Status> {
+    let read = tokio::task::spawn_blocking(move || files.read(index)).await;
+    let read = read.map_err(|error| Status::internal(format!("reading the snapshot: {error}")))?;
+    let snapshot = read
+        .map_err(|error| Status::data_loss(error.to_string()))?
+        .ok_or_else(|| Status::not_found(format!("the snapshot of {index} was replaced by a newer one")))?;
+    let bytes = snapshot.data.len();
+    let first = SnapshotPiece { message, data: Bytes::new() };
+    let data = snapshot.data;
+    let pieces = (0..bytes.div_ceil(PIECE_BYTES)).map(move |piece| {
+        let from = piece * PIECE_BYTES;
+        SnapshotPiece { message: Bytes::new(), data: data.slice(from..data.len().min(from + PIECE_BYTES)) }
+    });
+    let pieces = futures_util::stream::iter(std::iter::once(first).chain(pieces));
+    let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    PeerClient::new(channel).snapshot(identity.sign(pieces)).await?;
+    Ok(bytes)
+}
+
+/// One link's task.
+struct Link {
+    peer: NodeId,
+    slot: Slot,
+    endpoint: Endpoint,
+    identity: Arc<Identity>,
+    replica: Addr<ReplicaActor>,
+}
+
+impl Link {
+    async fn run(self) {
+        let mut waits = Backoff::new(REDIAL.0, REDIAL.1);
+        loop {
+            let wait = match self.endpoint.connect().await {
+                Ok(channel) => {
+                    waits.reset();
+                    self.stream(channel, &mut waits).await
+                }
+                Err(error) => {
+                    debug!(peer = self.peer.0, %error, "peer cannot be reached");
+                    waits.next(jitter(self.peer, self.identity.node()))
+                }
+            };
+            if self.replica.send(PeerLost(self.peer)).await.is_err() {
+                return; // the replica has stopped, and with it this node
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Holds the stream until it ends; answers how long to wait before the next.
+    async fn stream(&self, channel: Channel, waits: &mut Backoff) -> Duration {
+        let (frames, queued) = mpsc::channel(FRAMES_MAX);
+        self.slot.replace(Some(frames));
+        let batches = ReceiverStream::new(queued)
+            .ready_chunks(FRAMES_PER_BATCH_MAX)
+            .map(|messages| RaftBatch { messages });
+        debug!(peer = self.peer.0, "peer connected");
+        let ended = PeerClient::new(channel).raft(self.identity.sign(batches)).await;
+        self.slot.replace(None);
+        match ended {
+            Err(status) if status.code() == Code::PermissionDenied => {
+                warn!(peer = self.peer.0, reason = status.message(), "peer refuses this node");
+                REFUSED_WAIT
+            }
+            ended => {
+                let reason = ended.err().map(|status| status.to_string()).unwrap_or_default();
+                info!(peer = self.peer.0, reason, "stream to peer ended");
+                waits.next(jitter(self.peer, self.identity.node()))
+            }
+        }
+    }
+}
+
+/// Spreads the redials of the pairs of a group; two nodes never compute the same.
+fn jitter(peer: NodeId, node: NodeId) -> f64 {
+    let mixed = peer.0.wrapping_mul(31).wrapping_add(node.0).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
+    f64::from(u32::try_from(mixed).unwrap_or_default()) / 256.0
+}

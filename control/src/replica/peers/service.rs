@@ -1,0 +1,145 @@
+//! What this node answers to its peers: it carries frames and questions to the replica and to the rooms above, and decides
+//! nothing. The end of a peer's stream is told to the replica as the loss of that peer.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use api::peer::v1::peer_server::Peer;
+use api::peer::v1::{
+    ProposeRequest, ProposeResponse, RaftBatch, RaftClosed, RenewLeases, RenewedLeases, SnapshotPiece,
+    SnapshotTaken, StatusRequest,
+};
+use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
+use bytes::{Bytes, BytesMut};
+use consensus::{NodeId, ReceiveError};
+use prost::Message as _;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{error, info, warn};
+
+use super::identity::Identity;
+use crate::replica::ReplicaActor;
+use crate::replica::ending;
+use crate::replica::messages::{Class, PeerLost, Propose, Receive, ReceiveSnapshot};
+use crate::replica::refusal;
+
+/// Largest snapshot that is taken from a peer: stated as a limit of this version. The catalog of 100,000 endpoints has about
+/// 30 MB; what is larger is a fault, or needs a snapshot in streams on the disk.
+const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
+
+/// What the rooms above the replica answer to a peer; `node.rs` wires it.
+#[tonic::async_trait]
+pub trait Rooms: Send + Sync + 'static {
+    /// Renews leases here, if this node leads; answers those it does not know.
+    async fn renew(&self, leases: Vec<Bytes>) -> Result<Vec<Bytes>, Status>;
+    /// How this node stands.
+    async fn status(&self) -> Result<MemberRow, Status>;
+    /// The proxies connected here.
+    async fn proxies(&self) -> Result<ProxiesResponse, Status>;
+}
+
+/// The peers' service of one node.
+pub struct PeerService {
+    identity: Arc<Identity>,
+    replica: Addr<ReplicaActor>,
+    rooms: Arc<dyn Rooms>,
+}
+
+impl PeerService {
+    /// Answers for this replica and these rooms.
+    pub fn new(identity: Arc<Identity>, replica: Addr<ReplicaActor>, rooms: Arc<dyn Rooms>) -> Self {
+        Self { identity, replica, rooms }
+    }
+
+    async fn frames(&self, from: NodeId, batches: &mut Streaming<RaftBatch>) -> Result<(), Status> {
+        while let Some(batch) = batches.message().await? {
+            let received = self.replica.send(Receive { from, messages: batch.messages }).await;
+            refuse(received.map_err(|_| stopped())?)?;
+        }
+        Ok(())
+    }
+}
+
+fn stopped() -> Status {
+    Status::unavailable("this node is stopping")
+}
+
+/// What the sender of a refused frame is told; a frame that only had no room is dropped in silence, and comes again.
+fn refuse(received: Result<(), ReceiveError>) -> Result<(), Status> {
+    match received {
+        Ok(()) => Ok(()),
+        Err(error @ ReceiveError::Malformed { .. }) => {
+            warn!(%error, "closing the peer's stream");
+            Err(Status::invalid_argument(error.to_string()))
+        }
+        Err(error @ ReceiveError::LogLost { .. }) => ending::log_lost(&error),
+        Err(error) => {
+            info!(%error, "frame dropped");
+            Ok(())
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn raft(&self, request: Request<Streaming<RaftBatch>>) -> Result<Response<RaftClosed>, Status> {
+        let from = self.identity.caller(request.metadata())?;
+        let mut batches = request.into_inner();
+        let ended = self.frames(from, &mut batches).await;
+        if self.replica.send(PeerLost(from)).await.is_err() {
+            return Err(stopped());
+        }
+        ended.map(|()| Response::new(RaftClosed {}))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<SnapshotPiece>>,
+    ) -> Result<Response<SnapshotTaken>, Status> {
+        let from = self.identity.caller(request.metadata())?;
+        let mut pieces = request.into_inner();
+        let mut message = Bytes::new();
+        let mut data = BytesMut::new();
+        while let Some(piece) = pieces.message().await? {
+            if !piece.message.is_empty() {
+                message = piece.message;
+            }
+            if data.len() + piece.data.len() > SNAPSHOT_BYTES_MAX {
+                error!(from = from.0, bytes_max = SNAPSHOT_BYTES_MAX, "the peer's snapshot is too large");
+                return Err(Status::out_of_range(format!(
+                    "the snapshot has more than {SNAPSHOT_BYTES_MAX} bytes, the most that this version takes"
+                )));
+            }
+            data.extend_from_slice(&piece.data);
+        }
+        let snapshot = ReceiveSnapshot { from, message, data: data.freeze() };
+        refuse(self.replica.send(snapshot).await.map_err(|_| stopped())?)?;
+        Ok(Response::new(SnapshotTaken {}))
+    }
+
+    async fn propose(&self, request: Request<ProposeRequest>) -> Result<Response<ProposeResponse>, Status> {
+        self.identity.caller(request.metadata())?;
+        let command = api::log::v1::Command::decode(request.into_inner().command);
+        let command = command
+            .map_err(|error| Status::invalid_argument(format!("the command cannot be read: {error}")))?;
+        let class = Class::of(&command);
+        let proposed = self.replica.send(Propose { command, class }).await.map_err(|_| stopped())?;
+        let outcome = proposed.map_err(|error| refusal::for_peer(&error))?;
+        Ok(Response::new(ProposeResponse { outcome: outcome.encode_to_vec().into() }))
+    }
+
+    async fn renew(&self, request: Request<RenewLeases>) -> Result<Response<RenewedLeases>, Status> {
+        self.identity.caller(request.metadata())?;
+        let lost = self.rooms.renew(request.into_inner().leases).await?;
+        Ok(Response::new(RenewedLeases { lost }))
+    }
+
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<MemberRow>, Status> {
+        self.identity.caller(request.metadata())?;
+        Ok(Response::new(self.rooms.status().await?))
+    }
+
+    async fn proxies(&self, request: Request<ProxiesRequest>) -> Result<Response<ProxiesResponse>, Status> {
+        self.identity.caller(request.metadata())?;
+        Ok(Response::new(self.rooms.proxies().await?))
+    }
+}

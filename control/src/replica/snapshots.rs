@@ -1,0 +1,46 @@
+//! Keeps snapshots on the disk, beside the log's thread, so that a large one delays no write.
+//! A full disk is tried again; any other error ends the process, as the log's thread does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use consensus::{PersistError, Snapshot, SnapshotFiles};
+use tracing::{debug, warn};
+
+use super::actor::ReplicaActor;
+use super::ending;
+use super::messages::SnapshotKept;
+use crate::metrics::ReplicaMetrics;
+
+/// How often a full disk is tried again. The log grows meanwhile, up to the replica's own bound.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// Writes `snapshot` in the background and tells the replica when it is durable. Called on the truth thread.
+pub(super) fn keep(
+    files: SnapshotFiles,
+    snapshot: Snapshot,
+    replica: Addr<ReplicaActor>,
+    metrics: ReplicaMetrics,
+) {
+    let index = snapshot.index;
+    let snapshot = Arc::new(snapshot);
+    tokio::task::spawn_local(async move {
+        while let Err(error) = attempt(&files, &snapshot).await {
+            match error {
+                PersistError::DiskFull { .. } => warn!(%error, index, "the snapshot waits for space"),
+                PersistError::Fatal { .. } => ending::disk_failed(&error),
+            }
+            tokio::time::sleep(FULL_RETRY).await;
+        }
+        metrics.snapshots.inc();
+        let told = replica.send(SnapshotKept(index)).await;
+        debug!(index, told = told.is_ok(), "snapshot kept");
+    });
+}
+
+async fn attempt(files: &SnapshotFiles, snapshot: &Arc<Snapshot>) -> Result<(), PersistError> {
+    let (files, snapshot) = (files.clone(), Arc::clone(snapshot));
+    let written = tokio::task::spawn_blocking(move || files.keep(&snapshot));
+    written.await.expect("writing a snapshot does not panic, and the pool outlives this task")
+}

@@ -1,0 +1,141 @@
+//! Puts a replica together: opens the log, starts its thread, starts the actor in the current LocalSet.
+//! Called once by `node.rs`. Must never run before the data directory is known to be this node's own.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Recipient};
+use consensus::{Log, LogSettings, Membership, OpenError, Recovered, Replica, ReplicaSettings, Vfs};
+use tokio::sync::watch;
+use tracing::info;
+
+use super::actor::ReplicaActor;
+use super::clock::Clock;
+use super::disk::Disk;
+use super::driver::Parts;
+use super::leadership::Leadership;
+use super::messages::CatalogChanged;
+use super::peers::{Identity, Links};
+use super::subscribers::Subscribers;
+use crate::catalog::Catalog;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+/// Length of a log segment. Smaller means more files; larger a longer pause when one is filled with zeros.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// Resolution of Raft's timings, at most.
+const TICK_MAX: Duration = Duration::from_millis(20);
+
+/// Why a replica did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data directory was refused.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its thread could not be made.
+    #[error("cannot start the log's thread: {0}; the process is out of threads or memory")]
+    Thread(#[from] std::io::Error),
+    /// A peer's address is no address.
+    #[error("a peer's address cannot be used: {0}; correct `peers`")]
+    Peers(#[from] tonic::transport::Error),
+}
+
+/// An open data directory, before the actor starts: made on the thread that calls `start`, so that what it refuses is told there.
+pub struct Unstarted {
+    log: Log,
+    recovered: Recovered,
+}
+
+/// A replica that runs.
+pub struct Replication {
+    /// Its actor.
+    pub replica: Addr<ReplicaActor>,
+    /// Its catalog, to be read on the truth thread by whoever has made sure of its freshness.
+    pub catalog: Rc<RefCell<Catalog>>,
+    /// Who leads.
+    pub leadership: watch::Receiver<Leadership>,
+    /// The log's thread; ends after the actor.
+    pub log_thread: JoinHandle<()>,
+}
+
+impl Unstarted {
+    /// Opens (or founds) the data directory on this file system.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the directory was not changed.
+    pub fn open(vfs: Arc<dyn Vfs>, settings: &Settings) -> Result<Self, OpenError> {
+        let founders = Membership::of_voters(settings.peers.keys().copied());
+        let log_settings = LogSettings {
+            directory: settings.data_directory.clone(),
+            cluster: settings.cluster.clone(),
+            node: settings.node,
+            founders,
+            segment_bytes: SEGMENT_BYTES,
+        };
+        let (log, recovered) = Log::open(vfs, &log_settings)?;
+        told(&settings.data_directory, &recovered);
+        Ok(Self { log, recovered })
+    }
+
+    /// Starts the actor in the current LocalSet, its links to the peers, and the log's thread.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(
+        self,
+        settings: &Settings,
+        identity: Arc<Identity>,
+        recipients: Vec<Recipient<CatalogChanged>>,
+        metrics: &Metrics,
+    ) -> Result<Replication, StartError> {
+        let clock = Clock::start();
+        let files = self.log.snapshots();
+        let (durable, persisted) = watch::channel(0);
+        let (disk, log_thread) = Disk::start(self.log, durable, metrics.disk.clone())?;
+        let links = Links::new(identity, &settings.peers, metrics.peers.clone())?;
+        let (leadership, watched) = watch::channel(Leadership::unknown(settings.node));
+        let catalog = Rc::new(RefCell::new(Catalog::new(1)));
+        let parts = Parts {
+            replica: Replica::new(replica_settings(settings), self.recovered, clock.now()),
+            links,
+            catalog: Rc::clone(&catalog),
+            disk,
+            files,
+            subscribers: Subscribers::new(recipients, metrics.replica.subscriber_overruns.clone()),
+            leadership,
+            proposals_in_flight: settings.limits.proposals_in_flight,
+            metrics: metrics.replica.clone(),
+        };
+        let replica = ReplicaActor::new(parts, clock, persisted).start();
+        Ok(Replication { replica, catalog, leadership: watched, log_thread })
+    }
+}
+
+fn replica_settings(settings: &Settings) -> ReplicaSettings {
+    // Keyed by the operating system's chance, and so different in each process start.
+    let seed = std::hash::RandomState::new().build_hasher().finish();
+    let timings = settings.timings;
+    ReplicaSettings {
+        tick: TICK_MAX.min(timings.heartbeat / 2),
+        heartbeat: timings.heartbeat,
+        election_timeout_min: timings.election_timeout,
+        ..ReplicaSettings::new(settings.node, seed)
+    }
+}
+
+fn told(directory: &Path, recovered: &Recovered) {
+    info!(
+        directory = %directory.display(),
+        term = recovered.hard_state.term,
+        commit = recovered.hard_state.commit,
+        entries = recovered.entries.len(),
+        snapshot = recovered.snapshot.as_ref().map(|snapshot| snapshot.index),
+        torn_bytes = recovered.torn_bytes,
+        "data directory opened"
+    );
+}
