@@ -4,7 +4,11 @@
 pub mod chance;
 pub mod disk;
 mod heap;
+mod invariants;
 pub mod network;
 pub mod trace;
+mod world;
 
 pub use chance::Chance;
+pub use invariants::Violation;
+pub use world::{Failure, Report, RunSettings, run};

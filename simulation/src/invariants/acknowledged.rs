@@ -1,0 +1,81 @@
+//! Durability and exactly-once: an acknowledged write stands in the log at the index that was told, that index is the
+//! first at which the write stands, and every node holds it in the end.
+
+use std::collections::BTreeMap;
+
+use super::Violation;
+
+const NAME: &str = "acknowledged writes survive";
+
+/// Client and sequence of a write.
+pub(crate) type WriteKey = (String, u64);
+
+/// Remembers which writes were applied where, and which were acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct AcknowledgedWritesSurvive {
+    first_applied: BTreeMap<WriteKey, u64>,
+    acknowledged: BTreeMap<WriteKey, u64>,
+}
+
+impl AcknowledgedWritesSurvive {
+    /// Some node applied the write at `index`.
+    pub(crate) fn applied(&mut self, write: WriteKey, index: u64) {
+        let first = self.first_applied.entry(write).or_insert(index);
+        *first = index.min(*first);
+    }
+
+    /// A client was told that its write was applied at `index`.
+    pub(crate) fn acknowledged(&mut self, write: WriteKey, index: u64) -> Result<(), Violation> {
+        let first = self.first_applied.get(&write).copied();
+        if first != Some(index) {
+            let story = format!("{write:?} was acknowledged at {index}, but first applied at {first:?}");
+            return Err(Violation::new(NAME, story));
+        }
+        self.acknowledged.insert(write, index);
+        Ok(())
+    }
+
+    /// In the end `node` holds everything up to `applied`.
+    pub(crate) fn held(&self, node: u64, applied: u64) -> Result<(), Violation> {
+        match self.acknowledged.iter().find(|(_, index)| **index > applied) {
+            Some((write, index)) => {
+                let story =
+                    format!("node {node} ends at {applied}, without {write:?} acknowledged at {index}");
+                Err(Violation::new(NAME, story))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How many writes were acknowledged.
+    pub(crate) fn count(&self) -> usize {
+        self.acknowledged.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(sequence: u64) -> WriteKey {
+        ("client".to_owned(), sequence)
+    }
+
+    #[test]
+    fn an_acknowledgement_must_name_the_first_index_of_the_write() {
+        let mut invariant = AcknowledgedWritesSurvive::default();
+        invariant.applied(write(1), 7);
+        invariant.applied(write(1), 9);
+        assert!(invariant.acknowledged(write(1), 9).is_err(), "applied twice");
+        assert!(invariant.acknowledged(write(2), 7).is_err(), "never applied");
+        assert!(invariant.acknowledged(write(1), 7).is_ok());
+    }
+
+    #[test]
+    fn a_node_that_ends_before_an_acknowledged_write_has_lost_it() {
+        let mut invariant = AcknowledgedWritesSurvive::default();
+        invariant.applied(write(1), 7);
+        invariant.acknowledged(write(1), 7).ok();
+        assert!(invariant.held(1, 6).is_err() && invariant.held(1, 7).is_ok());
+    }
+}

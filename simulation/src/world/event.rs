@@ -1,0 +1,66 @@
+//! What can happen next.
+
+use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use bytes::Bytes;
+use consensus::NodeId;
+
+use crate::network::Host;
+
+/// One thing that happens at one moment.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node's replica asked to be woken.
+    Wake { node: u64, life: u64, number: u64 },
+    /// Raft bytes arrive.
+    Raft { from: u64, to: u64, bytes: Bytes },
+    /// A snapshot arrives, complete.
+    RaftSnapshot { from: u64, to: u64, bytes: Bytes, data: Bytes },
+    /// A node's transport knows what became of a snapshot it sent.
+    SnapshotSent { node: u64, life: u64, to: NodeId, ok: bool },
+    /// A node sees the connection to a peer end.
+    PeerLost { node: u64, peer: u64 },
+    /// A node's disk has done what was queued.
+    DiskDone { node: u64, life: u64 },
+    /// A request arrives at a node.
+    Request { from: Host, to: u64, call: u64, body: Request },
+    /// The answer arrives where it was asked.
+    Reply { to: Host, call: u64, body: Reply },
+    /// A client looks whether to write, or to ask again; void if it has asked since.
+    ClientWake { client: u64, call: u64 },
+    /// A proxy looks whether it has a stream.
+    ProxyWake { proxy: u64, life: u64 },
+    /// A proxy wants other services.
+    ProxyWanders(u64),
+    /// A request of a proxy's stream arrives at a node.
+    StreamRequest { proxy: u64, node: u64, stream: u64, request: Box<DeltaDiscoveryRequest> },
+    /// An answer of a node arrives at a proxy.
+    StreamResponse { proxy: u64, stream: u64, response: Box<DeltaDiscoveryResponse> },
+    /// A proxy sees its stream end.
+    StreamBroken { proxy: u64, stream: u64 },
+    /// A node sees a proxy's stream end.
+    SessionBroken { node: u64, proxy: u64, stream: u64 },
+    /// A fault begins.
+    Fault,
+    /// A node that was killed is started again.
+    Restart(u64),
+    /// All faults end for good.
+    Heal,
+}
+
+/// What is asked of a node.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    /// Apply this command.
+    Propose(Box<api::log::v1::Command>),
+}
+
+/// What a node answers.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// The command was applied.
+    Outcome(Box<api::log::v1::Outcome>),
+    /// Nothing was done; ask this one.
+    NotLeader(Option<NodeId>),
+    /// Nobody knows: ask again.
+    Unknown,
+}
