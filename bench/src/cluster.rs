@@ -48,12 +48,12 @@ fn penstock_arguments(node: usize, directory: &Path, addresses: &[SocketAddr]) -
     let data = directory.join(format!("penstock-{}", node + 1));
     [
         "control".to_owned(),
-        format!("--node-id={}", node + 1),
+        format!("--node={}", node + 1),
         format!("--peers={}", group.join(",")),
-        format!("--listen={}", clients[node]),
-        format!("--peer-listen={}", peers[node]),
-        format!("--http-listen={}", https[node]),
-        format!("--data-dir={}", data.display()),
+        format!("--client-address={}", clients[node]),
+        format!("--peer-address={}", peers[node]),
+        format!("--http-address={}", https[node]),
+        format!("--data-directory={}", data.display()),
     ]
     .into()
 }

@@ -75,13 +75,13 @@ async fn ours(
     directory: &Path,
     upstream: SocketAddr,
 ) -> Result<(Process, Process, SocketAddr), Failed> {
-    let addresses = free_addresses(6)?;
+    let addresses = free_addresses(5)?;
     let arguments = [
         "control".to_owned(),
-        format!("--listen={}", addresses[0]),
-        format!("--peer-listen={}", addresses[1]),
-        format!("--http-listen={}", addresses[2]),
-        format!("--data-dir={}", directory.join("control").display()),
+        format!("--client-address={}", addresses[0]),
+        format!("--peer-address={}", addresses[1]),
+        format!("--http-address={}", addresses[2]),
+        format!("--data-directory={}", directory.join("control").display()),
     ];
     let control = Process::start(&options.penstock, &arguments, directory.join("control.log"))?;
     until("the control node", 30, &control.log, async || register(addresses[0], upstream).await.is_ok())
@@ -89,10 +89,10 @@ async fn ours(
     let arguments = [
         "proxy".to_owned(),
         format!("--control={}", addresses[0]),
+        "--name=load".to_owned(),
         "--workload=load.bench".to_owned(),
-        format!("--outbound-listen={}", addresses[3]),
-        format!("--inbound-listen={}", addresses[4]),
-        format!("--admin-listen={}", addresses[5]),
+        format!("--outbound-address={}", addresses[3]),
+        format!("--admin-address={}", addresses[4]),
         "--workers=1".to_owned(),
     ];
     let proxy = Process::start(&options.penstock, &arguments, directory.join("proxy.log"))?;
