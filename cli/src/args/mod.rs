@@ -1,6 +1,7 @@
 //! What can be typed. Each command's arguments are parsed into types that cannot be wrong, and then become the
 //! request that `commands` sends; nothing here does anything.
 
+mod command;
 mod config;
 mod demo;
 mod health;
@@ -8,10 +9,7 @@ mod names;
 mod query;
 mod span;
 
-use std::ffi::OsString;
-
-use clap::{Parser, Subcommand};
-
+pub use command::{Args, Command, CompletionsArgs, PassedArgs};
 pub use config::{ApplyArgs, ApplyForm, DeleteArgs, DocumentForm, GetArgs};
 pub use demo::{DemoArgs, DemoForm};
 pub use health::CheckArgs;
@@ -20,95 +18,3 @@ pub use query::{
     ConnectionArgs, EdgesArgs, EndpointsArgs, Form, MembersArgs, ProxiesArgs, ServicesArgs, StatArgs,
 };
 pub use span::{Span, StatWindow};
-
-const AFTER: &str = "\
-Exit codes: 0 done or healthy; 1 the mesh said no (refused, not found, unhealthy); 2 wrong command line, settings \
-or environment, nothing was tried; 3 no control node answered in time.";
-
-const EXAMPLES: &str = "\
-Examples:
-  penstock demo                        a whole mesh on this machine, with an application and load
-  penstock control                     one control node, a valid cluster by itself
-  penstock stat --from web             who of those that web calls is to blame
-  penstock apply -f shop/ --dry-run    check every file of a folder, change nothing";
-
-/// A service mesh that you just install.
-#[derive(Debug, Parser)]
-#[command(name = "penstock", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = AFTER, after_long_help = format!("{EXAMPLES}\n\n{AFTER}"))]
-pub struct Args {
-    /// The command.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// Every command.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Runs a control node
-    Control(PassedArgs),
-    /// Runs a proxy beside a workload
-    Proxy(PassedArgs),
-    /// Runs a whole mesh with an application and load on this machine
-    Demo(DemoArgs),
-    /// Shows success rate, request rate and latency per service or workload
-    Stat(StatArgs),
-    /// Shows the same per edge: caller, service, callee
-    Edges(EdgesArgs),
-    /// Shows services, their ports, and how many endpoints are ready
-    Services(ServicesArgs),
-    /// Shows the endpoints of services
-    Endpoints(EndpointsArgs),
-    /// Shows the control nodes: leader, term, commit, applied, lag
-    Members(MembersArgs),
-    /// Shows the connected proxies, and which revision each holds
-    Proxies(ProxiesArgs),
-    /// Writes services and routes from YAML, all or none
-    Apply(ApplyArgs),
-    /// Shows services and routes as they were applied
-    Get(GetArgs),
-    /// Takes services and routes away
-    Delete(DeleteArgs),
-    /// Checks that the mesh is healthy, with a hint for each fault
-    Check(CheckArgs),
-    /// Writes a completion script for a shell
-    Completions(CompletionsArgs),
-}
-
-/// Words that go on to the program that the command starts, which knows its own flags and help.
-#[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
-pub struct PassedArgs {
-    /// Flags and settings, as `--help` shows them
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
-    pub words: Vec<OsString>,
-}
-
-/// Arguments of `completions`.
-#[derive(Debug, clap::Args)]
-#[command(after_long_help = "Examples:
-  penstock completions bash > /etc/bash_completion.d/penstock
-  penstock completions zsh > \"${fpath[1]}/_penstock\"")]
-pub struct CompletionsArgs {
-    /// For which shell
-    #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        <Args as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn flags_after_control_go_on_untouched() {
-        let args = Args::try_parse_from(["penstock", "control", "--help", "--data", "x"]);
-        assert!(
-            matches!(args, Ok(Args { command: Command::Control(passed) }) if passed.words == ["--help", "--data", "x"])
-        );
-    }
-}

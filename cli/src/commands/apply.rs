@@ -3,8 +3,9 @@
 use api::v1::ApplyRequest;
 use api::v1::config_client::ConfigClient;
 
+use super::files;
+use super::telling::failed;
 use super::write_id::Writes;
-use super::{failed, files};
 use crate::answer::{Answer, Exit, Failure};
 use crate::args::{ApplyArgs, ApplyForm};
 use crate::connection::Connection;

@@ -7,7 +7,8 @@ use api::v1::query_client::QueryClient;
 use tokio::time::{Instant, sleep};
 
 use super::health::{Facts, Sighting, judge};
-use super::{ink, now_ms, preflight, proxies, services};
+use super::telling::{ink, now_ms};
+use super::{preflight, proxies, services};
 use crate::answer::{Answer, Exit, Failure};
 use crate::args::CheckArgs;
 use crate::connection::Connection;

@@ -4,8 +4,9 @@ use api::v1::config_client::ConfigClient;
 use api::v1::{DeleteRequest, DeleteResponse, Outcome};
 
 use super::apply::refused;
+use super::files;
+use super::telling::failed;
 use super::write_id::Writes;
-use super::{failed, files};
 use crate::answer::{Answer, Failure};
 use crate::args::{DeleteArgs, DocumentKind};
 use crate::connection::Connection;

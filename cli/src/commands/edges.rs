@@ -1,7 +1,7 @@
 //! `penstock edges`: who calls whom, and how well that goes.
 
-use super::ink;
 use super::stat::{ask, noted};
+use super::telling::ink;
 use crate::answer::{Answer, Failure};
 use crate::args::EdgesArgs;
 use crate::connection::Connection;

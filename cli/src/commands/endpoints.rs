@@ -3,7 +3,7 @@
 use api::v1::query_client::QueryClient;
 use api::v1::{EndpointsRequest, EndpointsResponse};
 
-use super::{ink, noting_if_empty};
+use super::telling::{ink, noting_if_empty};
 use crate::answer::{Answer, Failure};
 use crate::args::{EndpointsArgs, Form};
 use crate::connection::{ANSWER_BYTES_MAX, Connection};

@@ -2,7 +2,7 @@
 
 use api::v1::config_client::ConfigClient;
 
-use super::{ink, noting_if_empty};
+use super::telling::{ink, noting_if_empty};
 use crate::answer::{Answer, Failure};
 use crate::args::{DocumentForm, GetArgs};
 use crate::connection::{ANSWER_BYTES_MAX, Connection};

@@ -3,7 +3,7 @@
 use api::v1::query_client::QueryClient;
 use api::v1::{MembersRequest, MembersResponse};
 
-use super::ink;
+use super::telling::ink;
 use crate::answer::{Answer, Failure};
 use crate::args::{Form, MembersArgs};
 use crate::connection::Connection;

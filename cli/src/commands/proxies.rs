@@ -3,7 +3,7 @@
 use api::v1::query_client::QueryClient;
 use api::v1::{ProxiesRequest, ProxiesResponse};
 
-use super::{ink, noting_if_empty, now_ms};
+use super::telling::{ink, noting_if_empty, now_ms};
 use crate::answer::{Answer, Failure};
 use crate::args::{Form, ProxiesArgs};
 use crate::connection::{ANSWER_BYTES_MAX, Connection};

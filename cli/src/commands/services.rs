@@ -3,7 +3,7 @@
 use api::v1::query_client::QueryClient;
 use api::v1::{ServicesRequest, ServicesResponse};
 
-use super::{ink, noting_if_empty};
+use super::telling::{ink, noting_if_empty};
 use crate::answer::{Answer, Failure};
 use crate::args::{Form, ServicesArgs};
 use crate::connection::{ANSWER_BYTES_MAX, Connection};
