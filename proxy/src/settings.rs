@@ -25,7 +25,7 @@ pub struct Settings {
     pub name: String,
     /// What it stands beside.
     pub workload: WorkloadName,
-    /// Control nodes, as `host:port`. Empty: no control plane, every service is unknown.
+    /// Control nodes, as `host:port`. Empty: no control plane, and no service is found.
     pub control: Vec<String>,
     /// What the application serves, if anything.
     pub application: Option<Application>,

@@ -2,26 +2,39 @@
 //!
 //! ```text
 //! a worker's Demand -> feed.rs -> subscriber.rs -> stream.rs -> a control node
-//!            snapshot <- feed.rs <- subscriber.rs <- stream.rs <-
+//!          Published <- feed.rs <- subscriber.rs <- stream.rs <-
 //! ```
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `subscriber` | the rules of one incremental xDS stream, as a value |
+//! | `subscriber`, `bounds` | the rules of one incremental xDS stream, as a value |
 //! | `kept`, `outcome` | what it remembers, and what comes out of it |
 //! | `decode`, `decode_routes`, `decode_endpoints` | xDS resources to the nouns, each checked |
+//! | `uplink` | which control node is next, and the connection to it |
+//! | `stream` | carries requests and responses, goes on to the next node when one is lost |
+//! | `feed` | carries demands in and snapshots out |
 
+mod bounds;
 mod decode;
 mod decode_endpoints;
 mod decode_routes;
+mod feed;
 #[cfg(test)]
 mod fixtures;
 mod kept;
 mod outcome;
+mod stream;
+#[cfg(test)]
+mod stream_tests;
 mod subscriber;
 #[cfg(test)]
 mod subscriber_tests;
+mod uplink;
 
+pub use bounds::Bounds;
 pub use decode::Kind;
+pub use feed::{Feed, FeedMetrics};
 pub use outcome::{Outputs, Resolution, Tally};
-pub use subscriber::{Bounds, Subscriber};
+pub use stream::{StreamEvent, StreamMetrics, carry};
+pub use subscriber::Subscriber;
+pub use uplink::{Addresses, Uplink};

@@ -32,7 +32,7 @@ pub struct Tally {
     pub stale: u64,
     /// Authorities dropped because they were idle, unknown or gave way.
     pub evicted: u64,
-    /// Wanted authorities turned away because all places were in use.
+    /// Wanted authorities and backends turned away because all places were in use.
     pub turned_away: u64,
 }
 
@@ -45,14 +45,14 @@ pub enum Resolution {
     Forgotten,
 }
 
-/// The error of a NACK; `None` acknowledges. Only the first reasons are told: a message of megabytes helps nobody.
-pub(super) fn refusal(reasons: &[String]) -> Option<Status> {
+/// The error of a NACK; `None` acknowledges. Each refused name is told, because the control plane takes what is not
+/// named as accepted; reasons only of the first, because a message of megabytes helps nobody.
+pub(super) fn refusal(refused: &[(String, String)]) -> Option<Status> {
     const REASONS_MAX: usize = 8;
     const INVALID_ARGUMENT: i32 = 3;
-    let more = reasons.len().saturating_sub(REASONS_MAX);
-    let mut message = reasons.iter().take(REASONS_MAX).cloned().collect::<Vec<_>>().join("; ");
-    if more > 0 {
-        message.push_str(&format!("; and {more} more"));
-    }
-    (!reasons.is_empty()).then(|| Status { code: INVALID_ARGUMENT, message, details: Vec::new() })
+    let told = refused.iter().enumerate().map(|(at, (name, reason))| {
+        if at < REASONS_MAX { format!("{name}: {reason}") } else { name.clone() }
+    });
+    let message = told.collect::<Vec<_>>().join("; ");
+    (!refused.is_empty()).then(|| Status { code: INVALID_ARGUMENT, message, details: Vec::new() })
 }

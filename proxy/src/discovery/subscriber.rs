@@ -9,44 +9,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::xds::pb::envoy::config::core::v3::Node;
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use api::xds::pb::google::protobuf::{Value, value::Kind as ValueKind};
 use mesh::{Authority, Revision, RouteRule, Timestamp};
 
+use super::bounds::Bounds;
 use super::decode::{self, Decoded, Kind};
 use super::kept::{Answer, Cluster, Root, backends};
 use super::outcome::{Outputs, Resolution, Tally, refusal};
 use crate::snapshot::{Known, ServiceView};
-
-/// How much a subscriber follows, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Authorities followed at once. Smaller: a workload that calls many services thrashes. Larger: a caller that
-    /// makes names up costs more memory, about 1 KiB a name.
-    pub authorities_max: usize,
-    /// A known authority that nobody used for so long is dropped (never while disconnected). Smaller: a rare call pays
-    /// a round trip to the control plane more often. Larger: changes of services that nobody calls are pushed.
-    pub idle: Duration,
-    /// How long an unknown authority is answered from memory. Smaller: calls to a wrong name reach the control plane
-    /// more often. Larger: a name that was dropped from memory late keeps its place from others.
-    pub unknown: Duration,
-    /// When all places are taken, one that was not used for so long gives way to a new one. Smaller: two sets of
-    /// callers push each other out. Larger: a new name is turned away while old ones linger.
-    pub yield_after: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            authorities_max: 1000,
-            idle: Duration::from_secs(600),
-            unknown: Duration::from_secs(10),
-            yield_after: Duration::from_secs(60),
-        }
-    }
-}
 
 /// Names to add to and take from one kind's subscription in the next request.
 #[derive(Debug, Default)]
@@ -64,6 +37,8 @@ pub struct Subscriber {
     clusters: BTreeMap<Authority, Cluster>,
     pending: [Pending; Kind::ALL.len()],
     connected: bool,
+    /// The newest revision that any node showed: a node that is behind it must not answer.
+    seen: Option<Revision>,
     tally: Tally,
 }
 
@@ -78,6 +53,7 @@ impl Subscriber {
             clusters: BTreeMap::new(),
             pending: Default::default(),
             connected: false,
+            seen: None,
             tally: Tally::default(),
         }
     }
@@ -152,7 +128,7 @@ impl Subscriber {
                 continue;
             }
             requests.push(DeltaDiscoveryRequest {
-                node: requests.is_empty().then(|| self.node.clone()),
+                node: requests.is_empty().then(|| self.introduction()),
                 type_url: kind.type_url().to_owned(),
                 resource_names_subscribe: names,
                 initial_resource_versions: versions.into_iter().collect(),
@@ -174,14 +150,15 @@ impl Subscriber {
         let mut refusals = Vec::new();
         let mut touched = BTreeSet::new();
         let gone_at = response.system_version_info.parse().ok();
+        self.seen = self.seen.max(gone_at);
         match Kind::of(&response.type_url) {
-            None => refusals.push(format!("{:?} was not subscribed to", response.type_url)),
+            None => refusals.push((response.type_url.clone(), "was not subscribed to".to_owned())),
             Some(kind) => {
                 for resource in response.resources {
                     let name = resource.name.clone();
                     if let Err(reason) = self.take(kind, resource, &mut touched) {
                         self.tally.refused += 1;
-                        refusals.push(format!("{name}: {reason}"));
+                        refusals.push((name, reason));
                     }
                 }
                 for name in response.removed_resources {
@@ -248,6 +225,7 @@ impl Subscriber {
             return Err(format!("revision {revision} is older than {held}, which is held"));
         }
         *answer = Answer::Held(revision);
+        self.seen = self.seen.max(Some(revision));
         self.tally.accepted += 1;
         match decoded {
             Decoded::Routes(rules) => {
@@ -323,7 +301,7 @@ impl Subscriber {
                 // What older rules mention is followed on: they stay in force until the newer ones can be.
                 let followed = needed.union(&root.mentions).cloned().collect();
                 self.set_mentions(authority, followed);
-                let answered = |name| self.clusters.get(name).is_some_and(Cluster::is_answered);
+                let answered = |name| self.clusters.get(name).is_none_or(Cluster::is_answered);
                 let Some(root) = self.roots.get(authority) else { return };
                 if needed.iter().all(answered) {
                     let view = self.view(authority, root.rules.clone(), &needed);
@@ -361,6 +339,10 @@ impl Subscriber {
         }
         for name in mentions {
             if !self.clusters.contains_key(&name) {
+                if self.clusters.len() >= self.bounds.backends_max && name != *authority {
+                    self.tally.turned_away += 1;
+                    continue;
+                }
                 self.pending(Kind::Clusters).subscribe.insert(name.clone());
                 self.pending(Kind::Endpoints).subscribe.insert(name.clone());
             }
@@ -423,6 +405,16 @@ impl Subscriber {
 
     fn pending(&mut self, kind: Kind) -> &mut Pending {
         &mut self.pending[kind as usize]
+    }
+
+    /// The node, with the newest revision seen as Penstock's control nodes read it.
+    fn introduction(&self) -> Node {
+        let mut node = self.node.clone();
+        if let Some(seen) = self.seen {
+            let text = Value { kind: Some(ValueKind::StringValue(seen.to_string())) };
+            node.metadata.get_or_insert_default().fields.insert("penstock.revision".to_owned(), text);
+        }
+        node
     }
 
     /// Every subscribed name of a kind, and the revisions held of them.

@@ -226,6 +226,29 @@ fn a_reconnect_shows_what_is_held_and_known_to_be_gone_so_that_any_node_resumes(
 }
 
 #[test]
+fn a_reconnect_shows_the_newest_revision_ever_seen_so_that_a_node_behind_it_waits() {
+    let mut subscriber = following_web();
+    subscriber.response(removal(Kind::Routes, "n", "1.40", &["nobody"]), NOW);
+    subscriber.disconnected();
+    let node = subscriber.connected().remove(0).node.unwrap();
+    let shown = format!("{:?}", node.metadata.unwrap().fields["penstock.revision"]);
+    assert!(shown.contains("1.40"), "{shown}");
+}
+
+#[test]
+fn a_backend_past_the_bound_has_no_endpoint_and_does_not_hold_the_rules_back() {
+    let bounds = Bounds { backends_max: 1, ..Bounds::default() };
+    let mut subscriber = Subscriber::new(node(), bounds);
+    subscriber.connected();
+    subscriber.want(&authority("web"), NOW);
+    answer(&mut subscriber, "web", "1.5", &[1]);
+    let split = routes("web", "1.6", &[("/new/", "canary")]);
+    let outputs = subscriber.response(response(Kind::Routes, "n", vec![split]), NOW);
+    assert_eq!((view(&outputs, "web").rules.len(), view(&outputs, "web").clusters.len()), (2, 1));
+    assert!(subscriber.tally().turned_away > 0);
+}
+
+#[test]
 fn what_is_wanted_while_disconnected_is_asked_for_on_reconnect() {
     let mut subscriber = Subscriber::new(node(), Bounds::default());
     assert!(subscriber.want(&authority("web"), NOW).requests.is_empty());
