@@ -1,7 +1,7 @@
 //! Compiles the .proto files without a protoc on the machine.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 8] = [
         "proto/penstock/v1/mesh.proto",
         "proto/penstock/v1/registration.proto",
         "proto/penstock/v1/config.proto",
@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "proto/penstock/v1/report.proto",
         "proto/penstock/peer/v1/peer.proto",
         "proto/penstock/log/v1/command.proto",
+        "proto/penstock/log/v1/snapshot.proto",
     ];
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;

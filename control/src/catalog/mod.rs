@@ -1,11 +1,32 @@
 //! The catalog: the replicated state of the mesh, the same on every node. Step 3 of a registration's way: a committed
 //! entry comes in, changes at a revision go out. Pure: no clock, no chance, no IO; time comes in commands.
 //!
-//! - [`Catalog`] takes entries in log order and answers look-ups
+//! - [`Catalog`] takes entries in log order (`state`), by way of `writers` (exactly once) and `refusal`
 //! - [`Change`] is what applying an entry altered; discovery keeps a mirror from it
+//! - `topology` holds services, endpoints and routes; `registering`, `declaring` change it; `precedence` orders rules
+//! - [`Rollups`] holds the traffic (`edges`, `counted`), `history` answers questions about it
+//! - `snapshot` writes and reads all of it, `state_hash` tells whether two nodes have diverged
 
 mod change;
+mod counted;
+mod declaring;
+mod edges;
+mod history;
+pub mod limits;
+mod precedence;
+mod refusal;
+mod registering;
+mod rollups;
+mod snapshot;
 mod state;
+mod state_hash;
+mod topology;
+mod writers;
 
 pub use change::{Applied, Change};
-pub use state::{Catalog, Lease, RestoreError, StoredEndpoint, StoredRoute, StoredService};
+pub use edges::HistoryEdge;
+pub use history::Span;
+pub use rollups::Rollups;
+pub use snapshot::RestoreError;
+pub use state::{Catalog, Sizes};
+pub use topology::{Lease, StoredEndpoint, StoredRoute, StoredService};

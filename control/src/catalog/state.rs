@@ -1,92 +1,58 @@
 //! The catalog's state and the one way to change it, `apply`. Called by the replica for each committed entry, in log
 //! order; must never read a clock, iterate a `HashMap`, fail by chance, or panic on any bytes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::log::v1::{Outcome, Refused, outcome, refused};
+use api::log::v1::command::Body;
+use api::log::v1::outcome::Result as Answer;
+use api::log::v1::{AlreadyCounted, Command, Done, Outcome, OutsideHistory, Refused, refused};
+use api::{FieldError, LeaseKey, Registration, WriteId};
 use mesh::{
-    Authority, Endpoint, InstanceName, Revision, Route, RouteName, RouteRule, Service, ServiceName, Timestamp,
+    Authority, Endpoint, InstanceName, Revision, RouteName, RouteRule, Service, ServiceName, Timestamp,
 };
+use prost::Message;
 
 use super::change::{Applied, Change};
+use super::limits::{COMMAND_BYTES_MAX, STAMP_MS_MAX, SWEEP_EVERY};
+use super::refusal::Refusal;
+use super::registering::Expiry;
+use super::rollups::{Counting, Rollups};
+use super::state_hash::StateHash;
+use super::topology::{Lease, Moment, StoredEndpoint, StoredRoute, StoredService, Topology, Touched};
+use super::writers::{Known, Writers};
 
 /// The replicated state of the mesh.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Catalog {
-    epoch: u32,
-    applied: u64,
-    routing: u64,
-    now: Timestamp,
-    hash: u64,
-    services: BTreeMap<ServiceName, StoredService>,
-    routes: BTreeMap<RouteName, StoredRoute>,
+    pub(super) epoch: u32,
+    pub(super) applied: u64,
+    pub(super) now: Timestamp,
+    pub(super) swept: Timestamp,
+    pub(super) hash: StateHash,
+    pub(super) topology: Topology,
+    pub(super) writers: Writers,
+    pub(super) rollups: Rollups,
 }
 
-/// A service as the catalog holds it.
-#[derive(Debug, Clone)]
-pub struct StoredService {
-    /// Every port: the declared ones, and those that came into being by registration.
-    pub service: Arc<Service>,
-    /// When `service` last changed.
-    pub revision: Revision,
-    /// What an operator declared, and when; `None` while it exists by registrations alone.
-    pub declared: Option<(Arc<Service>, Revision)>,
-}
-
-/// A route as the catalog holds it.
-#[derive(Debug, Clone)]
-pub struct StoredRoute {
-    /// As it was applied.
-    pub route: Arc<Route>,
-    /// When it last changed.
-    pub revision: Revision,
-}
-
-/// One registered endpoint.
-#[derive(Debug, Clone)]
-pub struct StoredEndpoint {
-    /// As callers see it.
-    pub endpoint: Endpoint,
-    /// When `endpoint` last changed.
-    pub revision: Revision,
-    /// How long it lives without a renewal.
-    pub lease_seconds: u32,
-    /// Log index of the last registration, also one that changed nothing. An expiry must name it.
-    pub registered_index: u64,
-}
-
-/// A lease, for the leader's table of renewals.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease<'a> {
-    /// Where the endpoint is registered.
-    pub authority: &'a Authority,
-    /// Which one.
-    pub instance: &'a InstanceName,
-    /// How long it lives without a renewal.
-    pub seconds: u32,
-    /// What an expiry must name.
-    pub registered_index: u64,
-}
-
-/// Bytes are not a snapshot that this version can read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// Written by a newer version.
-    #[error(
-        "the snapshot has format {found}, this version reads up to {known}: start the newer version of penstock again"
-    )]
-    NewerFormat {
-        /// In the snapshot.
-        found: u32,
-        /// The newest we read.
-        known: u32,
-    },
-    /// Not a snapshot, or damaged.
-    #[error(
-        "the snapshot cannot be read: {0}; take it from another node by starting this one with an empty data directory"
-    )]
-    Malformed(String),
+/// How much the catalog holds, for metrics; the bounds are in [`super::limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Services.
+    pub services: usize,
+    /// Endpoints of all services.
+    pub endpoints: usize,
+    /// Routes.
+    pub routes: usize,
+    /// Clients whose write outcomes are remembered.
+    pub clients: usize,
+    /// Edges told apart.
+    pub edges: usize,
+    /// Bytes of traffic records.
+    pub history_bytes: usize,
+    /// Records folded into `other`, since the cluster began.
+    pub folded_records: u64,
+    /// Windows and minutes ended early for want of bytes, since the cluster began.
+    pub shortened_spans: u64,
 }
 
 impl Catalog {
@@ -96,24 +62,151 @@ impl Catalog {
         Self {
             epoch,
             applied: 0,
-            routing: 0,
             now: Timestamp(0),
-            hash: 0,
-            services: BTreeMap::new(),
-            routes: BTreeMap::new(),
+            swept: Timestamp(0),
+            hash: StateHash::default(),
+            topology: Topology::default(),
+            writers: Writers::default(),
+            rollups: Rollups::default(),
         }
     }
 
-    /// Applies the entry at `index`, a [`api::log::v1::Command`]. Empty entries (Raft's own) change nothing.
+    /// Applies the entry at `index`, a [`Command`]. Empty entries (Raft's own) change nothing.
     ///
-    /// Never fails: what has no meaning is refused in the outcome, the same on every node.
+    /// Never fails: what has no meaning is refused in the outcome, the same on every node. A retry of a write that was
+    /// applied is answered with the first outcome.
+    ///
+    /// # Panics
+    /// If `index` is not after the last one: an entry applied twice would be two truths.
     pub fn apply(&mut self, index: u64, command: &[u8]) -> Applied {
-        let _ = command;
+        assert!(index > self.applied, "entry {index} comes after entry {}, which was applied", self.applied);
         self.applied = index;
-        let refused =
-            Refused { reason: refused::Reason::Invalid.into(), message: "not built yet".to_owned() };
-        let outcome = Outcome { result: Some(outcome::Result::Refused(refused)), index, epoch: self.epoch };
-        Applied { outcome, changes: Vec::new() }
+        let mut touched = Touched::default();
+        let outcome = match self.accepted(command, &mut touched) {
+            Ok(outcome) => outcome,
+            Err(refusal) => self.outcome(refused(refusal)),
+        };
+        let changes = self.topology.changes(touched, Revision::new(self.epoch, index));
+        self.hash.number(index);
+        self.hash.bytes(command);
+        self.hash.bytes(&outcome.encode_to_vec());
+        changes.iter().for_each(|change| self.hash.change(change));
+        Applied { outcome, changes }
+    }
+
+    /// Decodes, lets time pass, and sees to it that a write is applied once.
+    fn accepted(&mut self, bytes: &[u8], touched: &mut Touched) -> Result<Outcome, Refusal> {
+        if bytes.is_empty() {
+            return Ok(self.outcome(done(Vec::new())));
+        }
+        if bytes.len() > COMMAND_BYTES_MAX {
+            return Err(Refusal::limit("bytes of a command", COMMAND_BYTES_MAX, "say it in several"));
+        }
+        let command = Command::decode(bytes)
+            .map_err(|error| Refusal::invalid(format_args!("the command cannot be read: {error}")))?;
+        if command.at_ms > STAMP_MS_MAX {
+            return Err(FieldError {
+                field: "at_ms".to_owned(),
+                value: Some(command.at_ms.to_string()),
+                rule: "must lie before the year 2200: the leader's clock is broken".to_owned(),
+            }
+            .into());
+        }
+        self.pass_time(Timestamp(command.at_ms), touched);
+        let id =
+            command.id.as_ref().map(WriteId::try_from).transpose().map_err(|error| error.within("id"))?;
+        let Some(id) = id else { return Ok(self.answered(command.body, touched)) };
+        match self.writers.known(&id.client, id.sequence) {
+            Known::Applied(outcome) => Ok(*outcome),
+            Known::Stale { forgotten } => Err(Refusal {
+                reason: refused::Reason::Stale,
+                message: format!(
+                    "write {} of client {} came after 64 later ones (up to {forgotten} is forgotten): it may have been \
+                     applied; look, and write again under a new sequence",
+                    id.sequence, id.client
+                ),
+            }),
+            Known::New => {
+                let outcome = self.answered(command.body, touched);
+                self.writers.remember(&id, self.now, self.applied, &outcome);
+                Ok(outcome)
+            }
+        }
+    }
+
+    fn pass_time(&mut self, stamp: Timestamp, touched: &mut Touched) {
+        self.now = self.now.max(stamp);
+        self.rollups.advance(self.now);
+        if self.now.since(self.swept) >= SWEEP_EVERY {
+            self.swept = self.now;
+            self.writers.sweep(self.now);
+            self.topology.sweep(self.moment(), touched);
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { revision: Revision::new(self.epoch, self.applied), now: self.now }
+    }
+
+    fn outcome(&self, answer: Answer) -> Outcome {
+        Outcome { result: Some(answer), index: self.applied, epoch: self.epoch }
+    }
+
+    fn answered(&mut self, body: Option<Body>, touched: &mut Touched) -> Outcome {
+        let answer = self.carry_out(body, touched).unwrap_or_else(refused);
+        self.outcome(answer)
+    }
+
+    fn carry_out(&mut self, body: Option<Body>, touched: &mut Touched) -> Result<Answer, Refusal> {
+        let at = self.moment();
+        let topology = &mut self.topology;
+        let actions = match body {
+            Some(Body::Register(register)) => {
+                topology.register(at, Registration::try_from(&register)?, touched)?;
+                Vec::new()
+            }
+            Some(Body::Leave(leave)) => {
+                let lease = lease_key(leave.lease.as_ref())?;
+                topology.leave(at, lease, touched);
+                Vec::new()
+            }
+            Some(Body::Expire(expire)) => {
+                let expiry = |lease: &api::log::v1::ExpiredLease| {
+                    let registered_index = lease.registered_index;
+                    lease_key(lease.lease.as_ref()).map(|lease| Expiry { lease, registered_index })
+                };
+                let expiries = expire.leases.iter().map(expiry).collect::<Result<_, _>>()?;
+                topology.expire(at, expiries, touched);
+                Vec::new()
+            }
+            Some(Body::PutConfig(put)) => {
+                let services = each(&put.services, "services")?;
+                topology.put(at, services, each(&put.routes, "routes")?, touched)?
+            }
+            Some(Body::DeleteConfig(delete)) => match (&delete.service, &delete.route) {
+                (Some(service), None) => {
+                    let name = ServiceName::try_from(service).map_err(|error| error.within("service"))?;
+                    topology.delete_service(at, &name, touched)?
+                }
+                (None, Some(route)) => {
+                    let name = RouteName::try_from(route).map_err(|error| error.within("route"))?;
+                    topology.delete_route(at, &name, touched)?
+                }
+                _ => {
+                    return Err(Refusal::invalid(
+                        "delete_config: must name a service or a route, and one of them",
+                    ));
+                }
+            },
+            Some(Body::Partial(partial)) => return Ok(counted(self.rollups.add(&partial, touched)?)),
+            Some(Body::Tick(_)) => Vec::new(),
+            None => {
+                return Err(Refusal::invalid(
+                    "body: says nothing that this version understands; are all nodes upgraded?",
+                ));
+            }
+        };
+        Ok(done(actions))
     }
 
     /// The newest applied entry.
@@ -125,10 +218,10 @@ impl Catalog {
     /// When any service or route last changed.
     #[must_use]
     pub fn routing(&self) -> Revision {
-        Revision::new(self.epoch, self.routing)
+        self.topology.routing
     }
 
-    /// The log's time: what the newest stamped command said.
+    /// The log's time: the latest stamp of a command.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
@@ -137,88 +230,135 @@ impl Catalog {
     /// Everything as changes, each with the revision stored for it: what a fresh mirror starts from.
     #[must_use]
     pub fn view(&self) -> Vec<Change> {
-        Vec::new()
+        self.topology.view()
     }
 
     /// Rolling hash over all entries applied and what came of them; equal on all nodes at the same index.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
-        self.hash
+        self.hash.0
     }
 
-    /// The state as bytes: equal states give equal bytes.
+    /// How much there is of everything.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Reads what [`Self::snapshot`] wrote.
-    ///
-    /// # Errors
-    /// If the bytes are damaged or of a newer format.
-    pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
-        let _ = bytes;
-        Ok(Self::new(1))
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            services: self.topology.services.len(),
+            endpoints: self.topology.endpoint_count,
+            routes: self.topology.routes.len(),
+            clients: self.writers.len(),
+            edges: self.rollups.edge_count(),
+            history_bytes: self.rollups.bytes(),
+            folded_records: self.rollups.folded(),
+            shortened_spans: self.rollups.shortened(),
+        }
     }
 
     /// Every service, by namespace and name.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &StoredService)> {
-        self.services.iter()
+        self.topology.services.iter()
     }
 
     /// One service.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&StoredService> {
-        self.services.get(name)
+        self.topology.services.get(name)
+    }
+
+    /// The service and port behind an authority, if both exist.
+    #[must_use]
+    pub fn port(&self, authority: &Authority) -> Option<(&Service, &mesh::ServicePort)> {
+        let service = &self.service(&authority.service)?.service;
+        Some((service, service.port(authority.port)?))
     }
 
     /// The endpoints of an authority, and when they last changed; `None` when no such service or port exists.
     #[must_use]
     pub fn endpoints(&self, authority: &Authority) -> Option<(Revision, Arc<[Endpoint]>)> {
-        let _ = authority;
-        None
+        self.topology.ports.get(authority).map(|port| (port.endpoints_revision, port.endpoints.clone()))
     }
 
     /// The rules for requests to an authority, and when they last changed; `None` when it does not exist.
     #[must_use]
     pub fn rules(&self, authority: &Authority) -> Option<(Revision, Arc<[RouteRule]>)> {
-        let _ = authority;
-        None
+        self.topology.ports.get(authority).map(|port| (port.rules_revision, port.rules.clone()))
     }
 
     /// The registrations at an authority, by instance.
-    pub fn registrations(&self, authority: &Authority) -> impl Iterator<Item = &StoredEndpoint> {
-        let _ = authority;
-        std::iter::empty()
+    pub fn registrations(&self, authority: &Authority) -> impl Iterator<Item = StoredEndpoint<'_>> {
+        self.topology.registrations(authority)
     }
 
     /// One registration, for instance to ask for its lease.
     #[must_use]
-    pub fn registration(&self, authority: &Authority, instance: &InstanceName) -> Option<&StoredEndpoint> {
-        let _ = (authority, instance);
-        None
+    pub fn registration(&self, authority: &Authority, instance: &InstanceName) -> Option<StoredEndpoint<'_>> {
+        self.topology.registration(authority, instance)
     }
 
     /// Every lease, by authority and instance: what a new leader starts its table from.
     pub fn leases(&self) -> impl Iterator<Item = Lease<'_>> {
-        std::iter::empty()
+        self.topology.leases()
     }
 
     /// Every route as it was applied.
     pub fn routes(&self) -> impl Iterator<Item = (&RouteName, &StoredRoute)> {
-        self.routes.iter()
+        self.topology.routes.iter()
     }
 
     /// One route as it was applied.
     #[must_use]
     pub fn route(&self, name: &RouteName) -> Option<&StoredRoute> {
-        self.routes.get(name)
+        self.topology.routes.get(name)
+    }
+
+    /// How many routes rule requests to a service.
+    #[must_use]
+    pub fn route_count(&self, service: &ServiceName) -> usize {
+        self.topology.routes_on.get(service).map_or(0, std::collections::BTreeSet::len)
+    }
+
+    /// The history of traffic.
+    #[must_use]
+    pub fn rollups(&self) -> &Rollups {
+        &self.rollups
     }
 
     /// The outcome of a write that was applied before, if it is still remembered: a retry need not be proposed.
     #[must_use]
     pub fn remembered(&self, client: &str, sequence: u64) -> Option<Outcome> {
-        let _ = (client, sequence);
-        None
+        match self.writers.known(client, sequence) {
+            Known::Applied(outcome) => Some(*outcome),
+            Known::New | Known::Stale { .. } => None,
+        }
     }
+}
+
+fn done(actions: Vec<String>) -> Answer {
+    Answer::Done(Done { actions })
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    Answer::Refused(Refused { reason: refusal.reason.into(), message: refusal.message })
+}
+
+fn counted(counting: Counting) -> Answer {
+    match counting {
+        Counting::Added => done(Vec::new()),
+        Counting::OutsideHistory(windows) => Answer::OutsideHistory(OutsideHistory { windows }),
+        Counting::AlreadyCounted(counted) => Answer::AlreadyCounted(AlreadyCounted { counted }),
+    }
+}
+
+fn lease_key(message: Option<&api::v1::LeaseKey>) -> Result<LeaseKey, Refusal> {
+    let message = message.ok_or_else(|| Refusal::invalid("lease: is missing"))?;
+    LeaseKey::try_from(message).map_err(|error| error.within("lease").into())
+}
+
+fn each<'a, M, T: TryFrom<&'a M, Error = FieldError>>(
+    messages: &'a [M],
+    field: &str,
+) -> Result<Vec<T>, Refusal> {
+    let convert =
+        |(at, message)| T::try_from(message).map_err(|error| error.within(&format!("{field}[{at}]")).into());
+    messages.iter().enumerate().map(convert).collect()
 }

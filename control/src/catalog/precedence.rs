@@ -1,0 +1,142 @@
+//! Several routes on one parent become one ordered list of rules, by Gateway API's precedence
+//! (<https://gateway-api.sigs.k8s.io/reference/spec/>, `HTTPRouteRule.matches`): the first match in the list rules.
+//!
+//! Order of matches: an exact path; the longest path prefix; a method; the most headers. Ties: the route that was
+//! created first; the route's namespace and name; the earlier rule; the earlier match. A rule's matches may thus stand
+//! apart in the list; a rule with no match matches what the prefix `/` does.
+
+use std::cmp::Reverse;
+
+use mesh::{PathMatch, RouteMatch, RouteRule};
+
+use super::topology::StoredRoute;
+
+/// Smaller is tried first.
+type Rank<'a> =
+    (Reverse<bool>, Reverse<usize>, Reverse<bool>, Reverse<usize>, u64, (&'a str, &'a str), usize, usize);
+
+fn rank<'a>(stored: &'a StoredRoute, route_match: Option<&RouteMatch>, rule: usize, at: usize) -> Rank<'a> {
+    let (exact, length) = match route_match.and_then(|route_match| route_match.path.as_ref()) {
+        Some(PathMatch::Exact(path)) => (true, path.len()),
+        Some(PathMatch::Prefix(path)) => (false, path.trim_end_matches('/').len()),
+        None => (false, 0),
+    };
+    let method = route_match.is_some_and(|route_match| route_match.method.is_some());
+    let headers = route_match.map_or(0, |route_match| route_match.headers.len());
+    let name = (stored.route.name.namespace.as_str(), stored.route.name.name.as_str());
+    (Reverse(exact), Reverse(length), Reverse(method), Reverse(headers), stored.created_index, name, rule, at)
+}
+
+/// The rules of all `routes` together, in the order in which they are to be tried.
+pub(super) fn merged_rules<'a>(routes: impl Iterator<Item = &'a StoredRoute>) -> Vec<RouteRule> {
+    let mut candidates = Vec::new();
+    for stored in routes {
+        for (number, rule) in stored.route.rules.iter().enumerate() {
+            if rule.matches.is_empty() {
+                candidates.push((rank(stored, None, number, 0), rule, None));
+            }
+            for (at, route_match) in rule.matches.iter().enumerate() {
+                candidates.push((rank(stored, Some(route_match), number, at), rule, Some(route_match)));
+            }
+        }
+    }
+    candidates.sort_by(|left, right| left.0.cmp(&right.0));
+    let mut merged: Vec<RouteRule> = Vec::new();
+    let mut last: Option<&RouteRule> = None;
+    for (_, rule, route_match) in candidates {
+        match (merged.last_mut(), route_match) {
+            // Neighbours of the same rule stay one rule.
+            (Some(open), Some(route_match)) if last.is_some_and(|last| std::ptr::eq(last, rule)) => {
+                open.matches.push(route_match.clone());
+            }
+            _ => merged.push(RouteRule {
+                matches: route_match.into_iter().cloned().collect(),
+                backends: rule.backends.clone(),
+                request_timeout: rule.request_timeout,
+            }),
+        }
+        last = Some(rule);
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use std::sync::Arc;
+
+    use mesh::{Backend, HeaderMatch, MatchKind, Revision, Route, RouteName};
+
+    use super::*;
+
+    fn stored(name: &str, created_index: u64, rules: Vec<RouteRule>) -> StoredRoute {
+        let name = RouteName { namespace: "default".into(), name: name.into() };
+        let route = Arc::new(Route { name, parents: vec![("web".parse().unwrap(), None)], rules });
+        StoredRoute { route, revision: Revision::default(), created_index }
+    }
+
+    fn rule(to: &str, matches: Vec<RouteMatch>) -> RouteRule {
+        let backends = vec![Backend { authority: to.parse().unwrap(), weight: 1 }];
+        RouteRule { matches, backends, request_timeout: None }
+    }
+
+    fn path(text: &str) -> RouteMatch {
+        let path = match text.strip_prefix('=') {
+            Some(exact) => PathMatch::Exact(exact.into()),
+            None => PathMatch::Prefix(text.into()),
+        };
+        RouteMatch { path: Some(path), ..RouteMatch::default() }
+    }
+
+    fn header(name: &str) -> HeaderMatch {
+        HeaderMatch { name: name.into(), value: String::new(), kind: MatchKind::Present }
+    }
+
+    fn order(routes: &[StoredRoute]) -> Vec<String> {
+        let rules = merged_rules(routes.iter());
+        rules.iter().map(|rule| rule.backends[0].authority.service.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_more_specific_match_is_tried_first_whatever_the_order_of_the_rules() {
+        let method = RouteMatch { method: Some("GET".into()), ..path("/a") };
+        let headers = RouteMatch { headers: vec![header("x"), header("y")], ..path("/a") };
+        let one_header = RouteMatch { headers: vec![header("x")], ..path("/a") };
+        let route = stored(
+            "r",
+            1,
+            vec![
+                rule("all", vec![]),
+                rule("prefix", vec![path("/a")]),
+                rule("one-header", vec![one_header]),
+                rule("headers", vec![headers]),
+                rule("method", vec![method]),
+                rule("longer", vec![path("/a/b")]),
+                rule("exact", vec![path("=/a")]),
+            ],
+        );
+        let expected = ["exact", "longer", "method", "headers", "one-header", "prefix", "all"];
+        assert_eq!(order(&[route]), expected);
+    }
+
+    #[test]
+    fn of_equal_matches_the_older_route_rules_then_the_name_then_the_earlier_rule() {
+        let routes = [
+            stored("a-young", 9, vec![rule("young", vec![path("/")])]),
+            stored("b-old", 3, vec![rule("old-first", vec![path("/")]), rule("old-second", vec![])]),
+            stored("a-old", 3, vec![rule("a-old", vec![path("/")])]),
+        ];
+        assert_eq!(order(&routes), ["a-old", "old-first", "old-second", "young"]);
+    }
+
+    #[test]
+    fn matches_of_one_rule_stay_together_when_nothing_comes_between() {
+        let rules = merged_rules(std::iter::once(&stored(
+            "r",
+            1,
+            vec![rule("v1", vec![path("/a/b"), path("/c/d"), path("/")]), rule("v2", vec![path("/a")])],
+        )));
+        let counts: Vec<_> = rules.iter().map(|rule| rule.matches.len()).collect();
+        assert_eq!(counts, [2, 1, 1], "v1 with the long prefixes, v2, v1 with the short one");
+    }
+}

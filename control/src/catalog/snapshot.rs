@@ -1,0 +1,354 @@
+//! The catalog as bytes and back. Maps are written in their order and nothing else varies, so equal states give equal
+//! bytes on every node. Reading checks everything: bytes from a disk or another node are input like any other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::FieldError;
+use api::log::v1 as log;
+use api::v1;
+use mesh::{
+    Authority, Edge, Endpoint, InstanceName, ProxyId, Revision, Route, Service, ServiceName, ServicePort,
+    Timestamp, Window,
+};
+use prost::Message;
+
+use super::counted::{Counted, CountedWindows};
+use super::declaring::effective_ports;
+use super::edges::EdgeDictionary;
+use super::rollups::{Rollups, SpanRecords, decoded, record_bytes};
+use super::state::Catalog;
+use super::state_hash::StateHash;
+use super::topology::{Port, Registered, StoredRoute, StoredService, Topology};
+use super::writers::{Writer, Writers};
+
+/// The first bytes of every snapshot.
+const MAGIC: [u8; 4] = *b"PSCT";
+/// What this version writes, and the newest it reads.
+const FORMAT: u32 = 1;
+/// Bytes before the message: magic and format.
+const HEAD_BYTES: usize = 8;
+
+/// Bytes are not a snapshot that this version can read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Written by a newer version.
+    #[error(
+        "the snapshot has format {found}, this version reads up to {known}: start the newer version of penstock again"
+    )]
+    NewerFormat {
+        /// In the snapshot.
+        found: u32,
+        /// The newest we read.
+        known: u32,
+    },
+    /// Not a snapshot, or damaged.
+    #[error(
+        "the snapshot cannot be read: {0}; start this node with an empty data directory, and it takes one from another node"
+    )]
+    Malformed(String),
+}
+
+impl From<FieldError> for RestoreError {
+    fn from(error: FieldError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+fn malformed(what: &str) -> RestoreError {
+    RestoreError::Malformed(what.to_owned())
+}
+
+impl Catalog {
+    /// The state as bytes: equal states give equal bytes.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let message = log::Snapshot {
+            epoch: self.epoch,
+            applied: self.applied,
+            at_ms: self.now.0,
+            hash: self.hash.0,
+            routing: Some(self.topology.routing.into()),
+            swept_ms: self.swept.0,
+            services: self.topology.services.iter().map(service_state).collect(),
+            authorities: self.topology.ports.iter().map(authority_state).collect(),
+            routes: self.topology.routes.values().map(route_state).collect(),
+            writers: self.writers.iter().map(writer_state).collect(),
+            history: Some(history_state(&self.rollups)),
+        };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + message.encoded_len());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        message.encode(&mut bytes).expect("a vector grows as needed");
+        bytes
+    }
+
+    /// Reads what [`Self::snapshot`] wrote.
+    ///
+    /// # Errors
+    /// If the bytes are damaged or of a newer format.
+    pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
+        let (magic, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| malformed("it is too short"))?;
+        let (format, body) = rest.split_first_chunk::<4>().ok_or_else(|| malformed("it is too short"))?;
+        if *magic != MAGIC {
+            return Err(malformed("it does not begin with PSCT"));
+        }
+        match u32::from_le_bytes(*format) {
+            0 => return Err(malformed("format 0 was never written")),
+            found if found > FORMAT => return Err(RestoreError::NewerFormat { found, known: FORMAT }),
+            _ => {}
+        }
+        let message =
+            log::Snapshot::decode(body).map_err(|error| RestoreError::Malformed(error.to_string()))?;
+        let mut writers = BTreeMap::new();
+        for state in message.writers {
+            let outcomes = state.outcomes.into_iter();
+            let outcomes = outcomes.map(|kept| (kept.sequence, kept.outcome.unwrap_or_default())).collect();
+            let (last_at, last_index) = (Timestamp(state.last_ms), state.last_index);
+            writers
+                .insert(state.client, Writer { last_at, last_index, forgotten: state.forgotten, outcomes });
+        }
+        Ok(Self {
+            epoch: message.epoch,
+            applied: message.applied,
+            now: Timestamp(message.at_ms),
+            swept: Timestamp(message.swept_ms),
+            hash: StateHash(message.hash),
+            topology: topology(message.services, message.authorities, message.routes, message.routing)?,
+            writers: Writers::restored(writers),
+            rollups: rollups(message.history.unwrap_or_default())?,
+        })
+    }
+}
+
+fn service_state((name, stored): (&ServiceName, &StoredService)) -> log::ServiceState {
+    let port = |(number, protocol): (&u16, &mesh::Protocol)| v1::ServicePort {
+        name: String::new(),
+        port: (*number).into(),
+        protocol: v1::Protocol::from(*protocol).into(),
+    };
+    log::ServiceState {
+        name: Some(name.into()),
+        revision: Some(stored.revision.into()),
+        declared: stored.declared.as_ref().map(|(service, _)| (&**service).into()),
+        declared_revision: stored.declared.as_ref().map(|(_, revision)| (*revision).into()),
+        registered: stored.registered.iter().map(port).collect(),
+    }
+}
+
+fn authority_state((authority, port): (&Authority, &Port)) -> log::AuthorityState {
+    let endpoint = |(endpoint, registered): (&Endpoint, &Registered)| log::EndpointState {
+        endpoint: Some(endpoint.into()),
+        revision: Some(registered.revision.into()),
+        lease_seconds: registered.lease_seconds,
+        registered_index: registered.registered_index,
+    };
+    log::AuthorityState {
+        authority: Some(authority.into()),
+        endpoints_revision: Some(port.endpoints_revision.into()),
+        rules_revision: Some(port.rules_revision.into()),
+        empty_since_ms: port.empty_since.0,
+        endpoints: port.endpoints.iter().zip(&port.registered).map(endpoint).collect(),
+    }
+}
+
+fn route_state(stored: &StoredRoute) -> log::RouteState {
+    log::RouteState {
+        route: Some((&*stored.route).into()),
+        revision: Some(stored.revision.into()),
+        created_index: stored.created_index,
+    }
+}
+
+fn writer_state((client, writer): (&String, &Writer)) -> log::WriterState {
+    let kept = |(sequence, outcome): (&u64, &log::Outcome)| log::RememberedOutcome {
+        sequence: *sequence,
+        outcome: Some(outcome.clone()),
+    };
+    log::WriterState {
+        client: client.clone(),
+        last_ms: writer.last_at.0,
+        last_index: writer.last_index,
+        forgotten: writer.forgotten,
+        outcomes: writer.outcomes.iter().map(kept).collect(),
+    }
+}
+
+fn history_state(rollups: &Rollups) -> log::HistoryState {
+    let span = |(number, span): (&u64, &SpanRecords)| log::SpanState {
+        number: *number,
+        folded: span.folded,
+        records: span
+            .records
+            .iter()
+            .map(|(id, bytes)| log::RecordState { edge: *id, traffic: bytes.to_vec() })
+            .collect(),
+    };
+    #[allow(clippy::cast_possible_truncation)] // the two halves of a mask
+    let counted = |(proxy, counted): (&ProxyId, &Counted)| log::CountedState {
+        proxy: Some(proxy.into()),
+        last: counted.last,
+        mask_low: counted.mask as u64,
+        mask_high: (counted.mask >> 64) as u64,
+    };
+    log::HistoryState {
+        current: rollups.current.0,
+        next_edge: rollups.edges.next(),
+        folded: rollups.folded,
+        shortened: rollups.shortened,
+        edges: rollups
+            .edges
+            .iter()
+            .map(|(id, edge)| log::EdgeState { id, edge: Some(edge.into()) })
+            .collect(),
+        windows: rollups.windows.iter().map(span).collect(),
+        minutes: rollups.minutes.iter().map(span).collect(),
+        counted: rollups.counted.iter().map(counted).collect(),
+    }
+}
+
+fn there<'a, M, T>(message: Option<&'a M>, field: &str) -> Result<T, RestoreError>
+where
+    T: TryFrom<&'a M, Error = FieldError>,
+{
+    let message = message.ok_or_else(|| RestoreError::Malformed(format!("{field}: is missing")))?;
+    Ok(T::try_from(message).map_err(|error| error.within(field))?)
+}
+
+fn revision(message: Option<v1::Revision>) -> Revision {
+    message.as_ref().map(Revision::from).unwrap_or_default()
+}
+
+fn topology(
+    services: Vec<log::ServiceState>,
+    authorities: Vec<log::AuthorityState>,
+    routes: Vec<log::RouteState>,
+    routing: Option<v1::Revision>,
+) -> Result<Topology, RestoreError> {
+    let mut topology = Topology { routing: revision(routing), ..Topology::default() };
+    for state in routes {
+        let route: Route = there(state.route.as_ref(), "route")?;
+        for (service, _) in &route.parents {
+            topology.routes_on.entry(service.clone()).or_default().insert(route.name.clone());
+        }
+        let (name, created_index) = (route.name.clone(), state.created_index);
+        let stored =
+            StoredRoute { route: Arc::new(route), revision: revision(state.revision), created_index };
+        topology.routes.insert(name, stored);
+    }
+    for state in services {
+        let name: ServiceName = there(state.name.as_ref(), "service.name")?;
+        let stored = stored_service(&name, &state)?;
+        topology.services.insert(name, stored);
+    }
+    for state in authorities {
+        let authority: Authority = there(state.authority.as_ref(), "authority")?;
+        let service = topology.services.get(&authority.service);
+        if service.is_none_or(|stored| stored.service.port(authority.port).is_none()) {
+            return Err(RestoreError::Malformed(format!("{authority} has no service")));
+        }
+        let port = restored_port(&state, topology.rules_for(&authority))?;
+        topology.endpoint_count += port.endpoints.len();
+        topology.ports.insert(authority, port);
+    }
+    let ports: usize = topology.services.values().map(|stored| stored.service.ports.len()).sum();
+    if ports != topology.ports.len() {
+        return Err(malformed("a service's port has no authority"));
+    }
+    Ok(topology)
+}
+
+fn stored_service(name: &ServiceName, state: &log::ServiceState) -> Result<StoredService, RestoreError> {
+    let mut registered = BTreeMap::new();
+    for port in &state.registered {
+        let port = ServicePort::try_from(port).map_err(|error| error.within("service.registered"))?;
+        registered.insert(port.port, port.protocol);
+    }
+    let declared = match &state.declared {
+        None => None,
+        Some(declared) => {
+            let declared: Service = there(Some(declared), "service.declared")?;
+            Some((Arc::new(declared), revision(state.declared_revision)))
+        }
+    };
+    let service = Arc::new(Service { name: name.clone(), ports: Vec::new() });
+    let mut stored = StoredService { service, revision: revision(state.revision), declared, registered };
+    stored.service = Arc::new(Service { name: name.clone(), ports: effective_ports(&stored) });
+    Ok(stored)
+}
+
+fn restored_port(state: &log::AuthorityState, rules: Vec<mesh::RouteRule>) -> Result<Port, RestoreError> {
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(state.endpoints.len());
+    let mut registered = Vec::with_capacity(state.endpoints.len());
+    for kept in &state.endpoints {
+        let endpoint: Endpoint = there(kept.endpoint.as_ref(), "endpoint")?;
+        let last: Option<&InstanceName> = endpoints.last().map(|endpoint| &endpoint.instance);
+        if last.is_some_and(|last| *last >= endpoint.instance) {
+            return Err(malformed("endpoints are out of order"));
+        }
+        endpoints.push(endpoint);
+        registered.push(Registered {
+            revision: revision(kept.revision),
+            lease_seconds: kept.lease_seconds,
+            registered_index: kept.registered_index,
+        });
+    }
+    Ok(Port {
+        endpoints_revision: revision(state.endpoints_revision),
+        endpoints: endpoints.into(),
+        registered,
+        empty_since: Timestamp(state.empty_since_ms),
+        rules_revision: revision(state.rules_revision),
+        rules: rules.into(),
+    })
+}
+
+fn rollups(state: log::HistoryState) -> Result<Rollups, RestoreError> {
+    let mut edges = Vec::with_capacity(state.edges.len());
+    for kept in &state.edges {
+        edges.push((kept.id, there::<_, Edge>(kept.edge.as_ref(), "edge")?));
+    }
+    let edges = EdgeDictionary::restored(state.next_edge, edges.into_iter())
+        .ok_or_else(|| malformed("the dictionary of edges contradicts itself"))?;
+    let mut counted = BTreeMap::new();
+    for kept in &state.counted {
+        let mask = u128::from(kept.mask_high) << 64 | u128::from(kept.mask_low);
+        counted.insert(there(kept.proxy.as_ref(), "counted.proxy")?, Counted { last: kept.last, mask });
+    }
+    let mut rollups = Rollups {
+        current: Window(state.current),
+        edges,
+        counted: CountedWindows::restored(counted),
+        folded: state.folded,
+        shortened: state.shortened,
+        ..Rollups::default()
+    };
+    rollups.windows = spans(state.windows, &mut rollups.edges, &mut rollups.bytes)?;
+    rollups.minutes = spans(state.minutes, &mut rollups.edges, &mut rollups.bytes)?;
+    Ok(rollups)
+}
+
+fn spans(
+    states: Vec<log::SpanState>,
+    edges: &mut EdgeDictionary,
+    bytes: &mut usize,
+) -> Result<BTreeMap<u64, SpanRecords>, RestoreError> {
+    let mut spans = BTreeMap::new();
+    for state in states {
+        let mut span = SpanRecords { folded: state.folded, ..SpanRecords::default() };
+        for record in state.records {
+            if edges.edge(record.edge).is_none() || decoded(&record.traffic).is_none() {
+                return Err(malformed("a record of traffic has no edge or no meaning"));
+            }
+            *bytes += record_bytes(&record.traffic);
+            edges.hold(record.edge);
+            if span.records.insert(record.edge, record.traffic.into_boxed_slice()).is_some() {
+                return Err(malformed("an edge has two records in one window"));
+            }
+        }
+        if spans.insert(state.number, span).is_some() {
+            return Err(malformed("a window is there twice"));
+        }
+    }
+    Ok(spans)
+}
