@@ -5,8 +5,9 @@ use mesh::Revision;
 
 use super::change::Change;
 
-/// Odd multiplier with well mixed bits (the golden ratio's, as in splitmix64).
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Step and multiplier of splitmix64 (Steele, Lea, Flood 2014): zero must not stay zero, and bits must mix.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+const MULTIPLIER: u64 = 0xbf58_476d_1ce4_e5b9;
 
 /// The hash so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +15,7 @@ pub(super) struct StateHash(pub(super) u64);
 
 impl StateHash {
     pub(super) fn number(&mut self, number: u64) {
-        let mixed = (self.0 ^ number).wrapping_mul(MULTIPLIER);
+        let mixed = (self.0 ^ number).wrapping_add(STEP).wrapping_mul(MULTIPLIER);
         self.0 = (mixed ^ (mixed >> 29)).rotate_left(23);
     }
 
