@@ -1,0 +1,135 @@
+//! What operators do: declare services and routes, and delete them.
+
+use api::log::v1::command::Body;
+use api::log::v1::refused::Reason;
+use control::catalog::Change;
+use mesh::{Protocol, Revision};
+
+use crate::script::*;
+
+fn backends(script: &Script, at: &str) -> Vec<String> {
+    let (_, rules) = script.catalog.rules(&authority(at)).unwrap();
+    rules.iter().map(|rule| rule.backends[0].authority.service.name().to_owned()).collect()
+}
+
+#[test]
+fn a_put_tells_of_each_document_what_became_of_it_and_an_equal_put_moves_no_revision() {
+    let mut script = Script::new();
+    let web = service("web", &[(80, Protocol::Http1)]);
+    let canary = route("canary", "web", None, "/new", "web-v2:80");
+    let first = script.run(put(std::slice::from_ref(&web), std::slice::from_ref(&canary)));
+    assert_eq!(actions(&first), ["created", "created"]);
+    assert_eq!(script.catalog.routing(), Revision::new(1, 1));
+    let again = script.run(put(std::slice::from_ref(&web), std::slice::from_ref(&canary)));
+    assert_eq!(actions(&again), ["unchanged", "unchanged"]);
+    assert_eq!(again.changes, []);
+    assert_eq!(script.catalog.routing(), Revision::new(1, 1));
+    let changed = script.run(put(&[web], &[route("canary", "web", None, "/newer", "web-v2:80")]));
+    assert_eq!(actions(&changed), ["unchanged", "changed"]);
+    assert!(matches!(&changed.changes[..], [Change::Routes { .. }]), "{:?}", changed.changes);
+}
+
+#[test]
+fn all_documents_are_written_or_none() {
+    let mut script = Script::new();
+    let good = service("web", &[(80, Protocol::Http1)]);
+    let bad = service("cart", &[(80, Protocol::Http1), (80, Protocol::Http1)]);
+    let (reason, message) = script.refused(put(&[good.clone(), bad], &[]));
+    assert_eq!(reason, Reason::Invalid);
+    assert_eq!(message, "services[1].ports[1].port = 80: is there twice");
+    let (_, message) = script.refused(put(&[good.clone(), good], &[]));
+    assert_eq!(message, "Service web.default is there twice");
+    assert_eq!(script.catalog.services().count(), 0);
+}
+
+#[test]
+fn a_route_rules_the_ports_it_names_also_those_that_come_later() {
+    let mut script = Script::new();
+    script.done(put(
+        &[],
+        &[route("all", "web", None, "/", "a:80"), route("one", "web", Some(81), "/x", "b:80")],
+    ));
+    script.done(put(&[service("web", &[(80, Protocol::Http1), (81, Protocol::Http1)])], &[]));
+    assert_eq!(backends(&script, "web:80"), ["a"]);
+    assert_eq!(backends(&script, "web:81"), ["b", "a"]);
+    script.done(register("web:82", "web-1", "10.0.0.1:4143"));
+    assert_eq!(backends(&script, "web:82"), ["a"]);
+    let changes = script.done(delete_route("all"));
+    assert_eq!(changes.len(), 3, "each port's rules: {changes:?}");
+    assert_eq!(backends(&script, "web:81"), ["b"]);
+}
+
+#[test]
+fn a_route_that_changes_its_parent_leaves_the_old_one() {
+    let mut script = Script::new();
+    let services = [service("web", &[(80, Protocol::Http1)]), service("cart", &[(80, Protocol::Http1)])];
+    script.done(put(&services, &[route("r", "web", None, "/", "a:80")]));
+    script.done(put(&[], &[route("r", "cart", None, "/", "a:80")]));
+    assert_eq!(backends(&script, "web:80"), [] as [&str; 0]);
+    assert_eq!(backends(&script, "cart:80"), ["a"]);
+}
+
+#[test]
+fn deleting_a_service_keeps_the_routes_that_name_it() {
+    let mut script = Script::new();
+    let services = [service("web", &[(80, Protocol::Http1)]), service("cart", &[(80, Protocol::Http1)])];
+    script.done(put(&services, &[route("r", "web", None, "/", "cart:80")]));
+    script.done(delete_service("cart"));
+    assert_eq!(backends(&script, "web:80"), ["cart"], "requests there are answered by the caller's proxy");
+    script.done(delete_service("web"));
+    assert!(script.catalog.rules(&authority("web:80")).is_none());
+    script.done(put(&services[..1], &[]));
+    assert_eq!(backends(&script, "web:80"), ["cart"], "it rules again");
+}
+
+#[test]
+fn deleting_a_declaration_leaves_what_is_registered() {
+    let mut script = Script::new();
+    script.done(put(&[service("web", &[(80, Protocol::Http1), (81, Protocol::Http1)])], &[]));
+    script.done(register_as("web:80", "web-1", "10.0.0.1:4143", Protocol::Grpc));
+    script.done(delete_service("web"));
+    let (service, port) = script.catalog.port(&authority("web:80")).unwrap();
+    assert_eq!((service.ports.len(), port.protocol), (1, Protocol::Grpc));
+    let (reason, message) = script.refused(delete_service("web"));
+    assert_eq!(reason, Reason::InUse);
+    assert!(message.contains("1 endpoints are registered"), "{message}");
+    script.done(leave("web:80", "web-1"));
+    script.done(delete_service("web"));
+    assert_eq!(script.catalog.services().count(), 0);
+}
+
+#[test]
+fn a_port_that_is_no_longer_declared_stays_while_endpoints_are_registered_there() {
+    let mut script = Script::new();
+    script.done(put(&[service("web", &[(80, Protocol::Http1), (81, Protocol::Http1)])], &[]));
+    script.done(register("web:81", "web-1", "10.0.0.1:4143"));
+    let changes = script.done(put(&[service("web", &[(82, Protocol::Http1)])], &[]));
+    let gone = |change: &Change| matches!(change, Change::Endpoints { endpoints: None, authority, .. } if authority.port == 80);
+    assert!(changes.iter().any(gone), "{changes:?}");
+    assert!(script.catalog.endpoints(&authority("web:80")).is_none());
+    assert_eq!(script.catalog.endpoints(&authority("web:81")).unwrap().1.len(), 1);
+}
+
+#[test]
+fn deleting_what_does_not_exist_is_told() {
+    let mut script = Script::new();
+    assert_eq!(script.refused(delete_service("web")).1, "Service web.default does not exist");
+    assert_eq!(
+        script.refused(delete_route("r")),
+        (Reason::NotFound, "HTTPRoute default/r does not exist".to_owned())
+    );
+    let neither = Body::DeleteConfig(api::log::v1::DeleteConfig::default());
+    assert_eq!(script.refused(neither).0, Reason::Invalid);
+}
+
+#[test]
+fn too_many_routes_on_one_service_are_refused() {
+    let mut script = Script::new();
+    let routes: Vec<_> = (0..101).map(|at| route(&format!("r{at}"), "web", None, "/", "a:80")).collect();
+    let (reason, message) = script.refused(put(&[], &routes));
+    assert_eq!(reason, Reason::Limit);
+    assert_eq!(message, "routes on web.default: at most 100; put their rules into fewer routes");
+    script.done(put(&[], &routes[..100]));
+    script.done(put(&[], &routes[..1]));
+    assert_eq!(script.refused(put(&[], &routes[100..])).0, Reason::Limit);
+}
