@@ -4,15 +4,13 @@
 //! order given; [`Log`] makes [`Batch`]es durable on a thread of its own. See [`replica`] for the driver's contract.
 
 pub mod log;
+mod membership_change;
 mod nouns;
 pub mod replica;
 mod wire;
 
-pub use log::{
-    Log, LogSettings, OpenError, PersistError, Recovered, SnapshotFiles, StdVfs, Vfs, VfsFile,
-};
+pub use log::{Log, LogSettings, OpenError, PersistError, Recovered, SnapshotFiles, StdVfs, Vfs, VfsFile};
 pub use nouns::{Batch, EntryKind, HardState, LogEntry, Membership, NodeId, Snapshot};
 pub use replica::{
-    Committed, Output, ProposeError, ReadError, ReceiveError, Replica, ReplicaSettings, Role,
-    Status,
+    Committed, Output, ProposeError, ReadError, ReceiveError, Replica, ReplicaSettings, Role, Status,
 };

@@ -86,10 +86,7 @@ impl Membership {
         let mut voters: Vec<u64> = voters.into_iter().map(|node| node.0).collect();
         voters.sort_unstable();
         voters.dedup();
-        Self {
-            voters,
-            ..Self::default()
-        }
+        Self { voters, ..Self::default() }
     }
 
     /// Whether nobody belongs: the state of a node that waits to be told by a leader.

@@ -73,18 +73,14 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 pub enum PersistError {
     /// Nothing of it was written; free space and try the same again.
-    #[error(
-        "no space left on the disk of {file}; nothing was written; free some, the same is tried again"
-    )]
+    #[error("no space left on the disk of {file}; nothing was written; free some, the same is tried again")]
     DiskFull {
         /// The file that could not be written or made longer.
         file: PathBuf,
     },
     /// End the process at once: what reached the disk is unknown, and asking again would be answered with a lie
     /// (the kernel drops the dirty pages and reports success).
-    #[error(
-        "cannot {action} {file}; the process must end, because what reached the disk is unknown"
-    )]
+    #[error("cannot {action} {file}; the process must end, because what reached the disk is unknown")]
     Fatal {
         /// What was tried.
         action: &'static str,

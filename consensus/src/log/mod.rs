@@ -1,14 +1,20 @@
 //! The durable log: segments of checksummed frames, snapshots as files, behind a small file-system trait. Runs on a thread of
 //! its own; nothing else waits for fsync. It never repairs anything but a torn tail.
 
+mod directory;
 mod errors;
+mod frame;
 mod recovered;
+mod recovery;
+mod replay;
 mod segmented;
 mod snapshot_files;
+mod std_vfs;
 mod vfs;
 
 pub use errors::{OpenError, PersistError};
 pub use recovered::Recovered;
 pub use segmented::{Log, LogSettings};
 pub use snapshot_files::SnapshotFiles;
-pub use vfs::{FileLock, StdVfs, Vfs, VfsFile};
+pub use std_vfs::StdVfs;
+pub use vfs::{FileLock, Vfs, VfsFile};

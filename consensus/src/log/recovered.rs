@@ -20,17 +20,8 @@ impl Recovered {
     /// is empty) is sent a snapshot, and with it the membership.
     pub fn founding(members: Membership) -> Self {
         Self {
-            hard_state: HardState {
-                term: 1,
-                vote: 0,
-                commit: 1,
-            },
-            snapshot: Some(Snapshot {
-                index: 1,
-                term: 1,
-                membership: members,
-                data: bytes::Bytes::new(),
-            }),
+            hard_state: HardState { term: 1, vote: 0, commit: 1 },
+            snapshot: Some(Snapshot { index: 1, term: 1, membership: members, data: bytes::Bytes::new() }),
             entries: Vec::new(),
             torn_bytes: 0,
         }

@@ -1,6 +1,6 @@
 //! The file system as the log needs it, so that a seed can tear writes, lose what was not synced, and fill the disk.
 //!
-//! Two implementations: [`StdVfs`] here, and the simulator's. What is written is durable after `sync_data` of the file, and
+//! Two implementations: [`super::StdVfs`], and the simulator's. What is written is durable after `sync_data` of the file, and
 //! reachable after `sync_dir` of its directory; nothing else may be assumed.
 
 use std::any::Any;
@@ -43,7 +43,3 @@ pub trait VfsFile: Send {
     /// Makes the file `length` long with zeros really written from its present end on, so that later writes need no new blocks.
     fn preallocate(&mut self, length: u64) -> io::Result<()>;
 }
-
-/// The system's files.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct StdVfs;

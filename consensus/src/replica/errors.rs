@@ -6,9 +6,7 @@ use crate::nouns::NodeId;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     /// Nothing was proposed; ask `leader` instead, if one is known.
-    #[error(
-        "this node does not lead; ask the leader {leader:?}, or any other node if none is named"
-    )]
+    #[error("this node does not lead; ask the leader {leader:?}, or any other node if none is named")]
     NotLeader {
         /// Whom this node believes to lead.
         leader: Option<NodeId>,
@@ -47,9 +45,7 @@ pub enum ReadError {
         waiting: usize,
     },
     /// No leader confirmed itself within [`crate::ReplicaSettings::read_timeout`], or this node did not catch up.
-    #[error(
-        "no leader confirmed the read in time (leader: {leader:?}); try again or ask another node"
-    )]
+    #[error("no leader confirmed the read in time (leader: {leader:?}); try again or ask another node")]
     TimedOut {
         /// Whom this node believes to lead.
         leader: Option<NodeId>,

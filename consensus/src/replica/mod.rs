@@ -13,10 +13,19 @@
 //!
 //! A panic in here is a broken invariant of the log and must end the process.
 
+mod election;
 mod errors;
+mod leadership;
+mod memory_log;
 mod output;
+mod persisting;
+mod proposals;
+mod raft_logger;
+mod reads;
 mod replica_value;
+mod rounds;
 mod settings;
+mod snapshots;
 mod status;
 
 pub use errors::{ProposeError, ReadError, ReceiveError};

@@ -1,22 +1,64 @@
-//! The replica: inputs as methods, outputs by [`Replica::outputs`]. (Skeleton: bodies follow.)
+//! The replica: its state, its birth, time, and what peers say. Outputs are made in `rounds.rs`.
+//!
+//! Wraps raft-rs's `RawNode` so that nothing outside can reach its traps: thread-local randomness, panics on hostile or
+//! impossible messages, campaigns at moments it cannot bear. It never sends, writes or waits.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use raft::eraftpb::{Message, MessageType};
+use raft::{Config, ProgressState, RawNode, ReadOnlyOption, StateRole};
 
 use crate::log::Recovered;
 use crate::nouns::{Membership, NodeId};
+use crate::wire;
 
-use super::errors::{ProposeError, ReadError, ReceiveError};
+use super::election::{self, Campaign};
+use super::errors::{ReadError, ReceiveError};
+use super::memory_log::MemoryLog;
 use super::output::{Output, Role};
+use super::persisting::Persisting;
+use super::proposals::Proposals;
+use super::raft_logger;
+use super::reads::{READS_MAX, Reads};
 use super::settings::ReplicaSettings;
-use super::status::Status;
+use super::snapshots::Snapshotting;
 
-/// One member of the Raft group.
-#[derive(Debug)]
+/// Ticks made up for at once. A process that stood still has messages waiting that it has not read: to count all of the
+/// time against the leader would unseat it for our own pause.
+const TICKS_AT_ONCE_MAX: u32 = 2;
+/// Appends under way to one follower; more only fills its socket.
+const APPENDS_IN_FLIGHT_MAX: usize = 256;
+/// Committed entries handed out at once; more would keep the state machine from everything else for too long.
+const APPLY_BYTES_MAX: u64 = 16 << 20;
+/// Entries are taken until the log holds this many times the bound at which a snapshot is asked for.
+pub(super) const LOG_BYTES_MAX_FACTOR: usize = 4;
+
+/// One member of the Raft group. See the module for the driver's contract.
 pub struct Replica {
-    settings: ReplicaSettings,
-    outputs: Vec<Output>,
+    pub(super) settings: ReplicaSettings,
+    pub(super) raw: RawNode<MemoryLog>,
+    pub(super) now: Duration,
+    next_tick: Duration,
+    pub(super) outputs: Vec<Output>,
+    pub(super) proposals: Proposals,
+    pub(super) reads: Reads,
+    pub(super) persisting: Persisting,
+    pub(super) campaign: Campaign,
+    pub(super) snapshotting: Snapshotting,
+    /// Campaigns of this node in `attempts_term`, for the election timeout.
+    pub(super) attempts: u64,
+    attempts_term: u64,
+    /// Role, term and leader as last told.
+    pub(super) told: Option<(Role, u64, Option<NodeId>)>,
+    /// Last batch that is durable.
+    pub(super) durable: u64,
+    /// Last entry given to the driver to apply, and the last one that it has applied.
+    pub(super) handed_out: u64,
+    pub(super) applied: u64,
+    /// Memberships that came after the last snapshot, by the entry that brought them.
+    pub(super) memberships: BTreeMap<u64, Membership>,
 }
 
 impl Replica {
@@ -24,38 +66,92 @@ impl Replica {
     ///
     /// # Panics
     /// If the settings contradict themselves, or `recovered` does not come from [`crate::Log::open`].
-    pub fn new(settings: ReplicaSettings, recovered: Recovered, _now: Duration) -> Self {
-        drop(recovered);
-        Self {
-            settings,
-            outputs: Vec::new(),
+    pub fn new(settings: ReplicaSettings, recovered: Recovered, now: Duration) -> Self {
+        let mut outputs = Vec::new();
+        let start = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
+        if let Some(snapshot) = recovered.snapshot.as_ref().filter(|snapshot| !snapshot.data.is_empty()) {
+            let (index, term, data) = (snapshot.index, snapshot.term, snapshot.data.clone());
+            outputs.push(Output::InstallSnapshot { index, term, data });
         }
-    }
-
-    /// What is to be done now, in order. Call it once after each round of inputs: everything handed in since is batched.
-    pub fn outputs(&mut self, _now: Duration) -> Vec<Output> {
-        std::mem::take(&mut self.outputs)
+        let config = raft_config(&settings, start);
+        let raw = RawNode::new(&config, MemoryLog::new(recovered), &raft_logger::logger())
+            .expect("raft takes these settings and this log, unless they contradict themselves");
+        let mut replica = Self {
+            raw,
+            now,
+            next_tick: now + settings.tick,
+            outputs,
+            proposals: Proposals::default(),
+            reads: Reads::new(settings.node.0, settings.seed),
+            persisting: Persisting::default(),
+            campaign: Campaign::default(),
+            snapshotting: Snapshotting::default(),
+            attempts: 0,
+            attempts_term: 0,
+            told: None,
+            durable: 0,
+            handed_out: start,
+            applied: start,
+            memberships: BTreeMap::new(),
+            settings,
+        };
+        replica.settle();
+        if replica.raw.raft.prs().is_singleton() && replica.raw.raft.promotable() {
+            // Nobody else could answer: waiting for an election timeout would only be an outage.
+            replica.campaign.schedule(now, replica.settings.tick);
+        }
+        replica
     }
 
     /// When to call [`Self::tick`] next, at the latest.
     pub fn next_deadline(&self) -> Duration {
-        self.settings.tick
+        self.campaign.deadline().map_or(self.next_tick, |at| at.min(self.next_tick))
     }
 
-    /// Time has passed. May be called at any time; ticks that were missed because the process stood still are not made up for.
-    pub fn tick(&mut self, _now: Duration) {}
+    /// Time has passed. May be called at any time; ticks that were missed because the process stood still are not made
+    /// up for.
+    pub fn tick(&mut self, now: Duration) {
+        self.advance_to(now);
+        if self.campaign.is_due(self.now) {
+            self.campaign_now();
+        }
+        let mut ticks = 0;
+        while self.next_tick <= self.now && ticks < TICKS_AT_ONCE_MAX {
+            self.next_tick += self.settings.tick;
+            ticks += 1;
+            self.tick_raft();
+        }
+        if ticks == 0 {
+            return;
+        }
+        if self.next_tick <= self.now {
+            self.next_tick = self.now + self.settings.tick;
+        }
+        self.reads.begin_again(self.now.saturating_sub(self.settings.heartbeat * 2));
+        let leader = self.leader();
+        for token in self.reads.take_expired(self.now) {
+            self.outputs.push(Output::ReadFailed { token, reason: ReadError::TimedOut { leader } });
+        }
+        self.give_up_stuck_snapshots();
+        self.hand_over_if_disk_stalls();
+    }
 
-    /// Bytes of a `Send` have arrived from `from`.
+    fn tick_raft(&mut self) {
+        let leads = self.raw.raft.state == StateRole::Leader;
+        // A node that cannot bear a campaign now must not be ticked into one.
+        if leads || self.bears_campaign() || !self.raw.raft.promotable() {
+            let campaigned = self.raw.tick() && !leads;
+            self.attempts += u64::from(campaigned);
+        }
+        self.settle();
+    }
+
+    /// Bytes of a `Send` have arrived from `from`, as the connection names it.
     ///
     /// # Errors
     /// [`ReceiveError`]; nothing was changed.
-    pub fn receive(
-        &mut self,
-        _from: NodeId,
-        _bytes: Bytes,
-        _now: Duration,
-    ) -> Result<(), ReceiveError> {
-        Ok(())
+    pub fn receive(&mut self, from: NodeId, bytes: Bytes, now: Duration) -> Result<(), ReceiveError> {
+        self.step(from, bytes, None, now)
     }
 
     /// A `SendSnapshot` has arrived from `from`: its bytes and the snapshot's data, complete.
@@ -64,83 +160,169 @@ impl Replica {
     /// [`ReceiveError`]; nothing was changed.
     pub fn receive_snapshot(
         &mut self,
-        _from: NodeId,
-        _bytes: Bytes,
-        _data: Bytes,
-        _now: Duration,
+        from: NodeId,
+        bytes: Bytes,
+        data: Bytes,
+        now: Duration,
     ) -> Result<(), ReceiveError> {
+        self.step(from, bytes, Some(data), now)
+    }
+
+    fn step(
+        &mut self,
+        from: NodeId,
+        bytes: Bytes,
+        data: Option<Bytes>,
+        now: Duration,
+    ) -> Result<(), ReceiveError> {
+        self.advance_to(now);
+        let message = wire::decode(bytes, from.0, self.settings.node.0, data)
+            .map_err(|reason| ReceiveError::Malformed { from, reason })?;
+        self.check_against_log(from, &message)?;
+        if message.msg_type == MessageType::MsgTimeoutNow && !self.bears_campaign() {
+            return Ok(());
+        }
+        let answers_append = message.msg_type == MessageType::MsgAppendResponse;
+        // What raft refuses here is an answer from a node that is no member any more.
+        let _not_a_member = self.raw.step(message);
+        if answers_append {
+            self.keep_next_above_matched(from);
+        }
+        self.settle();
         Ok(())
     }
 
-    /// Proposes `data` (not empty). It comes back in `Apply` under `token`, or as `ProposalLost`: exactly one of the two.
-    ///
-    /// # Errors
-    /// [`ProposeError`]; then nothing was proposed and no output will name the token.
-    pub fn propose(&mut self, _token: u64, _data: Bytes) -> Result<(), ProposeError> {
-        Err(ProposeError::NotLeader { leader: None })
+    /// Raft panics on what an intact peer cannot say, and on what a node with an intact disk cannot hear.
+    fn check_against_log(&self, from: NodeId, message: &Message) -> Result<(), ReceiveError> {
+        let raft = &self.raw.raft;
+        let last = raft.raft_log.last_index();
+        match message.msg_type {
+            MessageType::MsgHeartbeat if message.term >= raft.term && message.commit > last => {
+                Err(ReceiveError::LogLost { from, known: message.commit, last })
+            }
+            MessageType::MsgAppendResponse
+                if raft.state == StateRole::Leader
+                    && message.term == raft.term
+                    && !message.reject
+                    && message.index > last =>
+            {
+                let reason = format!("it confirms entry {}, the log ends at {last}", message.index);
+                Err(ReceiveError::Malformed { from, reason })
+            }
+            MessageType::MsgAppend if !message.entries.is_empty() => {
+                let (log_bytes, log_bytes_max) = (self.raw.store().bytes(), self.log_bytes_max());
+                if log_bytes <= log_bytes_max {
+                    return Ok(());
+                }
+                Err(ReceiveError::LogFull { from, log_bytes, log_bytes_max })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// raft 0.7.0 may let `next_idx` of a probed follower fall to what it confirmed already (tikv/raft-rs#557).
+    fn keep_next_above_matched(&mut self, peer: NodeId) {
+        if let Some(progress) = self.raw.raft.mut_prs().get_mut(peer.0)
+            && progress.state == ProgressState::Probe
+        {
+            progress.next_idx = progress.next_idx.max(progress.matched + 1);
+        }
     }
 
     /// Asks for a linearizable read, on any node. Answered by `ReadReady` or `ReadFailed`: exactly one of the two.
     ///
     /// # Errors
     /// [`ReadError::Busy`]; then no output will name the token.
-    pub fn read(&mut self, _token: u64, _now: Duration) -> Result<(), ReadError> {
+    pub fn read(&mut self, token: u64, now: Duration) -> Result<(), ReadError> {
+        self.advance_to(now);
+        let waiting = self.reads.count();
+        if waiting >= READS_MAX {
+            return Err(ReadError::Busy { waiting });
+        }
+        self.reads.ask(token, self.now + self.settings.read_timeout);
         Ok(())
     }
 
     /// All batches up to `number` are durable.
-    pub fn persisted(&mut self, _number: u64, _now: Duration) {}
+    pub fn persisted(&mut self, number: u64, now: Duration) {
+        self.advance_to(now);
+        self.durable = self.durable.max(number);
+        self.settle_durable();
+        self.settle();
+    }
 
     /// The state machine holds everything up to `index`.
-    pub fn applied(&mut self, _index: u64) {}
-
-    /// The connection to `peer` ended (FIN, RST, a refused re-dial). If `peer` leads, a campaign starts within milliseconds.
-    pub fn peer_lost(&mut self, _peer: NodeId, _now: Duration) {}
-
-    /// Hands leadership to `to`, or to the node that is furthest. Best effort; watch `RoleChanged`.
     ///
-    /// # Errors
-    /// [`ProposeError::NotLeader`], or [`ProposeError::LeadershipUnsettled`] when no other voter is fit.
-    pub fn transfer_leadership(&mut self, _to: Option<NodeId>) -> Result<NodeId, ProposeError> {
-        Err(ProposeError::NotLeader { leader: None })
+    /// # Panics
+    /// If that was never given to it: then it holds something else.
+    pub fn applied(&mut self, index: u64) {
+        assert!(
+            index <= self.handed_out,
+            "entry {index} was applied, but only {} were given",
+            self.handed_out
+        );
+        self.applied = self.applied.max(index);
     }
 
-    /// Proposes new voters; the group passes through a joint membership by itself. Answered like a proposal.
-    ///
-    /// # Errors
-    /// [`ProposeError`]; then nothing was proposed.
-    pub fn propose_membership(
-        &mut self,
-        _token: u64,
-        _members: &Membership,
-    ) -> Result<(), ProposeError> {
-        Err(ProposeError::NotLeader { leader: None })
-    }
-
-    /// The state machine was serialised as of `index`, the answer to `MakeSnapshot` (or unasked).
-    pub fn snapshot_made(&mut self, _index: u64, _data: Bytes) {}
-
-    /// The snapshot as of `index` is durable.
-    pub fn snapshot_kept(&mut self, _index: u64) {}
-
-    /// Sending a snapshot to `peer` ended, well or not.
-    pub fn snapshot_sent(&mut self, _peer: NodeId, _ok: bool) {}
-
-    /// How this node stands.
-    pub fn status(&self) -> Status {
-        Status {
-            node: self.settings.node,
-            role: Role::Follower,
-            term: 0,
-            leader: None,
-            commit: 0,
-            applied: 0,
-            last_index: 0,
-            first_index: 0,
-            log_bytes: 0,
-            snapshot_index: 0,
-            membership: Membership::default(),
-            peers: Vec::new(),
+    /// After each touch of raft: it has drawn an election timeout from the thread's generator, which no seed controls.
+    pub(super) fn settle(&mut self) {
+        let raft = &mut self.raw.raft;
+        if raft.term != self.attempts_term {
+            self.attempts_term = raft.term;
+            self.attempts = 0;
         }
+        let ticks = election::election_ticks(
+            self.settings.seed,
+            raft.id,
+            raft.term,
+            self.attempts,
+            self.settings.election_ticks_min(),
+        );
+        raft.set_randomized_election_timeout(ticks);
+    }
+
+    pub(super) fn advance_to(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
+    }
+
+    pub(super) fn role(&self) -> Role {
+        match self.raw.raft.state {
+            StateRole::Follower => Role::Follower,
+            StateRole::PreCandidate => Role::PreCandidate,
+            StateRole::Candidate => Role::Candidate,
+            StateRole::Leader => Role::Leader,
+        }
+    }
+
+    pub(super) fn log_bytes_max(&self) -> usize {
+        self.settings.snapshot_after_bytes.saturating_mul(LOG_BYTES_MAX_FACTOR)
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+fn raft_config(settings: &ReplicaSettings, applied: u64) -> Config {
+    settings.check();
+    Config {
+        id: settings.node.0,
+        election_tick: settings.election_ticks_min(),
+        heartbeat_tick: settings.heartbeat_ticks(),
+        applied,
+        max_size_per_msg: settings.message_bytes_max,
+        max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
+        check_quorum: true,
+        pre_vote: true,
+        read_only_option: ReadOnlyOption::Safe,
+        batch_append: true,
+        max_committed_size_per_ready: APPLY_BYTES_MAX,
+        ..Config::default()
     }
 }

@@ -62,4 +62,32 @@ impl ReplicaSettings {
             catch_up_entries: 5_000,
         }
     }
+
+    /// # Panics
+    /// If the timings or bounds contradict each other. Whoever reads settings from people checks them first.
+    pub(super) fn check(&self) {
+        assert!(self.node.0 != 0, "node 0 means nobody in Raft");
+        assert!(!self.tick.is_zero(), "time must be counted in something");
+        assert!(
+            self.election_timeout_min >= self.heartbeat * 3 && self.heartbeat >= self.tick,
+            "an election timeout of {:?} against heartbeats of {:?} and ticks of {:?} lets one late heartbeat unseat the leader",
+            self.election_timeout_min,
+            self.heartbeat,
+            self.tick
+        );
+        assert!(self.message_bytes_max > 0, "raft would send one entry at a time");
+    }
+
+    /// The shortest election timeout, in ticks; the longest is just below twice that.
+    pub(super) fn election_ticks_min(&self) -> usize {
+        ticks(self.election_timeout_min, self.tick).max(self.heartbeat_ticks() + 1)
+    }
+
+    pub(super) fn heartbeat_ticks(&self) -> usize {
+        ticks(self.heartbeat, self.tick).max(1)
+    }
+}
+
+fn ticks(time: Duration, tick: Duration) -> usize {
+    usize::try_from(time.as_nanos() / tick.as_nanos()).unwrap_or(usize::MAX)
 }

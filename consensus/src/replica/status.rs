@@ -1,8 +1,11 @@
 //! What `penstock members` shows of one replica. A copy, taken at one moment; changes nothing.
 
+use raft::{ProgressState, StateRole};
+
 use crate::nouns::{Membership, NodeId};
 
 use super::output::Role;
+use super::replica_value::Replica;
 
 /// How one node stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +30,12 @@ pub struct Status {
     pub log_bytes: usize,
     /// Last entry inside the newest snapshot.
     pub snapshot_index: u64,
+    /// Proposals of this node that are not committed.
+    pub proposals_waiting: u64,
+    /// Reads of this node that are not answered.
+    pub reads_waiting: usize,
+    /// Batches that the disk has not answered.
+    pub batches_waiting: usize,
     /// Who belongs to the group.
     pub membership: Membership,
     /// The others as the leader sees them; empty elsewhere.
@@ -46,4 +55,48 @@ pub struct PeerStatus {
     pub active: bool,
     /// Whether it is being sent a snapshot.
     pub in_snapshot: bool,
+}
+
+impl Replica {
+    /// How this node stands.
+    pub fn status(&self) -> Status {
+        let raft = &self.raw.raft;
+        let log = self.raw.store();
+        Status {
+            node: self.settings.node,
+            role: self.role(),
+            term: raft.term,
+            leader: self.leader(),
+            commit: raft.raft_log.committed,
+            applied: self.applied,
+            last_index: raft.raft_log.last_index(),
+            first_index: raft.raft_log.first_index(),
+            log_bytes: log.bytes(),
+            snapshot_index: log.snapshot_point().index,
+            proposals_waiting: self.proposals.waiting(),
+            reads_waiting: self.reads.count(),
+            batches_waiting: self.persisting.len(),
+            membership: self.membership().clone(),
+            peers: if raft.state == StateRole::Leader { self.peers() } else { Vec::new() },
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        let raft = &self.raw.raft;
+        let last = raft.raft_log.last_index();
+        let mut peers: Vec<PeerStatus> = raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| **id != raft.id)
+            .map(|(id, progress)| PeerStatus {
+                node: NodeId(*id),
+                matched: progress.matched,
+                lag: last.saturating_sub(progress.matched),
+                active: progress.recent_active,
+                in_snapshot: progress.state == ProgressState::Snapshot,
+            })
+            .collect();
+        peers.sort_by_key(|peer| peer.node);
+        peers
+    }
 }

@@ -1,0 +1,127 @@
+//! Snapshots: when to ask the state machine for one, what to forget when it is durable, and which are on their way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::SnapshotStatus;
+
+use crate::nouns::{Membership, NodeId, Snapshot};
+
+use super::memory_log::SnapshotPoint;
+use super::output::Output;
+use super::replica_value::Replica;
+
+/// A snapshot whose sending was not reported for this long has failed. Shorter would send large ones twice; longer leaves a
+/// node without entries for as long, because raft waits for the report.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Snapshots under way.
+#[derive(Debug, Default)]
+pub(super) struct Snapshotting {
+    /// Bytes handed out to be applied since the last snapshot was made.
+    applied_bytes: usize,
+    asked: bool,
+    keeping: Option<SnapshotPoint>,
+    sending: BTreeMap<NodeId, (u64, Duration)>,
+}
+
+impl Snapshotting {
+    /// An entry was handed out.
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.applied_bytes += bytes;
+    }
+
+    /// A snapshot of the leader replaced the state machine: what was under way here is out of date.
+    pub(super) fn replaced(&mut self) {
+        self.applied_bytes = 0;
+        self.asked = false;
+        self.keeping = None;
+    }
+
+    /// A snapshot goes to `to`.
+    pub(super) fn sending(&mut self, to: NodeId, index: u64, now: Duration) {
+        self.sending.insert(to, (index, now));
+    }
+}
+
+impl Replica {
+    pub(super) fn ask_for_snapshot(&mut self) {
+        let since = self.applied - self.raw.store().snapshot_point().index.min(self.applied);
+        let due = self.snapshotting.applied_bytes > self.settings.snapshot_after_bytes
+            || since > self.settings.snapshot_after_entries;
+        if due && since > 0 && !self.snapshotting.asked && self.snapshotting.keeping.is_none() {
+            self.snapshotting.asked = true;
+            self.outputs.push(Output::MakeSnapshot);
+        }
+    }
+
+    /// The state machine was serialised as of `index`, the answer to `MakeSnapshot` (or unasked).
+    ///
+    /// # Panics
+    /// If the state machine was never given that entry.
+    pub fn snapshot_made(&mut self, index: u64, data: Bytes) {
+        assert!(
+            index <= self.handed_out,
+            "a snapshot of entry {index}, but only {} were given",
+            self.handed_out
+        );
+        self.snapshotting.asked = false;
+        let log = self.raw.store();
+        if index <= log.snapshot_point().index {
+            return;
+        }
+        let term = log.term_of(index).expect("entries above the last snapshot are held");
+        let membership = self.membership_at(index);
+        self.snapshotting.applied_bytes = 0;
+        self.snapshotting.keeping = Some(SnapshotPoint { index, term, membership: membership.clone() });
+        self.outputs.push(Output::KeepSnapshot(Snapshot { index, term, membership, data }));
+    }
+
+    /// The snapshot as of `index` is durable.
+    pub fn snapshot_kept(&mut self, index: u64) {
+        let Some(point) = self.snapshotting.keeping.take_if(|keeping| keeping.index == index) else { return };
+        // A node that is being sent an older snapshot will want the entries after it.
+        let oldest_sent = self.snapshotting.sending.values().map(|(index, _)| index + 1).min();
+        let keep_from = oldest_sent.unwrap_or(u64::MAX).min(self.raw.raft.raft_log.applied + 1);
+        self.memberships = self.memberships.split_off(&(index + 1));
+        let below = self.raw.mut_store().snapshot_kept(
+            point,
+            self.settings.catch_up_entries,
+            self.settings.snapshot_after_bytes,
+            keep_from,
+        );
+        self.outputs.push(Output::CompactLog { below });
+    }
+
+    /// The membership after the entry `index`.
+    pub(super) fn membership_at(&self, index: u64) -> Membership {
+        let later = self.memberships.range(..=index).next_back().map(|(_, membership)| membership);
+        later.unwrap_or(&self.raw.store().snapshot_point().membership).clone()
+    }
+
+    /// The membership as of everything handed out, which is what raft goes by.
+    pub(super) fn membership(&self) -> &Membership {
+        self.memberships.values().next_back().unwrap_or(&self.raw.store().snapshot_point().membership)
+    }
+
+    /// Sending a snapshot to `peer` ended, well or not. Raft sends that node nothing else until it is told.
+    pub fn snapshot_sent(&mut self, peer: NodeId, ok: bool) {
+        if self.snapshotting.sending.remove(&peer).is_some() {
+            let status = if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+            self.raw.report_snapshot(peer.0, status);
+            self.settle();
+        }
+    }
+
+    pub(super) fn give_up_stuck_snapshots(&mut self) {
+        let now = self.now;
+        let stuck = |(_, (_, since)): &(&NodeId, &(u64, Duration))| now - *since > REPORT_TIMEOUT;
+        let stuck: Vec<NodeId> =
+            self.snapshotting.sending.iter().filter(stuck).map(|(peer, _)| *peer).collect();
+        for peer in stuck {
+            tracing::warn!(%peer, "sending a snapshot was never reported; it is sent again");
+            self.snapshot_sent(peer, false);
+        }
+    }
+}
