@@ -89,6 +89,12 @@ impl Membership {
         Self { voters, ..Self::default() }
     }
 
+    /// Whether `node` belongs, in whichever part.
+    pub(crate) fn contains(&self, node: u64) -> bool {
+        let parts = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
+        parts.into_iter().any(|part| part.contains(&node))
+    }
+
     /// Whether nobody belongs: the state of a node that waits to be told by a leader.
     pub fn is_empty(&self) -> bool {
         self.voters.is_empty() && self.learners.is_empty()

@@ -64,16 +64,16 @@ impl Segments {
         while let Some(payload) = frame::payload_at(&bytes, number, offset) {
             let record = Record::decode(Bytes::copy_from_slice(payload))
                 .map_err(|error| corrupted(offset, format!("a whole frame does not decode: {error}")))?;
-            let continues = self.sequence == 0 || record.sequence == self.sequence + 1;
-            if !continues {
-                let reason = format!("record {} follows record {}", record.sequence, self.sequence);
-                return Err(corrupted(offset, reason));
-            }
             if (offset == 0) != record.head.is_some() {
                 return Err(corrupted(offset, "a segment must have one head, at its beginning".to_owned()));
             }
             if let Some(head) = &record.head {
                 self.begin_segment(directory, number, head)?;
+            }
+            let continues = self.sequence == 0 || record.sequence == self.sequence + 1;
+            if !continues {
+                let reason = format!("record {} follows record {}", record.sequence, self.sequence);
+                return Err(corrupted(offset, reason));
             }
             let next = offset + frame::frame_bytes(payload.len());
             self.add(record).map_err(|reason| corrupted(offset, reason))?;

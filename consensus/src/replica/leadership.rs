@@ -20,6 +20,10 @@ use super::replica_value::Replica;
 /// the proposers, who can wait, to memory.
 const APPLY_LAG_ENTRIES_MAX: u64 = 50_000;
 
+/// A vote that took this many steps of the campaign delay was split or lost. Fewer would annul votes that wait for a slow disk;
+/// more would leave a split vote to the election timeout.
+const VOTE_PATIENCE_STEPS: u32 = 4;
+
 impl Replica {
     /// The connection to `peer` ended (FIN, RST, a refused re-dial). If `peer` leads, a campaign starts within
     /// milliseconds; tell it of every loss, also of repeated ones.
@@ -38,19 +42,37 @@ impl Replica {
     fn forget_leader(&mut self, leader: NodeId) {
         let raft = &mut self.raw.raft;
         raft.become_follower(raft.term, 0);
-        let node = raft.id;
+        if let Some((rank, every)) = self.campaign_rank(leader.0) {
+            let first = self.settings.campaign_delay + self.settings.campaign_delay_step * rank;
+            self.campaign.schedule(self.now + first, every);
+        }
+    }
+
+    /// An election timeout has passed. The others' leases of the same leader end within ticks of each other, but each refuses
+    /// before that: to ask once and wait for a whole timeout again would double the outage.
+    pub(super) fn campaign_again_soon(&mut self) {
+        if let Some((rank, every)) = self.campaign_rank(0) {
+            self.campaign.schedule(self.now + every + self.settings.campaign_delay_step * rank, every);
+        }
+    }
+
+    /// This node's rank among the voters but `lost`, and the time in which each of them has its turn.
+    fn campaign_rank(&self, lost: u64) -> Option<(u32, Duration)> {
         let voters = &self.membership().voters;
-        let Some(rank) = election::rank(voters, leader.0, node) else { return };
+        let rank = election::rank(voters, lost, self.settings.node.0)?;
         let others = u32::try_from(voters.len()).unwrap_or(u32::MAX).saturating_sub(1).max(1);
-        let step = self.settings.campaign_delay_step;
-        let first = self.settings.campaign_delay + step * rank;
-        self.campaign.schedule(self.now + first, step * others);
+        Some((rank, self.settings.campaign_delay_step * others))
     }
 
     /// Asks for pre-votes now, unless somebody leads, or a vote is under way that this would annul.
     pub(super) fn campaign_now(&mut self) {
-        let undecided = matches!(self.raw.raft.state, StateRole::Follower | StateRole::PreCandidate);
-        if !undecided || self.raw.raft.leader_id != 0 || !self.raw.raft.promotable() || !self.bears_campaign()
+        let patience = self.settings.campaign_delay_step * VOTE_PATIENCE_STEPS;
+        let voting = self.raw.raft.state == StateRole::Candidate && self.now - self.told_at < patience;
+        if voting
+            || self.raw.raft.state == StateRole::Leader
+            || self.raw.raft.leader_id != 0
+            || !self.raw.raft.promotable()
+            || !self.bears_campaign()
         {
             return;
         }

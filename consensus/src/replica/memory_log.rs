@@ -4,6 +4,7 @@
 //! (`ReplicaSettings::snapshot_after_*`, and four times that before proposals and appends are refused).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry};
@@ -34,6 +35,8 @@ pub(super) struct MemoryLog {
     entries: VecDeque<Entry>,
     bytes: usize,
     bytes_since_snapshot: usize,
+    /// A node that joined after the newest snapshot needs one that knows it. Atomic because raft asks through `&self`.
+    newer_wanted: AtomicBool,
 }
 
 impl MemoryLog {
@@ -69,6 +72,7 @@ impl MemoryLog {
             entries,
             bytes: 0,
             bytes_since_snapshot: 0,
+            newer_wanted: AtomicBool::new(false),
         };
         log.bytes = log.entries.iter().map(cost).sum();
         log.count_bytes_since_snapshot();
@@ -97,6 +101,11 @@ impl MemoryLog {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether raft asked for a newer snapshot than there is, since the last time this was asked.
+    pub(super) fn take_newer_wanted(&self) -> bool {
+        self.newer_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// The term of `index`, if it is held.
@@ -246,9 +255,12 @@ impl raft::Storage for MemoryLog {
     }
 
     /// The newest snapshot's point, without data: the driver sends that from the file.
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<raft::eraftpb::Snapshot> {
+    ///
+    /// A node ignores a snapshot whose membership lacks it, so one that joined later has to wait for a newer one.
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<raft::eraftpb::Snapshot> {
         let point = &self.snapshot;
-        if point.index == 0 || point.index < request_index {
+        if point.index == 0 || point.index < request_index || !point.membership.contains(to) {
+            self.newer_wanted.store(true, Ordering::Relaxed);
             return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         Ok(wire::raft_snapshot(point.index, point.term, &point.membership, Bytes::new()))

@@ -52,6 +52,7 @@ pub struct Replica {
     attempts_term: u64,
     /// Role, term and leader as last told.
     pub(super) told: Option<(Role, u64, Option<NodeId>)>,
+    pub(super) told_at: Duration,
     /// Last batch that is durable.
     pub(super) durable: u64,
     /// Last entry given to the driver to apply, and the last one that it has applied.
@@ -89,6 +90,7 @@ impl Replica {
             attempts: 0,
             attempts_term: 0,
             told: None,
+            told_at: now,
             durable: 0,
             handed_out: start,
             applied: start,
@@ -140,8 +142,10 @@ impl Replica {
         let leads = self.raw.raft.state == StateRole::Leader;
         // A node that cannot bear a campaign now must not be ticked into one.
         if leads || self.bears_campaign() || !self.raw.raft.promotable() {
-            let campaigned = self.raw.tick() && !leads;
-            self.attempts += u64::from(campaigned);
+            if self.raw.tick() && !leads {
+                self.attempts += 1;
+                self.campaign_again_soon();
+            }
         }
         self.settle();
     }

@@ -161,6 +161,7 @@ impl Replica {
             return;
         }
         let before = self.told.replace(current);
+        self.told_at = self.now;
         let (role, term, leader) = current;
         self.outputs.push(Output::RoleChanged { role, term, leader });
         if before.map(|(_, _, leader)| leader) != Some(leader) {

@@ -22,6 +22,8 @@ pub(super) struct Snapshotting {
     /// Bytes handed out to be applied since the last snapshot was made.
     applied_bytes: usize,
     asked: bool,
+    /// A node cannot be served with the newest snapshot there is.
+    newer_wanted: bool,
     keeping: Option<SnapshotPoint>,
     sending: BTreeMap<NodeId, (u64, Duration)>,
 }
@@ -48,10 +50,13 @@ impl Snapshotting {
 impl Replica {
     pub(super) fn ask_for_snapshot(&mut self) {
         let since = self.applied - self.raw.store().snapshot_point().index.min(self.applied);
-        let due = self.snapshotting.applied_bytes > self.settings.snapshot_after_bytes
+        self.snapshotting.newer_wanted |= self.raw.store().take_newer_wanted();
+        let due = self.snapshotting.newer_wanted
+            || self.snapshotting.applied_bytes > self.settings.snapshot_after_bytes
             || since > self.settings.snapshot_after_entries;
         if due && since > 0 && !self.snapshotting.asked && self.snapshotting.keeping.is_none() {
             self.snapshotting.asked = true;
+            self.snapshotting.newer_wanted = false;
             self.outputs.push(Output::MakeSnapshot);
         }
     }

@@ -1,0 +1,159 @@
+//! Snapshots, compaction, and changes of the membership.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{Membership, NodeId, Role};
+
+use crate::cluster::{Cluster, MILLISECOND};
+use crate::disk::Unsynced;
+
+fn small(settings: &mut consensus::ReplicaSettings) {
+    settings.snapshot_after_entries = 50;
+    settings.catch_up_entries = 10;
+}
+
+fn write(cluster: &mut Cluster, count: usize) {
+    let end = cluster.acknowledged.len() + count;
+    for number in 0..count {
+        let leader = cluster.leader().unwrap();
+        cluster.propose(leader, &format!("write {number} {}", "x".repeat(100))).unwrap();
+        cluster.run(MILLISECOND);
+    }
+    cluster.until(Duration::from_secs(2), "all acknowledged", |cluster| cluster.acknowledged.len() == end);
+}
+
+#[test]
+fn a_node_that_was_away_for_long_is_sent_a_snapshot_and_then_the_rest() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 1, small);
+    let leader = cluster.elect();
+    let away = if leader == 1 { 2 } else { 1 };
+    cluster.kill(away, Unsynced::Lost);
+    write(&mut cluster, 300);
+    cluster.start(away);
+    cluster.converge();
+    assert!(cluster.nodes[&away].snapshots_installed > 0);
+    assert_eq!(cluster.nodes[&away].machine.len(), 300);
+}
+
+#[test]
+fn a_node_that_was_away_for_a_moment_needs_no_snapshot() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 2, small);
+    let leader = cluster.elect();
+    let away = if leader == 1 { 2 } else { 1 };
+    write(&mut cluster, 45);
+    for other in [1, 2, 3] {
+        cluster.cut.insert((other, away));
+        cluster.cut.insert((away, other));
+    }
+    write(&mut cluster, 8);
+    cluster.cut.clear();
+    cluster.converge();
+    assert_eq!(cluster.nodes[&away].snapshots_installed, 0);
+}
+
+#[test]
+fn memory_and_disk_stay_bounded_however_many_writes_there_are() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 3, small);
+    cluster.segment_bytes = 1 << 12;
+    let leader = cluster.elect();
+    write(&mut cluster, 1500);
+    cluster.converge();
+    let status = cluster.nodes[&leader].replica.status();
+    assert!(status.last_index - status.first_index <= 75, "{status:?}");
+    let names = cluster.disks[&leader].names();
+    assert_eq!(names.iter().filter(|name| name.starts_with("snapshot-")).count(), 2, "{names:?}");
+    assert!(names.len() < 16, "{names:?}");
+}
+
+#[test]
+fn a_whole_group_restarts_from_snapshots_and_logs_with_everything_it_acknowledged() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 4, small);
+    cluster.elect();
+    write(&mut cluster, 130);
+    for round in 0..3 {
+        for node in [1, 2, 3] {
+            cluster.kill(node, Unsynced::Torn(round));
+        }
+        for node in [1, 2, 3] {
+            cluster.start(node);
+        }
+        cluster.elect();
+        write(&mut cluster, 20);
+        cluster.converge();
+    }
+    assert_eq!(cluster.nodes[&1].machine.len(), 190);
+}
+
+#[test]
+fn a_snapshot_that_gets_lost_on_its_way_is_sent_again() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 5, small);
+    let leader = cluster.elect();
+    let away = if leader == 1 { 2 } else { 1 };
+    cluster.kill(away, Unsynced::Lost);
+    write(&mut cluster, 200);
+    cluster.start(away);
+    // Only the way to the node is cut, so the leader tries, and nothing is reported.
+    cluster.cut.insert((leader, away));
+    cluster.run(MILLISECOND * 150);
+    cluster.cut.clear();
+    cluster.lose_connection(leader, away);
+    cluster.converge();
+}
+
+#[test]
+fn a_new_node_is_brought_in_by_a_snapshot_and_an_old_one_leaves() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 6, small);
+    let leader = cluster.elect();
+    write(&mut cluster, 5);
+    cluster.members.push(9);
+    cluster.start(9);
+    let gone = if leader == 1 { 2 } else { 1 };
+    let wanted = Membership::of_voters([1, 2, 3, 9].into_iter().filter(|node| *node != gone).map(NodeId));
+    cluster.nodes.get_mut(&leader).unwrap().replica.propose_membership(77, &wanted).unwrap();
+    cluster.carry_out(leader);
+    cluster.until(Duration::from_secs(2), "the new membership", |cluster| {
+        cluster.nodes[&9].replica.status().membership == wanted
+            && cluster.nodes[&leader].replica.status().membership == wanted
+    });
+    cluster.kill(gone, Unsynced::Lost);
+    write(&mut cluster, 20);
+    cluster.converge();
+    assert_eq!(cluster.nodes[&9].machine.len(), 25);
+    let third = 6 - leader - gone;
+    cluster.kill(third, Unsynced::Lost);
+    write(&mut cluster, 5);
+    cluster.kill(9, Unsynced::Lost);
+    cluster.start(9);
+    cluster.start(third);
+    write(&mut cluster, 5);
+    cluster.converge();
+}
+
+#[test]
+fn a_joint_membership_is_left_even_if_its_leader_dies_in_between() {
+    for wait_microseconds in (0..6000).step_by(250) {
+        let mut cluster = Cluster::new(&[1, 2, 3], 7);
+        let leader = cluster.elect();
+        cluster.run(MILLISECOND * 100);
+        cluster.members.push(9);
+        cluster.start(9);
+        let wanted = Membership::of_voters([1, 2, 3, 9].into_iter().map(NodeId));
+        cluster.nodes.get_mut(&leader).unwrap().replica.propose_membership(77, &wanted).unwrap();
+        cluster.carry_out(leader);
+        cluster.run(Duration::from_micros(wait_microseconds));
+        cluster.kill(leader, Unsynced::Lost);
+        cluster.until(Duration::from_secs(5), "one membership", |cluster| {
+            let status = |node: &u64| cluster.nodes[node].replica.status();
+            let Some(leader) = cluster.leader() else { return false };
+            let membership = status(&leader).membership;
+            membership.voters_outgoing.is_empty() && status(&leader).commit == status(&leader).last_index
+        });
+        let leader = cluster.leader().unwrap();
+        cluster.propose(leader, "goes on").unwrap();
+        cluster.until(Duration::from_secs(1), "a commit", |cluster| {
+            cluster.acknowledged.contains(&Bytes::from_static(b"goes on"))
+        });
+        assert_eq!(cluster.nodes[&leader].replica.status().role, Role::Leader);
+    }
+}

@@ -1,0 +1,124 @@
+//! Writes: where they may be proposed, what becomes of them, how they are batched.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{NodeId, Output, ProposeError};
+
+use crate::cluster::{Cluster, MILLISECOND};
+
+#[test]
+fn a_write_is_applied_on_all_nodes_in_one_order() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 1);
+    let leader = cluster.elect();
+    for write in 0..100 {
+        cluster.propose(leader, &format!("write {write}")).unwrap();
+        if write % 7 == 0 {
+            cluster.run(MILLISECOND);
+        }
+    }
+    cluster.until(Duration::from_secs(1), "all acknowledged", |cluster| cluster.acknowledged.len() == 100);
+    cluster.converge();
+    assert_eq!(cluster.nodes[&leader].machine, cluster.acknowledged);
+}
+
+#[test]
+fn a_follower_refuses_a_write_and_names_the_leader() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 2);
+    let leader = cluster.elect();
+    let follower = if leader == 1 { 2 } else { 1 };
+    let refused = cluster.propose(follower, "here").unwrap_err();
+    assert_eq!(refused, ProposeError::NotLeader { leader: Some(NodeId(leader)) });
+}
+
+#[test]
+fn proposals_of_one_round_are_one_batch_and_one_message_per_follower() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 3);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 100);
+    let now = cluster.now;
+    let replica = &mut cluster.nodes.get_mut(&leader).unwrap().replica;
+    for token in 0..64 {
+        replica.propose(1000 + token, Bytes::from_static(b"together")).unwrap();
+    }
+    let outputs = replica.outputs(now);
+    let sent = outputs.iter().filter(|output| matches!(output, Output::Send { .. })).count();
+    let batches: Vec<usize> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Persist(batch) => Some(batch.entries.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((sent, batches), (2, vec![64]));
+    let first_persist = outputs.iter().position(|output| matches!(output, Output::Persist(_))).unwrap();
+    assert_eq!(first_persist, 2, "a leader's messages go out before its own fsync");
+}
+
+#[test]
+fn a_follower_answers_only_after_its_disk() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 4);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 100);
+    let now = cluster.now;
+    let follower = if leader == 1 { 2 } else { 1 };
+    let sender = &mut cluster.nodes.get_mut(&leader).unwrap().replica;
+    sender.propose(1000, Bytes::from_static(b"durable first")).unwrap();
+    let append = sender
+        .outputs(now)
+        .into_iter()
+        .find_map(|output| match output {
+            Output::Send { to, bytes } if to.0 == follower => Some(bytes),
+            _ => None,
+        })
+        .unwrap();
+    let receiver = &mut cluster.nodes.get_mut(&follower).unwrap().replica;
+    receiver.receive(NodeId(leader), append, now).unwrap();
+    let outputs = receiver.outputs(now);
+    let [Output::Persist(batch)] = outputs.as_slice() else { panic!("{outputs:?}") };
+    receiver.persisted(batch.number, now);
+    assert!(matches!(receiver.outputs(now).as_slice(), [Output::Send { .. }]));
+}
+
+#[test]
+fn a_leader_refuses_what_is_too_large_and_what_is_too_much() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 5, |settings| {
+        settings.proposal_bytes_max = 100;
+        settings.uncommitted_bytes_max = 250;
+    });
+    let leader = cluster.elect();
+    cluster.freeze(leader);
+    let large = "x".repeat(101);
+    let refused = cluster.propose(leader, &large).unwrap_err();
+    assert_eq!(refused, ProposeError::TooLarge { bytes: 101, bytes_max: 100 });
+    for _ in 0..2 {
+        cluster.propose(leader, &large[..100]).unwrap();
+    }
+    let refused = cluster.propose(leader, &large[..100]).unwrap_err();
+    assert_eq!(refused, ProposeError::Busy { waiting: 2, waiting_bytes: 200 });
+    cluster.propose(leader, &large[..50]).unwrap();
+}
+
+#[test]
+fn each_proposal_is_answered_once_also_when_leadership_changes_hands() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 6);
+    let mut leader = cluster.elect();
+    let (mut proposed, mut lost) = (0, 0);
+    for round in 0..200 {
+        proposed += usize::from(cluster.propose(leader, &format!("write {round}")).is_ok());
+        cluster.run(MILLISECOND);
+        if round % 20 == 19 {
+            let _nobody_may_be_fit =
+                cluster.nodes.get_mut(&leader).unwrap().replica.transfer_leadership(None);
+            cluster.carry_out(leader);
+        }
+        leader = cluster.leader().unwrap_or(leader);
+    }
+    cluster.run(Duration::from_secs(1));
+    cluster.converge();
+    for node in cluster.nodes.values() {
+        lost += node.lost.len();
+    }
+    assert_eq!(cluster.acknowledged.len() + lost, proposed);
+    assert!(proposed > 150, "{proposed}");
+}
