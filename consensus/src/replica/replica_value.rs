@@ -141,11 +141,11 @@ impl Replica {
     fn tick_raft(&mut self) {
         let leads = self.raw.raft.state == StateRole::Leader;
         // A node that cannot bear a campaign now must not be ticked into one.
-        if leads || self.bears_campaign() || !self.raw.raft.promotable() {
-            if self.raw.tick() && !leads {
-                self.attempts += 1;
-                self.campaign_again_soon();
-            }
+        let bears_tick = leads || self.bears_campaign() || !self.raw.raft.promotable();
+        let acted = bears_tick && self.raw.tick();
+        if acted && !leads {
+            self.attempts += 1;
+            self.campaign_again_soon();
         }
         self.settle();
     }

@@ -291,7 +291,7 @@ impl Cluster {
                     if !entry.data.is_empty() {
                         value.machine.push(entry.data.clone());
                     }
-                    if entry.token.is_some() {
+                    if entry.token.is_some() && !entry.data.is_empty() {
                         self.acknowledged.push(entry.data);
                     }
                 }
