@@ -5,6 +5,7 @@
 
 pub mod discovery;
 mod proxy;
+pub mod register;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
