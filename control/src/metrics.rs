@@ -24,6 +24,8 @@ pub struct Metrics {
     pub intake: IntakeMetrics,
     /// Traffic reports.
     pub rollup: RollupMetrics,
+    /// Streams of proxies.
+    pub discovery: DiscoveryMetrics,
 }
 
 /// Raft and the catalog.
@@ -110,6 +112,60 @@ pub struct RollupMetrics {
     pub partials: IntCounter,
 }
 
+/// Streams of proxies.
+#[derive(Debug, Clone)]
+pub struct DiscoveryMetrics {
+    /// Open streams.
+    pub sessions: IntGauge,
+    /// Streams that wait for this node to catch up with what their clients have seen.
+    pub held: IntGauge,
+    /// Requests read.
+    pub requests: IntCounter,
+    /// Answers given to streams.
+    pub pushes: IntCounter,
+    /// Resources in these answers.
+    pub resources: IntCounter,
+    /// Resources encoded; far fewer than sent, when many follow the same.
+    pub encodings: IntCounter,
+    /// Resources that clients refused.
+    pub refused: IntCounter,
+    /// Streams refused at the bound of streams.
+    pub turned_away: IntCounter,
+    /// Streams ended because their client answered without reading.
+    pub overruns: IntCounter,
+    /// Windows of load reports lost because rollup was busy.
+    pub load_lost: IntCounter,
+}
+
+impl DiscoveryMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        Self {
+            sessions: make.gauge("penstock_discovery_sessions", "Open discovery streams"),
+            held: make.gauge(
+                "penstock_discovery_sessions_held",
+                "Streams that wait for this node to catch up with what their clients have seen",
+            ),
+            requests: make.counter("penstock_discovery_requests_total", "Discovery requests read"),
+            pushes: make.counter("penstock_discovery_pushes_total", "Answers given to discovery streams"),
+            resources: make.counter("penstock_discovery_resources_total", "Resources in these answers"),
+            encodings: make.counter("penstock_discovery_encodings_total", "Resources encoded"),
+            refused: make.counter("penstock_discovery_refused_total", "Resources that clients refused"),
+            turned_away: make.counter(
+                "penstock_discovery_turned_away_total",
+                "Discovery streams refused because the node has as many as it can carry",
+            ),
+            overruns: make.counter(
+                "penstock_discovery_overruns_total",
+                "Discovery streams ended because their client answered without reading",
+            ),
+            load_lost: make.counter(
+                "penstock_discovery_load_windows_lost_total",
+                "Windows of load reports lost because rollup was busy",
+            ),
+        }
+    }
+}
+
 impl Metrics {
     /// All families, in a registry of their own.
     ///
@@ -126,6 +182,7 @@ impl Metrics {
             door: DoorMetrics::new(&make),
             intake: IntakeMetrics::new(&make),
             rollup: RollupMetrics::new(&make),
+            discovery: DiscoveryMetrics::new(&make),
             registry,
         }
     }

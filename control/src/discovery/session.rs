@@ -151,7 +151,7 @@ impl Session {
     /// Sends what may be sent now. To be called after [`Self::touched`], and when this node has caught up.
     pub fn flush(&mut self, shelf: &mut Shelf, out: &mut Vec<Output>) {
         let Some(client) = self.client.clone() else { return };
-        if self.closed || self.hold.is_some_and(|seen| shelf.applied() < seen) {
+        if self.closed || shelf.is_waiting() || self.hold.is_some_and(|seen| shelf.applied() < seen) {
             return;
         }
         self.hold = None;

@@ -20,9 +20,28 @@ pub struct Shelf {
     mirror: Mirror,
     encoded: HashMap<(Kind, Shape), HashMap<Arc<str>, Arc<Resource>>>,
     encodings: u64,
+    waiting: bool,
 }
 
 impl Shelf {
+    /// A shelf from which nothing is answered before [`Self::begin`]: an empty one would tell every client that all it
+    /// follows is gone.
+    #[must_use]
+    pub fn waiting() -> Self {
+        Self { waiting: true, ..Self::default() }
+    }
+
+    /// This node has caught up with the others.
+    pub fn begin(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Whether nothing is answered yet.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
     /// Takes a batch of changes over, see [`Mirror::changed`].
     pub fn changed(
         &mut self,

@@ -7,4 +7,5 @@ mod delta;
 mod desk;
 mod refusals;
 mod resources;
+mod stream;
 mod whole;

@@ -1,0 +1,238 @@
+//! Many sessions over one shelf, as a value: finds the sessions that a change concerns and tells only these. The actor
+//! of `actor.rs` drives it; it must never send, wait or read a clock itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mesh::{Revision, Timestamp};
+use tonic::Status;
+
+use crate::catalog::Change;
+
+use super::client::Client;
+use super::mirror::Touch;
+use super::push::Push;
+use super::session::{Output, Session, Standing, Way};
+use super::shelf::Shelf;
+
+/// Most streams on one node: twice what one node is promised to carry, so that it can take over those of another that
+/// died. Past it, memory is in danger, and another node is the better place.
+pub const SESSIONS_MAX: usize = 20_000;
+
+/// Names one stream as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// What a stream is to carry next.
+#[derive(Debug, Clone)]
+pub enum Sent {
+    /// An answer.
+    Push(Push),
+    /// Its end.
+    Close(Status),
+}
+
+/// One request, of either variant of the protocol.
+#[derive(Debug)]
+pub enum Request {
+    /// Incremental.
+    Delta(Box<DeltaDiscoveryRequest>),
+    /// The state of the world.
+    Whole(Box<DiscoveryRequest>),
+}
+
+struct Open {
+    session: Session,
+    since: Timestamp,
+    /// What it is to be told of, to be forgotten with it.
+    watched: BTreeSet<Touch>,
+}
+
+/// Many sessions over one shelf.
+pub struct Shard {
+    shelf: Shelf,
+    open: BTreeMap<SessionId, Open>,
+    watchers: HashMap<Touch, BTreeSet<SessionId>>,
+    watchers_of_all: [BTreeSet<SessionId>; 4],
+    /// Sessions that wait for this node to catch up.
+    held: BTreeSet<SessionId>,
+    last_id: u64,
+}
+
+/// What a turn of the shard gives to carry out, in this order.
+pub type Turn = Vec<(SessionId, Sent)>;
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            shelf: Shelf::waiting(),
+            open: BTreeMap::new(),
+            watchers: HashMap::new(),
+            watchers_of_all: Default::default(),
+            held: BTreeSet::new(),
+            last_id: 0,
+        }
+    }
+}
+
+impl Shard {
+    /// A stream was opened.
+    ///
+    /// # Errors
+    /// At the bound of streams.
+    pub fn open(&mut self, way: Way, now: Timestamp) -> Result<SessionId, Status> {
+        if self.open.len() >= SESSIONS_MAX {
+            return Err(Status::resource_exhausted(format!(
+                "this node serves {SESSIONS_MAX} discovery streams already: connect to another node"
+            )));
+        }
+        self.last_id += 1;
+        let id = SessionId(self.last_id);
+        self.open.insert(id, Open { session: Session::new(way), since: now, watched: BTreeSet::new() });
+        Ok(id)
+    }
+
+    /// A request came on a stream.
+    pub fn request(&mut self, id: SessionId, request: &Request) -> Turn {
+        let Some(open) = self.open.get_mut(&id) else { return Turn::new() };
+        let mut out = Vec::new();
+        match request {
+            Request::Delta(request) => open.session.delta_request(request, &mut self.shelf, &mut out),
+            Request::Whole(request) => open.session.whole_request(request, &mut self.shelf, &mut out),
+        }
+        if open.session.is_held() || self.shelf.is_waiting() {
+            self.held.insert(id);
+        }
+        let mut turn = Turn::new();
+        self.carry(id, out, &mut turn);
+        turn
+    }
+
+    /// The catalog changed, or only what is applied has moved.
+    pub fn changed(
+        &mut self,
+        changes: &[Change],
+        applied: Revision,
+        routing: Revision,
+        replaced: bool,
+    ) -> Turn {
+        let touched = self.shelf.changed(changes, applied, routing, replaced);
+        let mut concerned = std::mem::take(&mut self.held);
+        for touch in &touched {
+            let by_name = self.watchers.get(touch).into_iter().flatten();
+            for id in by_name.chain(&self.watchers_of_all[touch.kind.place()]) {
+                if let Some(open) = self.open.get_mut(id) {
+                    open.session.touched(touch);
+                    concerned.insert(*id);
+                }
+            }
+        }
+        self.flush(concerned)
+    }
+
+    /// Answers from now on; until then this node may not have caught up with the others.
+    pub fn begin(&mut self) -> Turn {
+        self.shelf.begin();
+        let held = std::mem::take(&mut self.held);
+        self.flush(held)
+    }
+
+    /// A stream ended.
+    pub fn closed(&mut self, id: SessionId) {
+        let Some(open) = self.open.remove(&id) else { return };
+        self.held.remove(&id);
+        for touch in open.watched {
+            self.unwatch(&touch, id);
+        }
+        for all in &mut self.watchers_of_all {
+            all.remove(&id);
+        }
+    }
+
+    /// How many streams are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether no stream is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// How many streams wait for this node to catch up.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The shelf, to be looked at.
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// Who follows, since when, and how far each is.
+    pub fn standings(&self) -> impl Iterator<Item = (&Client, Timestamp, Standing)> {
+        self.open.values().filter_map(|open| {
+            Some((&**open.session.client()?, open.since, open.session.standing(&self.shelf)))
+        })
+    }
+
+    /// How many answers were refused on a stream, for counting.
+    #[must_use]
+    pub fn refusals(&self, id: SessionId) -> usize {
+        self.open.get(&id).map_or(0, |open| open.session.refusals().count())
+    }
+
+    fn flush(&mut self, concerned: BTreeSet<SessionId>) -> Turn {
+        let mut turn = Turn::new();
+        for id in concerned {
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            let mut out = Vec::new();
+            open.session.flush(&mut self.shelf, &mut out);
+            if open.session.is_held() || self.shelf.is_waiting() {
+                self.held.insert(id);
+            }
+            self.carry(id, out, &mut turn);
+        }
+        turn
+    }
+
+    fn carry(&mut self, id: SessionId, out: Vec<Output>, turn: &mut Turn) {
+        for output in out {
+            match output {
+                Output::Send(push) => turn.push((id, Sent::Push(push))),
+                Output::Close(status) => turn.push((id, Sent::Close(status))),
+                Output::Watch(touch) => {
+                    if let Some(open) = self.open.get_mut(&id) {
+                        open.watched.insert(touch.clone());
+                    }
+                    self.watchers.entry(touch).or_default().insert(id);
+                }
+                Output::Unwatch(touch) => {
+                    if let Some(open) = self.open.get_mut(&id) {
+                        open.watched.remove(&touch);
+                    }
+                    self.unwatch(&touch, id);
+                }
+                Output::WatchAll(kind) => {
+                    self.watchers_of_all[kind.place()].insert(id);
+                }
+                Output::UnwatchAll(kind) => {
+                    self.watchers_of_all[kind.place()].remove(&id);
+                }
+            }
+        }
+    }
+
+    fn unwatch(&mut self, touch: &Touch, id: SessionId) {
+        if let Some(watchers) = self.watchers.get_mut(touch) {
+            watchers.remove(&id);
+            if watchers.is_empty() {
+                self.watchers.remove(touch);
+            }
+        }
+    }
+}
