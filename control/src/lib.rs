@@ -3,6 +3,9 @@
 pub mod catalog;
 pub mod config;
 pub mod discovery;
+pub mod intake;
 pub mod metrics;
+pub mod query;
 pub mod replica;
+pub mod rollup;
 pub mod settings;

@@ -24,6 +24,7 @@ mod subscribers;
 mod waiting;
 
 pub use actor::ReplicaActor;
+pub(crate) use clock::Clock;
 pub use door::Door;
 pub use leadership::Leadership;
 pub use start::{Replication, StartError, Unstarted};

@@ -1,0 +1,119 @@
+//! The gRPC face of questions: linearizable ones go through the door to the catalog, the others to every node. Step 12 of the
+//! way of the data. Holds no rule: `stat.rs`, `lists.rs` and `members.rs` answer.
+
+use std::sync::Arc;
+
+use api::v1::query_server::Query;
+use api::v1::{
+    EndpointsRequest, EndpointsResponse, MembersRequest, MembersResponse, ProxiesRequest, ProxiesResponse,
+    ProxyRow, ServicesRequest, ServicesResponse, StatRequest, StatResponse,
+};
+use futures_util::future::join_all;
+use tonic::{Request, Response, Status};
+
+use super::lists::{self, ListError};
+use super::members::{self, OwnRow};
+use super::stat::{self, StatError};
+use crate::replica::{Clock, Door, refusal};
+
+/// The proxies connected to this node; discovery answers, `node.rs` wires.
+#[tonic::async_trait]
+pub trait ConnectedProxies: Send + Sync + 'static {
+    /// A row per proxy of this node.
+    async fn rows(&self) -> Vec<ProxyRow>;
+}
+
+/// The query service of one node; cheap to clone.
+#[derive(Clone)]
+pub struct QueryService {
+    door: Door,
+    own: Arc<OwnRow>,
+    proxies: Arc<dyn ConnectedProxies>,
+}
+
+impl QueryService {
+    /// Answers from this door's catalog; `own` is how this node tells of itself.
+    pub fn new(door: Door, own: OwnRow, proxies: Arc<dyn ConnectedProxies>) -> Self {
+        Self { door, own: Arc::new(own), proxies }
+    }
+
+    /// How this node stands, as a row.
+    ///
+    /// # Errors
+    /// If the replica has stopped.
+    pub async fn own_row(&self) -> Result<api::v1::MemberRow, Status> {
+        let status = self.door.status().await;
+        let status = status.ok_or_else(|| Status::unavailable("this node is stopping; ask another one"))?;
+        Ok(members::row(&self.own, &status, Clock::wall()))
+    }
+
+    /// The proxies of this node alone.
+    pub async fn own_proxies(&self) -> ProxiesResponse {
+        let mut proxies = self.proxies.rows().await;
+        proxies.iter_mut().for_each(|row| row.node = self.own.node.0);
+        ProxiesResponse { proxies, missing_nodes: Vec::new() }
+    }
+}
+
+#[tonic::async_trait]
+impl Query for QueryService {
+    async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
+        let request = request.into_inner();
+        let answered = self.door.consult(move |catalog| stat::answer(catalog, &request)).await;
+        match answered.map_err(|error| refusal::of_read(&error))? {
+            Ok(response) => Ok(Response::new(response)),
+            Err(StatError::Invalid(reason)) => Err(Status::invalid_argument(reason)),
+            Err(StatError::NotFound(reason)) => Err(Status::not_found(reason)),
+        }
+    }
+
+    async fn services(
+        &self,
+        request: Request<ServicesRequest>,
+    ) -> Result<Response<ServicesResponse>, Status> {
+        let request = request.into_inner();
+        let answered = self.door.consult(move |catalog| lists::services(catalog, &request)).await;
+        answered.map(Response::new).map_err(|error| refusal::of_read(&error))
+    }
+
+    async fn endpoints(
+        &self,
+        request: Request<EndpointsRequest>,
+    ) -> Result<Response<EndpointsResponse>, Status> {
+        let request = request.into_inner();
+        let answered = self.door.consult(move |catalog| lists::endpoints(catalog, &request)).await;
+        match answered.map_err(|error| refusal::of_read(&error))? {
+            Ok(response) => Ok(Response::new(response)),
+            Err(ListError::Invalid(error)) => Err(Status::invalid_argument(error.to_string())),
+            Err(ListError::NotFound(reason)) => Err(Status::not_found(reason)),
+        }
+    }
+
+    async fn members(&self, _: Request<MembersRequest>) -> Result<Response<MembersResponse>, Status> {
+        let peers = self.door.peers();
+        let asked = join_all(peers.peers().map(|peer| async move { (peer, peers.status(peer).await) }));
+        let (own, asked) = futures_util::join!(self.own_row(), asked);
+        Ok(Response::new(MembersResponse {
+            cluster: self.own.cluster.clone(),
+            members: members::rows(&self.own, own?, asked),
+            answered_by: self.own.node.0,
+        }))
+    }
+
+    async fn proxies(&self, request: Request<ProxiesRequest>) -> Result<Response<ProxiesResponse>, Status> {
+        let mut response = self.own_proxies().await;
+        if request.into_inner().this_node_only {
+            return Ok(Response::new(response));
+        }
+        let peers = self.door.peers();
+        let asked = join_all(peers.peers().map(|peer| async move { (peer, peers.proxies(peer).await) }));
+        for (peer, answer) in asked.await {
+            match answer {
+                Ok(theirs) => response.proxies.extend(theirs.proxies),
+                Err(_) => response.missing_nodes.push(peer.0),
+            }
+        }
+        response.proxies.sort_by(|a, b| (&a.proxy, a.node).cmp(&(&b.proxy, b.node)));
+        Ok(Response::new(response))
+    }
+}
