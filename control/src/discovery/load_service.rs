@@ -1,8 +1,7 @@
 //! The load reporting service (LRS) that Envoy and proxyless gRPC report to: asks for reports, hands closed windows to
 //! rollup. Holds no rule; a busy rollup loses a window, which is counted, and never slows a client.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingService;
@@ -28,19 +27,11 @@ const INTERVAL: Duration = Duration { seconds: 2, nanos: 0 };
 pub struct LoadReports {
     out: mpsc::Sender<TrafficReport>,
     metrics: DiscoveryMetrics,
-    last_incarnation: Arc<AtomicU64>,
 }
 
 impl LoadReports {
     pub(super) fn new(out: mpsc::Sender<TrafficReport>, metrics: DiscoveryMetrics) -> Self {
-        Self { out, metrics, last_incarnation: Arc::default() }
-    }
-
-    /// Later than any of this node's, and than those of streams that other nodes took before.
-    fn incarnation(&self, now: Timestamp) -> u64 {
-        let next = |last: u64| Some(now.0.max(last + 1));
-        let last = self.last_incarnation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        now.0.max(last.unwrap_or_default() + 1)
+        Self { out, metrics }
     }
 
     fn give(&self, report: Option<TrafficReport>) {
@@ -58,7 +49,7 @@ impl LoadReports {
             if tally.is_none() {
                 // Only the first request has a node.
                 let node = request.node.clone().unwrap_or_default();
-                tally = Some(LoadTally::new(&node, self.incarnation(now), now));
+                tally = Some(LoadTally::new(&node, incarnation(now), now));
             }
             self.give(tally.as_mut().and_then(|tally| tally.reported(&request.cluster_stats, now)));
         }
@@ -88,6 +79,13 @@ impl LoadReportingService for LoadReports {
         });
         Ok(Response::new(ReceiverStream::new(answers).boxed()))
     }
+}
+
+/// One of its own for each stream of each node, and rising: milliseconds, and chance for streams of the same one.
+fn incarnation(now: Timestamp) -> u64 {
+    const CHANCE_BITS: u32 = 20;
+    let chance = RandomState::new().build_hasher().finish();
+    (now.0 << CHANCE_BITS) | (chance & ((1 << CHANCE_BITS) - 1))
 }
 
 fn now() -> Timestamp {
