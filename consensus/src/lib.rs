@@ -1,7 +1,8 @@
 //! Raft as a pure value, and a durable log; carries opaque bytes and imports nothing of ours.
 //!
-//! Step 2 of the way of the data: `control/src/replica` hands events to [`Replica`] and carries out its [`Output`]s in the
-//! order given; [`Log`] makes [`Batch`]es durable on a thread of its own. See [`replica`] for the driver's contract.
+//! Step 2 of the way of the data: `control/src/replica` hands events to [`Replica`] and carries out its
+//! [`Output`]s in the order given; [`Log`] makes [`Batch`]es durable on a thread of its own. See [`replica`]
+//! for the driver's contract.
 
 pub mod log;
 mod membership_change;

@@ -1,6 +1,8 @@
-//! Changes of the membership as they stand in the log, read and written by prost (field numbers of `eraftpb.ConfChangeV2`).
+//! Changes of the membership as they stand in the log, read and written by prost (field numbers of
+//! `eraftpb.ConfChangeV2`).
 //!
-//! Raft re-reads what a leader proposes with protobuf 2, but only bytes that [`encode`] made in the same process.
+//! Raft re-reads what a leader proposes with protobuf 2, but only bytes that [`encode`] made in the same
+//! process.
 
 use prost::Message as _;
 use protobuf::ProtobufEnum as _;
@@ -65,8 +67,8 @@ pub(crate) fn decode(entry: &LogEntry) -> Result<eraftpb::ConfChangeV2, String> 
     Ok(raft_change)
 }
 
-/// The bytes of the change from `now` to `wanted` (its voters and learners; the joint fields are Raft's own business), through a
-/// joint membership that is left by itself. `None` if there is nothing to change.
+/// The bytes of the change from `now` to `wanted` (its voters and learners; the joint fields are Raft's own
+/// business), through a joint membership that is left by itself. `None` if there is nothing to change.
 pub(crate) fn encode(now: &Membership, wanted: &Membership) -> Option<Vec<u8>> {
     let step = |kind: eraftpb::ConfChangeType, node: u64| Step { kind: kind.value(), node };
     let mut changes = Vec::new();
@@ -82,4 +84,41 @@ pub(crate) fn encode(now: &Membership, wanted: &Membership) -> Option<Vec<u8>> {
         }
     }
     (!changes.is_empty()).then(|| Change { transition: 0, changes }.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test may fail by panic
+
+    use bytes::Bytes;
+    use protobuf::Message as _;
+
+    use super::*;
+    use crate::nouns::NodeId;
+
+    fn entry(data: Vec<u8>) -> LogEntry {
+        LogEntry { kind: EntryKind::Membership.into(), term: 1, index: 5, data: Bytes::from(data) }
+    }
+
+    #[test]
+    fn a_change_is_read_by_raft_as_it_is_read_by_us() {
+        let now = Membership::of_voters([1, 2, 3].map(NodeId));
+        let mut wanted = Membership::of_voters([1, 4].map(NodeId));
+        wanted.learners = vec![3];
+        let bytes = encode(&now, &wanted).unwrap();
+        let mut read_by_raft = eraftpb::ConfChangeV2::default();
+        read_by_raft.merge_from_bytes(&bytes).unwrap();
+        assert_eq!(decode(&entry(bytes)).unwrap(), read_by_raft);
+        assert_eq!(read_by_raft.changes.len(), 3, "add 4, demote 3, remove 2");
+        assert_eq!(encode(&now, &now), None);
+    }
+
+    #[test]
+    fn changes_that_raft_would_panic_on_are_refused() {
+        assert!(decode(&entry(vec![8, 9])).unwrap_err().contains("unknown transition 9"));
+        assert!(decode(&entry(vec![18, 4, 8, 7, 16, 1])).unwrap_err().contains("unknown kind of change 7"));
+        assert!(decode(&entry(vec![18, 2, 8, 1])).unwrap_err().contains("names node 0"));
+        assert!(decode(&entry(vec![255])).unwrap_err().contains("does not decode"));
+        assert_eq!(decode(&entry(vec![])).unwrap(), eraftpb::ConfChangeV2::default());
+    }
 }

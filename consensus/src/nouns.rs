@@ -1,7 +1,8 @@
 //! The nouns that the replica and the log exchange: node, entry, hard state, membership, snapshot, batch.
 //!
-//! Entry, hard state and membership are prost messages, because they are also what stands on disk and on the wire. They never
-//! pass through protobuf 2 (docs/decisions/0001-raft-codec.md). Nothing here decides anything.
+//! Entry, hard state and membership are prost messages, because they are also what stands on disk and on the
+//! wire. They never pass through protobuf 2 (docs/decisions/0001-raft-codec.md). Nothing here decides
+//! anything.
 
 use std::fmt;
 

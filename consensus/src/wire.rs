@@ -1,7 +1,9 @@
-//! What peers say to each other: prost messages, checked, and converted field by field to raft's types and back.
+//! What peers say to each other: prost messages, checked, and converted field by field to raft's types and
+//! back.
 //!
 //! Bytes from a peer never reach protobuf 2's parser, and never reach raft with a value it would panic on
-//! (docs/decisions/0001-raft-codec.md). This file decides whether a message is well formed, not whether it is true.
+//! (docs/decisions/0001-raft-codec.md). This file decides whether a message is well formed, not whether it is
+//! true.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -84,7 +86,8 @@ pub(crate) fn encode(mut message: eraftpb::Message) -> Bytes {
     Bytes::from(peer_message.encode_to_vec())
 }
 
-/// The message in `bytes`, sent by `from` to `to`, with `data` if it carries a snapshot; or what is wrong with it.
+/// The message in `bytes`, sent by `from` to `to`, with `data` if it carries a snapshot; or what is wrong
+/// with it.
 pub(crate) fn decode(
     bytes: Bytes,
     from: u64,
@@ -128,8 +131,8 @@ pub(crate) fn decode(
     Ok(raft_message)
 }
 
-/// Only what one node has to say to another: raft's local messages would let a peer drive this node by remote control,
-/// and forwarded proposals would enter the log without a proposer.
+/// Only what one node has to say to another: raft's local messages would let a peer drive this node by remote
+/// control, and forwarded proposals would enter the log without a proposer.
 fn checked_kind(kind: i32) -> Result<MessageType, String> {
     match MessageType::from_i32(kind) {
         Some(
@@ -255,5 +258,78 @@ pub(crate) fn membership_from_raft(state: &eraftpb::ConfState) -> Membership {
         voters_outgoing: sorted(&state.voters_outgoing),
         learners_next: sorted(&state.learners_next),
         auto_leave: state.auto_leave,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test may fail by panic
+
+    use super::*;
+    use crate::nouns::NodeId;
+
+    fn append() -> eraftpb::Message {
+        let mut message = eraftpb::Message {
+            msg_type: MessageType::MsgAppend,
+            from: 1,
+            to: 2,
+            term: 7,
+            log_term: 5,
+            index: 40,
+            commit: 39,
+            commit_term: 5,
+            request_snapshot: 3,
+            reject_hint: 4,
+            context: Bytes::from_static(b"context"),
+            ..eraftpb::Message::default()
+        };
+        let entry = |index, term, data: &'static [u8]| {
+            entry_to_raft(LogEntry { kind: 0, term, index, data: Bytes::from_static(data) }).unwrap()
+        };
+        message.set_entries(vec![entry(41, 5, b"one"), entry(42, 7, b""), entry(43, 7, b"three")].into());
+        message
+    }
+
+    #[test]
+    fn a_message_arrives_as_it_was_sent() {
+        assert_eq!(decode(encode(append()), 1, 2, None).unwrap(), append());
+        let mut message = append();
+        message.msg_type = MessageType::MsgSnapshot;
+        message.entries.clear();
+        let membership = Membership::of_voters([1, 2].map(NodeId));
+        message.set_snapshot(raft_snapshot(9, 4, &membership, Bytes::from_static(b"state")));
+        let arrived = decode(encode(message.clone()), 1, 2, Some(Bytes::from_static(b"state"))).unwrap();
+        assert_eq!(arrived, message);
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_eraftpb_so_that_its_tools_can_read_them() {
+        use protobuf::Message as _;
+        let mut read_by_raft = eraftpb::Message::default();
+        read_by_raft.merge_from_bytes(&encode(append())).unwrap();
+        assert_eq!(read_by_raft, append());
+    }
+
+    #[test]
+    fn whatever_the_bytes_are_decoding_answers_and_does_not_panic() {
+        let whole = encode(append());
+        let mut refused = 0;
+        for at in 0..whole.len() {
+            refused += u32::from(decode(whole.slice(..at), 1, 2, None).is_err());
+            for value in 0..=u8::MAX {
+                let mut bytes = whole.to_vec();
+                bytes[at] = value;
+                let _answers = decode(Bytes::from(bytes), 1, 2, Some(Bytes::new()));
+            }
+        }
+        assert!(refused > 20, "{refused} of {} beginnings of a message were refused", whole.len());
+    }
+
+    #[test]
+    fn groups_nested_without_end_are_refused_by_prost() {
+        // Field 50, start of a group: protobuf 2 would follow each one down its stack (RUSTSEC-2024-0437).
+        let hostile = Bytes::from([0x93, 0x03].repeat(1 << 20));
+        let error = decode(hostile, 1, 2, None).unwrap_err();
+        assert!(error.contains("recursion limit"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! The data directory: names of its files, whose it is, and who may open it.
 //!
-//! `meta` names format, cluster and node in plain text with a checksum; `lock` keeps a second process out. A directory is
-//! founded in two steps, so that a crash in between is told from files that were lost.
+//! `meta` names format, cluster and node in plain text with a checksum; `lock` keeps a second process out. A
+//! directory is founded in two steps, so that a crash in between is told from files that were lost.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,8 @@ impl Directory {
             Ok(file)
         };
         let mut file = write().map_err(|error| {
-            // Half a file would take the space that is wanted; if it cannot be removed, the next start does it.
+            // Half a file would take the space that is wanted; if it cannot be removed, the next start does
+            // it.
             let _best_effort = self.vfs.remove(&temporary);
             persist_error("write", &temporary, error)
         })?;

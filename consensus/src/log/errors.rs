@@ -78,8 +78,8 @@ pub enum PersistError {
         /// The file that could not be written or made longer.
         file: PathBuf,
     },
-    /// End the process at once: what reached the disk is unknown, and asking again would be answered with a lie
-    /// (the kernel drops the dirty pages and reports success).
+    /// End the process at once: what reached the disk is unknown, and asking again would be answered with a
+    /// lie (the kernel drops the dirty pages and reports success).
     #[error("cannot {action} {file}; the process must end, because what reached the disk is unknown")]
     Fatal {
         /// What was tried.

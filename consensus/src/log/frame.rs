@@ -1,8 +1,9 @@
-//! One frame of a segment: length, checksum, payload. What is written by one fsync is one frame, whole or not at all.
+//! One frame of a segment: length, checksum, payload. What is written by one fsync is one frame, whole or not
+//! at all.
 //!
-//! `[length: u32][crc32c: u32][payload]`, little-endian, padded to 8 bytes, followed by 8 zero bytes until the next frame takes
-//! their place. The checksum covers the segment's number and the frame's offset too, so a stale frame of a segment that is used
-//! again, or one that the disk put elsewhere, is no frame.
+//! `[length: u32][crc32c: u32][payload]`, little-endian, padded to 8 bytes, followed by 8 zero bytes until
+//! the next frame takes their place. The checksum covers the segment's number and the frame's offset too, so
+//! a stale frame of a segment that is used again, or one that the disk put elsewhere, is no frame.
 
 use prost::Message as _;
 
@@ -101,8 +102,8 @@ pub(super) fn payload_at(bytes: &[u8], segment: u64, offset: usize) -> Option<&[
     (checksum(segment, offset as u64, payload) == stored).then_some(payload)
 }
 
-/// Offset of the first whole frame after `offset` with a sequence above `sequence`: proof that what stands at `offset` was
-/// durable once, because frames are synced one by one.
+/// Offset of the first whole frame after `offset` with a sequence above `sequence`: proof that what stands at
+/// `offset` was durable once, because frames are synced one by one.
 pub(super) fn next_whole_frame(bytes: &[u8], segment: u64, offset: usize, sequence: u64) -> Option<usize> {
     let first = offset.next_multiple_of(ALIGNMENT) + ALIGNMENT;
     (first..bytes.len()).step_by(ALIGNMENT).find(|&candidate| {
@@ -112,7 +113,8 @@ pub(super) fn next_whole_frame(bytes: &[u8], segment: u64, offset: usize, sequen
     })
 }
 
-/// Bytes of half a frame at `offset`, up to the last one that is not zero or the length it claims; zero if it is a clean end.
+/// Bytes of half a frame at `offset`, up to the last one that is not zero or the length it claims; zero if it
+/// is a clean end.
 pub(super) fn torn_bytes(bytes: &[u8], offset: usize) -> u64 {
     let Some(length) = bytes.get(offset..offset + 4).and_then(|length| length.try_into().ok()) else {
         return 0;

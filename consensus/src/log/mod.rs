@@ -1,5 +1,5 @@
-//! The durable log: segments of checksummed frames, snapshots as files, behind a small file-system trait. Runs on a thread of
-//! its own; nothing else waits for fsync. It never repairs anything but a torn tail.
+//! The durable log: segments of checksummed frames, snapshots as files, behind a small file-system trait.
+//! Runs on a thread of its own; nothing else waits for fsync. It never repairs anything but a torn tail.
 
 mod directory;
 mod errors;

@@ -16,8 +16,8 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// The state of each first member of a new group: a synthetic snapshot at index 1, term 1, so that a later joiner (whose log
-    /// is empty) is sent a snapshot, and with it the membership.
+    /// The state of each first member of a new group: a synthetic snapshot at index 1, term 1, so that a
+    /// later joiner (whose log is empty) is sent a snapshot, and with it the membership.
     pub fn founding(members: Membership) -> Self {
         Self {
             hard_state: HardState { term: 1, vote: 0, commit: 1 },

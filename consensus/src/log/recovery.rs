@@ -1,7 +1,9 @@
-//! Reading a directory back after whatever happened to it. Changes nothing; refuses what it cannot explain by a crash.
+//! Reading a directory back after whatever happened to it. Changes nothing; refuses what it cannot explain by
+//! a crash.
 //!
-//! A crash can only leave half of the very last frame, because each frame is synced before the next one is written and each
-//! segment before its name appears. A frame that is not whole anywhere else was damaged afterwards.
+//! A crash can only leave half of the very last frame, because each frame is synced before the next one is
+//! written and each segment before its name appears. A frame that is not whole anywhere else was damaged
+//! afterwards.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -18,7 +20,8 @@ use super::replay::Replay;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Segment {
     pub(super) number: u64,
-    /// Highest index of an entry inside that still counts; the segment may go when all below that is given up.
+    /// Highest index of an entry inside that still counts; the segment may go when all below that is given
+    /// up.
     pub(super) max_index: u64,
 }
 
@@ -133,8 +136,8 @@ pub(super) fn note_batch(segments: &mut [Segment], reset: Option<&Reset>, last_i
     }
 }
 
-/// Fits log and newest snapshot together; also where the log must begin anew, because a snapshot was made durable and the crash
-/// came before the log could say so.
+/// Fits log and newest snapshot together; also where the log must begin anew, because a snapshot was made
+/// durable and the crash came before the log could say so.
 pub(super) fn reconcile(
     directory: &Directory,
     read: Segments,

@@ -1,8 +1,8 @@
 //! The segmented log: one frame and one fdatasync per call, preallocated segments, recycled after compaction.
 //!
-//! Overwriting a segment that was written once syncs about twice as fast as growing a file, because no file length has to go
-//! to the file system's journal. A spare segment is kept ready, so that a disk which fills up is noticed between two segments,
-//! never in the middle of a batch.
+//! Overwriting a segment that was written once syncs about twice as fast as growing a file, because no file
+//! length has to go to the file system's journal. A spare segment is kept ready, so that a disk which fills
+//! up is noticed between two segments, never in the middle of a batch.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,10 +21,11 @@ use super::recovery::{self, Segment};
 use super::snapshot_files::SnapshotFiles;
 use super::vfs::{FileLock, Vfs, VfsFile};
 
-/// Segments kept for later use. Fewer would have to be filled with zeros in the way of a write; more would only take space.
+/// Segments kept for later use. Fewer would have to be filled with zeros in the way of a write; more would
+/// only take space.
 const SPARES_MAX: usize = 2;
-/// Default length of a segment. A smaller one means more directory syncs; a larger one a longer pause when one has to be filled with
-/// zeros (16 MiB take some 20 ms).
+/// Default length of a segment. A smaller one means more directory syncs; a larger one a longer pause when
+/// one has to be filled with zeros (16 MiB take some 20 ms).
 const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// Where the log lies and whose it is.
@@ -36,7 +37,8 @@ pub struct LogSettings {
     pub cluster: String,
     /// Whose log it is; a directory of another node is refused.
     pub node: NodeId,
-    /// With whom the group is founded, if the directory is new; empty: wait to be brought into a group by its leader.
+    /// With whom the group is founded, if the directory is new; empty: wait to be brought into a group by its
+    /// leader.
     pub founders: Membership,
     /// Length of one segment.
     pub segment_bytes: u64,
@@ -71,7 +73,8 @@ pub struct Log {
     sequence: u64,
     hard_state: HardState,
     last_index: u64,
-    /// To be said with the next batch: a snapshot reached the disk, and a crash came before the log could say so.
+    /// To be said with the next batch: a snapshot reached the disk, and a crash came before the log could say
+    /// so.
     reset: Option<Reset>,
     buffer: Vec<u8>,
     failed: bool,
@@ -137,8 +140,8 @@ impl Log {
     /// Makes all batches durable with one fsync; all or none of them.
     ///
     /// # Errors
-    /// [`PersistError::DiskFull`]: nothing was written, call again with the same. [`PersistError::Fatal`]: end the
-    /// process; the log takes nothing any more.
+    /// [`PersistError::DiskFull`]: nothing was written, call again with the same.
+    /// [`PersistError::Fatal`]: end the process; the log takes nothing any more.
     pub fn persist(&mut self, batches: &[Batch]) -> Result<(), PersistError> {
         if batches.is_empty() {
             return Ok(());
@@ -163,7 +166,8 @@ impl Log {
         })
     }
 
-    /// Makes a spare segment if there is none. For idle moments; without it, a write has to wait for it some day.
+    /// Makes a spare segment if there is none. For idle moments; without it, a write has to wait for it some
+    /// day.
     ///
     /// # Errors
     /// As [`Self::persist`].
@@ -264,7 +268,8 @@ impl Log {
         let vfs = &self.directory.vfs;
         let made = vfs.create(&temporary).and_then(|mut file| file.preallocate(bytes).map(|()| file));
         let mut file = made.map_err(|error| {
-            // Half a spare would take the space that is wanted; if it cannot be removed, the next start does it.
+            // Half a spare would take the space that is wanted; if it cannot be removed, the next start does
+            // it.
             let _best_effort = vfs.remove(&temporary);
             persist_error("preallocate", &temporary, error)
         })?;
@@ -290,7 +295,8 @@ impl Log {
         Ok(())
     }
 
-    /// Takes over the spares of an earlier life. Too few are no reason not to start: the current segment has room.
+    /// Takes over the spares of an earlier life. Too few are no reason not to start: the current segment has
+    /// room.
     fn adopt_spares(&mut self) -> Result<(), OpenError> {
         for spare in self.directory.spares()? {
             let number =

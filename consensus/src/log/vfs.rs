@@ -1,7 +1,8 @@
-//! The file system as the log needs it, so that a seed can tear writes, lose what was not synced, and fill the disk.
+//! The file system as the log needs it, so that a seed can tear writes, lose what was not synced, and fill
+//! the disk.
 //!
-//! Two implementations: [`super::StdVfs`], and the simulator's. What is written is durable after `sync_data` of the file, and
-//! reachable after `sync_dir` of its directory; nothing else may be assumed.
+//! Two implementations: [`super::StdVfs`], and the simulator's. What is written is durable after `sync_data`
+//! of the file, and reachable after `sync_dir` of its directory; nothing else may be assumed.
 
 use std::any::Any;
 use std::io;
@@ -26,7 +27,8 @@ pub trait Vfs: Send + Sync {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Makes creations, renames and removals in the directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
-    /// Takes the lock of that file for this process, making the file if need be; `WouldBlock` if another has it.
+    /// Takes the lock of that file for this process, making the file if need be; `WouldBlock` if another has
+    /// it.
     fn lock(&self, file: &Path) -> io::Result<FileLock>;
 }
 
@@ -40,6 +42,7 @@ pub trait VfsFile: Send {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes everything written durable, the length included.
     fn sync_data(&mut self) -> io::Result<()>;
-    /// Makes the file `length` long with zeros really written from its present end on, so that later writes need no new blocks.
+    /// Makes the file `length` long with zeros really written from its present end on, so that later writes
+    /// need no new blocks.
     fn preallocate(&mut self, length: u64) -> io::Result<()>;
 }

@@ -1,13 +1,15 @@
-//! When to campaign: election timeouts as a pure function, and the staggered campaign after a lost connection.
+//! When to campaign: election timeouts as a pure function, and the staggered campaign after a lost
+//! connection.
 //!
-//! A killed leader's connections end at once on every survivor. Each forgets the leader (or it would refuse the others'
-//! pre-votes for the length of its lease) and asks for pre-votes after a delay by rank, so that the first in rank
-//! usually wins before the second one asks. If the leader lives after all, nobody grants a pre-vote, and nothing happens.
+//! A killed leader's connections end at once on every survivor. Each forgets the leader (or it would refuse
+//! the others' pre-votes for the length of its lease) and asks for pre-votes after a delay by rank, so that
+//! the first in rank usually wins before the second one asks. If the leader lives after all, nobody grants a
+//! pre-vote, and nothing happens.
 
 use std::time::Duration;
 
-/// How often a lost connection may lead to a campaign before the ordinary timeouts take over. The first may come
-/// before the other survivors have forgotten the leader, and a round may get lost.
+/// How often a lost connection may lead to a campaign before the ordinary timeouts take over. The first may
+/// come before the other survivors have forgotten the leader, and a round may get lost.
 const ATTEMPTS: u32 = 5;
 
 /// A campaign that is due soon, because the connection to the leader was lost.
@@ -19,7 +21,8 @@ pub(super) struct Campaign {
 }
 
 impl Campaign {
-    /// The connection to the leader was lost: campaign at `first`, then `every` so often, as long as nobody leads.
+    /// The connection to the leader was lost: campaign at `first`, then `every` so often, as long as nobody
+    /// leads.
     pub(super) fn schedule(&mut self, first: Duration, every: Duration) {
         *self = Self { at: Some(first), attempts_left: ATTEMPTS, every };
     }
@@ -51,9 +54,9 @@ pub(super) fn rank(voters: &[u64], lost: u64, node: u64) -> Option<u32> {
     voters.contains(&node).then(|| u32::try_from(before).unwrap_or(u32::MAX))
 }
 
-/// Ticks until the next election, from `min` to below twice `min`: the same for the same arguments, spread over nodes,
-/// terms and attempts. `attempt` matters because pre-votes do not raise the term: two nodes whose timeouts were equal once
-/// would stay so.
+/// Ticks until the next election, from `min` to below twice `min`: the same for the same arguments, spread
+/// over nodes, terms and attempts. `attempt` matters because pre-votes do not raise the term: two nodes whose
+/// timeouts were equal once would stay so.
 pub(super) fn election_ticks(seed: u64, node: u64, term: u64, attempt: u64, min: usize) -> usize {
     let mut mixed = mix(seed);
     for part in [node, term, attempt] {

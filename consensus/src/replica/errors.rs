@@ -44,7 +44,8 @@ pub enum ReadError {
         /// How many.
         waiting: usize,
     },
-    /// No leader confirmed itself within [`crate::ReplicaSettings::read_timeout`], or this node did not catch up.
+    /// No leader confirmed itself within [`crate::ReplicaSettings::read_timeout`], or this node did not catch
+    /// up.
     #[error("no leader confirmed the read in time (leader: {leader:?}); try again or ask another node")]
     TimedOut {
         /// Whom this node believes to lead.

@@ -16,17 +16,17 @@ use super::errors::ProposeError;
 use super::output::Output;
 use super::replica_value::Replica;
 
-/// Committed entries that the state machine may lag behind before proposals are refused. Larger only moves the queue from
-/// the proposers, who can wait, to memory.
+/// Committed entries that the state machine may lag behind before proposals are refused. Larger only moves
+/// the queue from the proposers, who can wait, to memory.
 const APPLY_LAG_ENTRIES_MAX: u64 = 50_000;
 
-/// A vote that took this many steps of the campaign delay was split or lost. Fewer would annul votes that wait for a slow disk;
-/// more would leave a split vote to the election timeout.
+/// A vote that took this many steps of the campaign delay was split or lost. Fewer would annul votes that
+/// wait for a slow disk; more would leave a split vote to the election timeout.
 const VOTE_PATIENCE_STEPS: u32 = 4;
 
 impl Replica {
-    /// The connection to `peer` ended (FIN, RST, a refused re-dial). If `peer` leads, a campaign starts within
-    /// milliseconds; tell it of every loss, also of repeated ones.
+    /// The connection to `peer` ended (FIN, RST, a refused re-dial). If `peer` leads, a campaign starts
+    /// within milliseconds; tell it of every loss, also of repeated ones.
     pub fn peer_lost(&mut self, peer: NodeId, now: Duration) {
         self.advance_to(now);
         self.snapshot_sent(peer, false);
@@ -48,8 +48,8 @@ impl Replica {
         }
     }
 
-    /// An election timeout has passed. The others' leases of the same leader end within ticks of each other, but each refuses
-    /// before that: to ask once and wait for a whole timeout again would double the outage.
+    /// An election timeout has passed. The others' leases of the same leader end within ticks of each other,
+    /// but each refuses before that: to ask once and wait for a whole timeout again would double the outage.
     pub(super) fn campaign_again_soon(&mut self) {
         if let Some((rank, every)) = self.campaign_rank(0) {
             self.campaign.schedule(self.now + every + self.settings.campaign_delay_step * rank, every);
@@ -82,8 +82,9 @@ impl Replica {
         self.settle();
     }
 
-    /// Whether raft bears a campaign now. It panics on one while a snapshot is on its way to the disk (entries that it looks for
-    /// are gone), and on becoming leader, as the only voter, with a log that is not durable.
+    /// Whether raft bears a campaign now. It panics on one while a snapshot is on its way to the disk
+    /// (entries that it looks for are gone), and on becoming leader, as the only voter, with a log that is
+    /// not durable.
     pub(super) fn bears_campaign(&self) -> bool {
         let raft = &self.raw.raft;
         let alone_and_not_durable =
@@ -119,7 +120,8 @@ impl Replica {
             .map(|(id, _)| NodeId(*id))
     }
 
-    /// A leader whose disk stalls holds everybody up, while the others could go on (etcd-io/etcd#7617 and its like).
+    /// A leader whose disk stalls holds everybody up, while the others could go on (etcd-io/etcd#7617 and its
+    /// like).
     pub(super) fn hand_over_if_disk_stalls(&mut self) {
         let stalled =
             self.persisting.oldest().is_some_and(|since| self.now - since > self.settings.disk_stall_max);
@@ -145,12 +147,12 @@ impl Replica {
         Ok(())
     }
 
-    /// Proposes a membership of the voters and learners of `wanted`; the group passes through a joint membership by
-    /// itself. Answered like a proposal, with empty data.
+    /// Proposes a membership of the voters and learners of `wanted`; the group passes through a joint
+    /// membership by itself. Answered like a proposal, with empty data.
     ///
     /// # Errors
-    /// [`ProposeError`]; then nothing was proposed. `LeadershipUnsettled` if another change is still under way, or if
-    /// nothing would change.
+    /// [`ProposeError`]; then nothing was proposed. `LeadershipUnsettled` if another change is still under
+    /// way, or if nothing would change.
     pub fn propose_membership(&mut self, token: u64, wanted: &Membership) -> Result<(), ProposeError> {
         let raft = &self.raw.raft;
         let now = self.membership();
@@ -187,7 +189,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Appends everything that was proposed since the last time as one group: one message to each follower, one fsync.
+    /// Appends everything that was proposed since the last time as one group: one message to each follower,
+    /// one fsync.
     pub(super) fn append_proposals(&mut self) {
         let queued = self.proposals.take_queued();
         if queued.is_empty() {
@@ -219,8 +222,8 @@ impl Replica {
         }
     }
 
-    /// raft-rs leaves a joint membership by itself only if the leader that proposed it also applies it; a new leader that
-    /// finds one, with no change under way, must.
+    /// raft-rs leaves a joint membership by itself only if the leader that proposed it also applies it; a new
+    /// leader that finds one, with no change under way, must.
     pub(super) fn leave_joint_membership(&mut self) {
         let raft = &self.raw.raft;
         let joint = !self.membership().voters_outgoing.is_empty();

@@ -35,13 +35,15 @@ pub(super) struct MemoryLog {
     entries: VecDeque<Entry>,
     bytes: usize,
     bytes_since_snapshot: usize,
-    /// A node that joined after the newest snapshot needs one that knows it. Atomic because raft asks through `&self`.
+    /// A node that joined after the newest snapshot needs one that knows it. Atomic because raft asks through
+    /// `&self`.
     newer_wanted: AtomicBool,
 }
 
 impl MemoryLog {
     /// # Panics
-    /// If `recovered` holds an entry that raft cannot take, or leaves a gap: `Log::open` refuses such directories.
+    /// If `recovered` holds an entry that raft cannot take, or leaves a gap: `Log::open` refuses such
+    /// directories.
     pub(super) fn new(recovered: Recovered) -> Self {
         let snapshot = recovered.snapshot.map_or_else(SnapshotPoint::default, |snapshot| SnapshotPoint {
             index: snapshot.index,
@@ -55,7 +57,8 @@ impl MemoryLog {
             .collect();
         let mut base = (snapshot.index, snapshot.term);
         if entries.front().is_some_and(|first| first.index <= snapshot.index) {
-            // The term of the entry before the first one is not known, so the first one becomes the base itself.
+            // The term of the entry before the first one is not known, so the first one becomes the base
+            // itself.
             let first = entries.pop_front().expect("it was just seen");
             base = (first.index, first.term);
         }
@@ -154,8 +157,8 @@ impl MemoryLog {
         self.snapshot = snapshot;
     }
 
-    /// A snapshot of our own is durable: keeps at most `entries_max` and `bytes_max` of what it covers, and nothing
-    /// above `keep_from`. Returns the first index kept.
+    /// A snapshot of our own is durable: keeps at most `entries_max` and `bytes_max` of what it covers, and
+    /// nothing above `keep_from`. Returns the first index kept.
     pub(super) fn snapshot_kept(
         &mut self,
         snapshot: SnapshotPoint,
@@ -256,7 +259,8 @@ impl raft::Storage for MemoryLog {
 
     /// The newest snapshot's point, without data: the driver sends that from the file.
     ///
-    /// A node ignores a snapshot whose membership lacks it, so one that joined later has to wait for a newer one.
+    /// A node ignores a snapshot whose membership lacks it, so one that joined later has to wait for a newer
+    /// one.
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<raft::eraftpb::Snapshot> {
         let point = &self.snapshot;
         if point.index == 0 || point.index < request_index || !point.membership.contains(to) {
@@ -264,5 +268,85 @@ impl raft::Storage for MemoryLog {
             return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         Ok(wire::raft_snapshot(point.index, point.term, &point.membership, Bytes::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test may fail by panic
+
+    use raft::Storage as _;
+
+    use super::*;
+    use crate::nouns::{LogEntry, NodeId, Snapshot};
+
+    fn entry(index: u64, term: u64) -> Entry {
+        let data = Bytes::from(vec![b'x'; 100]);
+        wire::entry_to_raft(LogEntry { kind: 0, term, index, data }).unwrap()
+    }
+
+    fn log(through: u64) -> MemoryLog {
+        let mut log = MemoryLog::new(Recovered::founding(Membership::of_voters([NodeId(1)])));
+        log.append(&(2..=through).map(|index| entry(index, 2)).collect::<Vec<_>>());
+        log
+    }
+
+    fn point(index: u64) -> SnapshotPoint {
+        SnapshotPoint { index, term: 2, membership: Membership::of_voters([NodeId(1)]) }
+    }
+
+    fn read(log: &MemoryLog, low: u64, high: u64, bytes_max: u64) -> Vec<u64> {
+        let entries = log.entries(low, high, Some(bytes_max), GetEntriesContext::empty(false)).unwrap();
+        entries.iter().map(|entry| entry.index).collect()
+    }
+
+    #[test]
+    fn a_conflicting_suffix_gives_way_and_its_bytes_are_freed() {
+        let mut log = log(10);
+        log.append(&[entry(5, 3)]);
+        assert_eq!((log.last(), log.term_of(5), log.term_of(6)), (5, Some(3), None));
+        assert_eq!(log.bytes(), 4 * cost(&entry(2, 2)));
+    }
+
+    #[test]
+    fn entries_stop_at_the_bound_in_bytes_but_there_is_always_one() {
+        let log = log(10);
+        let each = cost(&entry(2, 2)) as u64;
+        assert_eq!(read(&log, 3, 11, 3 * each), [3, 4, 5]);
+        assert_eq!(read(&log, 3, 11, 1), [3]);
+        assert_eq!(read(&log, 9, 11, u64::MAX), [9, 10]);
+    }
+
+    #[test]
+    fn after_a_snapshot_a_bounded_tail_stays_to_catch_up_with() {
+        for (entries_max, bytes_max, keep_from, first) in [
+            (3, usize::MAX, u64::MAX, 6),
+            (0, usize::MAX, u64::MAX, 9),
+            (100, 2 * cost(&entry(2, 2)), u64::MAX, 7),
+            (0, 0, 4, 4),
+        ] {
+            let mut log = log(10);
+            assert_eq!(log.snapshot_kept(point(8), entries_max, bytes_max, keep_from), first);
+            assert_eq!(read(&log, first, 11, u64::MAX), (first..11).collect::<Vec<_>>());
+            assert_eq!(log.term(first - 1).unwrap(), if first == 2 { 1 } else { 2 });
+            assert!(log.term(first - 2).is_err());
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_does_not_know_its_addressee_is_not_sent_and_a_newer_one_is_asked_for() {
+        let log = log(10);
+        assert!(log.snapshot(0, 9).is_err());
+        assert!(log.take_newer_wanted() && !log.take_newer_wanted());
+        assert_eq!(log.snapshot(0, 1).unwrap().get_metadata().index, 1);
+    }
+
+    #[test]
+    fn a_log_that_begins_below_its_snapshot_is_taken_over() {
+        let entries = (4..=9).map(|index| LogEntry { kind: 0, term: 2, index, data: Bytes::new() }).collect();
+        let membership = Membership::of_voters([NodeId(1)]);
+        let snapshot = Some(Snapshot { index: 6, term: 2, membership, data: Bytes::new() });
+        let log = MemoryLog::new(Recovered { snapshot, entries, ..Recovered::default() });
+        assert_eq!((log.first(), log.last(), log.term_of(4)), (5, 9, Some(2)));
     }
 }

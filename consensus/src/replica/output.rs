@@ -26,7 +26,8 @@ pub struct Committed {
     pub index: u64,
     /// Its term.
     pub term: u64,
-    /// Empty for entries that only Raft needs (a new leader's first entry, a change of membership): skip, but count.
+    /// Empty for entries that only Raft needs (a new leader's first entry, a change of membership): skip, but
+    /// count.
     pub data: Bytes,
     /// Present when it was proposed on this node by a proposer that still waits.
     pub token: Option<u64>,
@@ -44,19 +45,22 @@ pub enum Output {
         /// Who leads, if known.
         leader: Option<NodeId>,
     },
-    /// Send these bytes to that node, to be given to its [`crate::Replica::receive`]. May be lost, not be changed.
+    /// Send these bytes to that node, to be given to its [`crate::Replica::receive`]. May be lost, not be
+    /// changed.
     Send {
         /// The addressee.
         to: NodeId,
         /// A frame of a few hundred bytes to some more than [`crate::ReplicaSettings::message_bytes_max`].
         bytes: Bytes,
     },
-    /// Send the snapshot of `index` (from [`crate::SnapshotFiles::read`]), in as many pieces as the transport likes, together with
-    /// `bytes`, to be given to [`crate::Replica::receive_snapshot`] there; then tell [`crate::Replica::snapshot_sent`].
+    /// Send the snapshot of `index` (from [`crate::SnapshotFiles::read`]), in as many pieces as the transport
+    /// likes, together with `bytes`, to be given to [`crate::Replica::receive_snapshot`] there; then tell
+    /// [`crate::Replica::snapshot_sent`].
     SendSnapshot {
         /// The addressee.
         to: NodeId,
-        /// Which snapshot. If a newer one has replaced it on disk, report failure: it will be asked for again.
+        /// Which snapshot. If a newer one has replaced it on disk, report failure: it will be asked for
+        /// again.
         index: u64,
         /// What must come with it.
         bytes: Bytes,
@@ -65,7 +69,8 @@ pub enum Output {
     Persist(Batch),
     /// Apply these, in order, then tell [`crate::Replica::applied`].
     Apply(Vec<Committed>),
-    /// Replace the whole state machine, then tell [`crate::Replica::applied`]. Empty data is the empty state machine.
+    /// Replace the whole state machine, then tell [`crate::Replica::applied`]. Empty data is the empty state
+    /// machine.
     InstallSnapshot {
         /// The last entry inside.
         index: u64,
@@ -74,7 +79,8 @@ pub enum Output {
         /// The state machine's own bytes.
         data: Bytes,
     },
-    /// The read may be answered from the state machine as it is now: it holds everything up to `index` or later.
+    /// The read may be answered from the state machine as it is now: it holds everything up to `index` or
+    /// later.
     ReadReady {
         /// Of [`crate::Replica::read`].
         token: u64,
@@ -95,9 +101,11 @@ pub enum Output {
         /// `NotLeader` and `Busy` say that it was not proposed; `OutcomeUnknown` that nobody knows.
         reason: ProposeError,
     },
-    /// Serialise the state machine as it is, then tell [`crate::Replica::snapshot_made`]. Asked once until told.
+    /// Serialise the state machine as it is, then tell [`crate::Replica::snapshot_made`]. Asked once until
+    /// told.
     MakeSnapshot,
-    /// Write this snapshot by [`crate::SnapshotFiles::keep`], on any thread, then tell [`crate::Replica::snapshot_kept`].
+    /// Write this snapshot by [`crate::SnapshotFiles::keep`], on any thread, again and again while the disk
+    /// is full, then tell [`crate::Replica::snapshot_kept`].
     KeepSnapshot(Snapshot),
     /// Entries below are in a durable snapshot: give them to [`crate::Log::compact`]. No answer is expected.
     CompactLog {

@@ -1,7 +1,8 @@
-//! Batches on their way to the disk, with what must wait for them: answers to peers, and the installing of a snapshot.
+//! Batches on their way to the disk, with what must wait for them: answers to peers, and the installing of a
+//! snapshot.
 //!
-//! A follower's answer vouches for everything before it, so it waits for all earlier batches too, also when its own round
-//! had nothing to persist. Pure book-keeping.
+//! A follower's answer vouches for everything before it, so it waits for all earlier batches too, also when
+//! its own round had nothing to persist. Pure book-keeping.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::output::Output;
 
 /// One round of raft's outputs that is not durable yet.
 #[derive(Debug)]
-struct Awaited {
+struct Owed {
     number: u64,
     /// Whether a batch of this number went to the disk. If not, it is done when all before it are.
     batch: bool,
@@ -21,20 +22,21 @@ struct Awaited {
 /// The rounds that are not durable yet, in order.
 #[derive(Debug, Default)]
 pub(super) struct Persisting {
-    awaited: VecDeque<Awaited>,
+    owed: VecDeque<Owed>,
 }
 
 impl Persisting {
     /// Round `number` was handed out at `now`; `then` may be done when it and all before it are durable.
     pub(super) fn hand_out(&mut self, number: u64, batch: bool, now: Duration, then: Vec<Output>) {
-        self.awaited.push_back(Awaited { number, batch, since: now, then });
+        self.owed.push_back(Owed { number, batch, since: now, then });
     }
 
-    /// Everything up to `durable` has reached the disk: the last round that is done by that, with what may be done now.
+    /// Everything up to `durable` has reached the disk: the last round that is done by that, with what may be
+    /// done now.
     pub(super) fn settle(&mut self, durable: u64) -> Option<(u64, Vec<Output>)> {
         let mut settled = None;
-        let done = |first: &mut Awaited| !first.batch || first.number <= durable;
-        while let Some(mut first) = self.awaited.pop_front_if(done) {
+        let done = |first: &mut Owed| !first.batch || first.number <= durable;
+        while let Some(mut first) = self.owed.pop_front_if(done) {
             let (number, outputs) = settled.get_or_insert_with(|| (0, Vec::new()));
             *number = first.number;
             outputs.append(&mut first.then);
@@ -44,12 +46,12 @@ impl Persisting {
 
     /// Since when the disk owes an answer.
     pub(super) fn oldest(&self) -> Option<Duration> {
-        self.awaited.front().map(|first| first.since)
+        self.owed.front().map(|first| first.since)
     }
 
     /// Batches that the disk has not answered.
     pub(super) fn len(&self) -> usize {
-        self.awaited.len()
+        self.owed.len()
     }
 }
 

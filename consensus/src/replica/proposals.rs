@@ -1,7 +1,7 @@
 //! Proposals of this node on their way: waiting to be appended in one group, then waiting to be committed.
 //!
-//! A proposal is known by the index and term at which the leader appended it, so the log carries no tokens. Pure
-//! book-keeping: it decides nothing about leadership.
+//! A proposal is known by the index and term at which the leader appended it, so the log carries no tokens.
+//! Pure book-keeping: it decides nothing about leadership.
 
 use std::collections::VecDeque;
 

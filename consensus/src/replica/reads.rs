@@ -1,16 +1,17 @@
-//! Linearizable reads on their way: waiting for a round, in a round with the leader, confirmed and waiting to be applied.
+//! Linearizable reads on their way: waiting for a round, in a round with the leader, confirmed and waiting to
+//! be applied.
 //!
-//! Many reads share one round (ReadIndex, Raft thesis 6.4). A round counts only for reads that were asked before it
-//! began. Raft drops rounds without a word (no leader known, or a leader with no commit in its term), so they are begun
-//! again under a new name. Pure book-keeping: it never talks to raft.
+//! Many reads share one round (ReadIndex, Raft thesis 6.4). A round counts only for reads that were asked
+//! before it began. Raft drops rounds without a word (no leader known, or a leader with no commit in its
+//! term), so they are begun again under a new name. Pure book-keeping: it never talks to raft.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Rounds that may be under way at once. One would make each read wait for up to two round trips; many would cost a
-/// broadcast each for a handful of reads.
+/// Rounds that may be under way at once. One would make each read wait for up to two round trips; many would
+/// cost a broadcast each for a handful of reads.
 const ROUNDS_MAX: usize = 2;
 /// Reads that may wait in all; more are refused as busy. Each costs some 30 bytes.
 pub(super) const READS_MAX: usize = 65_536;
@@ -93,7 +94,8 @@ impl Reads {
         }
     }
 
-    /// Tokens, with the index confirmed for them, that may be answered from a state machine that holds `applied`.
+    /// Tokens, with the index confirmed for them, that may be answered from a state machine that holds
+    /// `applied`.
     pub(super) fn take_ready(&mut self, applied: u64) -> Vec<(u64, u64)> {
         let mut ready = Vec::new();
         while let Some(first) = self.confirmed.first_entry().filter(|first| *first.key() <= applied) {
@@ -104,8 +106,8 @@ impl Reads {
         ready
     }
 
-    /// Rounds begun before `begun_before` are given up; their reads wait for a new one. A late answer to an old name is
-    /// let go, which is always safe.
+    /// Rounds begun before `begun_before` are given up; their reads wait for a new one. A late answer to an
+    /// old name is let go, which is always safe.
     pub(super) fn begin_again(&mut self, begun_before: Duration) {
         while let Some(round) = self.rounds.pop_front_if(|round| round.begun < begun_before) {
             self.waiting.extend(round.asked);

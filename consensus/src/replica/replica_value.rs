@@ -1,7 +1,7 @@
 //! The replica: its state, its birth, time, and what peers say. Outputs are made in `rounds.rs`.
 //!
-//! Wraps raft-rs's `RawNode` so that nothing outside can reach its traps: thread-local randomness, panics on hostile or
-//! impossible messages, campaigns at moments it cannot bear. It never sends, writes or waits.
+//! Wraps raft-rs's `RawNode` so that nothing outside can reach its traps: thread-local randomness, panics on
+//! hostile or impossible messages, campaigns at moments it cannot bear. It never sends, writes or waits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use super::reads::{READS_MAX, Reads};
 use super::settings::ReplicaSettings;
 use super::snapshots::Snapshotting;
 
-/// Ticks made up for at once. A process that stood still has messages waiting that it has not read: to count all of the
-/// time against the leader would unseat it for our own pause.
+/// Ticks made up for at once. A process that stood still has messages waiting that it has not read: to count
+/// all of the time against the leader would unseat it for our own pause.
 const TICKS_AT_ONCE_MAX: u32 = 2;
 /// Appends under way to one follower; more only fills its socket.
 const APPENDS_IN_FLIGHT_MAX: usize = 256;
@@ -110,8 +110,8 @@ impl Replica {
         self.campaign.deadline().map_or(self.next_tick, |at| at.min(self.next_tick))
     }
 
-    /// Time has passed. May be called at any time; ticks that were missed because the process stood still are not made
-    /// up for.
+    /// Time has passed. May be called at any time; ticks that were missed because the process stood still are
+    /// not made up for.
     pub fn tick(&mut self, now: Duration) {
         self.advance_to(now);
         if self.campaign.is_due(self.now) {
@@ -224,7 +224,8 @@ impl Replica {
         }
     }
 
-    /// raft 0.7.0 may let `next_idx` of a probed follower fall to what it confirmed already (tikv/raft-rs#557).
+    /// raft 0.7.0 may let `next_idx` of a probed follower fall to what it confirmed already
+    /// (tikv/raft-rs#557).
     fn keep_next_above_matched(&mut self, peer: NodeId) {
         if let Some(progress) = self.raw.raft.mut_prs().get_mut(peer.0)
             && progress.state == ProgressState::Probe
@@ -233,7 +234,8 @@ impl Replica {
         }
     }
 
-    /// Asks for a linearizable read, on any node. Answered by `ReadReady` or `ReadFailed`: exactly one of the two.
+    /// Asks for a linearizable read, on any node. Answered by `ReadReady` or `ReadFailed`: exactly one of the
+    /// two.
     ///
     /// # Errors
     /// [`ReadError::Busy`]; then no output will name the token.
@@ -268,7 +270,8 @@ impl Replica {
         self.applied = self.applied.max(index);
     }
 
-    /// After each touch of raft: it has drawn an election timeout from the thread's generator, which no seed controls.
+    /// After each touch of raft: it has drawn an election timeout from the thread's generator, which no seed
+    /// controls.
     pub(super) fn settle(&mut self) {
         let raft = &mut self.raw.raft;
         if raft.term != self.attempts_term {

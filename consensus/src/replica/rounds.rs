@@ -1,7 +1,8 @@
 //! Rounds: what raft has ready becomes outputs, in an order that is safe to carry out one by one.
 //!
-//! A leader's messages go out before its own fsync (thesis 10.2.1), a follower's answers after it. Entries are readable in
-//! memory at once, durable when the driver says so, and handed out to be applied when both committed and durable here.
+//! A leader's messages go out before its own fsync (thesis 10.2.1), a follower's answers after it. Entries
+//! are readable in memory at once, durable when the driver says so, and handed out to be applied when both
+//! committed and durable here.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use super::output::{Committed, Output, Role};
 use super::replica_value::Replica;
 
 impl Replica {
-    /// What is to be done now, in order. Call it once after each group of inputs: everything handed in since is batched.
+    /// What is to be done now, in order. Call it once after each group of inputs: everything handed in since
+    /// is batched.
     pub fn outputs(&mut self, now: Duration) -> Vec<Output> {
         self.advance_to(now);
         self.append_proposals();
@@ -65,8 +67,8 @@ impl Replica {
         self.settle();
     }
 
-    /// What the round wants on disk, made readable in memory at once; `None` if that is nothing but a commit index, which is
-    /// worth no fsync of its own and goes with the next batch.
+    /// What the round wants on disk, made readable in memory at once; `None` if that is nothing but a commit
+    /// index, which is worth no fsync of its own and goes with the next batch.
     fn batch(&mut self, ready: &mut Ready) -> Option<Batch> {
         let log = self.raw.mut_store();
         if let Some(state) = ready.hs() {
@@ -186,7 +188,8 @@ impl Replica {
         }
     }
 
-    /// Begins a round of reads if raft would not drop it: a leader needs a commit in its own term, a follower a leader.
+    /// Begins a round of reads if raft would not drop it: a leader needs a commit in its own term, a follower
+    /// a leader.
     fn begin_reads(&mut self) {
         let raft = &self.raw.raft;
         let confirmable = match raft.state {

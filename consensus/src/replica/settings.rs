@@ -9,8 +9,9 @@ use crate::nouns::NodeId;
 pub struct ReplicaSettings {
     /// Who this is; not zero.
     pub node: NodeId,
-    /// Feeds election timeouts and the names of reads. Must differ from one process start to the next (in a simulation: come
-    /// from its generator), because a read named like one of an earlier life could be answered too early.
+    /// Feeds election timeouts and the names of reads. Must differ from one process start to the next (in a
+    /// simulation: come from its generator), because a read named like one of an earlier life could be
+    /// answered too early.
     pub seed: u64,
     /// Resolution of all timings. Smaller costs wake-ups; larger blunts the timeouts.
     pub tick: Duration,
@@ -33,7 +34,8 @@ pub struct ReplicaSettings {
     pub message_bytes_max: u64,
     /// Proposals that are not committed yet; more are refused as busy.
     pub uncommitted_bytes_max: usize,
-    /// A snapshot is asked for when the entries since the last one exceed this; memory and restart time follow it.
+    /// A snapshot is asked for when the entries since the last one exceed this; memory and restart time
+    /// follow it.
     pub snapshot_after_bytes: usize,
     /// The same, in entries.
     pub snapshot_after_entries: u64,

@@ -1,4 +1,5 @@
-//! Snapshots: when to ask the state machine for one, what to forget when it is durable, and which are on their way.
+//! Snapshots: when to ask the state machine for one, what to forget when it is durable, and which are on
+//! their way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use super::memory_log::SnapshotPoint;
 use super::output::Output;
 use super::replica_value::Replica;
 
-/// A snapshot whose sending was not reported for this long has failed. Shorter would send large ones twice; longer leaves a
-/// node without entries for as long, because raft waits for the report.
+/// A snapshot whose sending was not reported for this long has failed. Shorter would send large ones twice;
+/// longer leaves a node without entries for as long, because raft waits for the report.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Snapshots under way.

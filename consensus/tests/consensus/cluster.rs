@@ -1,5 +1,5 @@
-//! A group of replicas under one virtual clock: a driver that carries outputs out as the contract says, on a network that delays
-//! and loses, and on disks that need time. Everything follows from the seed.
+//! A group of replicas under one virtual clock: a driver that carries outputs out as the contract says, on a
+//! network that delays and loses, and on disks that need time. Everything follows from the seed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -375,8 +375,8 @@ impl Cluster {
     pub(crate) fn check_agreement(&self) {
         let machines: Vec<&Vec<Bytes>> = self.nodes.values().map(|node| &node.machine).collect();
         for pair in machines.windows(2) {
-            let common = pair[0].len().min(pair[1].len());
-            assert_eq!(pair[0][..common], pair[1][..common]);
+            let both = pair[0].len().min(pair[1].len());
+            assert_eq!(pair[0][..both], pair[1][..both]);
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::cluster::{Cluster, MILLISECOND};
 use crate::disk::Unsynced;
 
-/// Writes with small segments and snapshots, so that each kind of operation on the disk occurs; the disk of `victim` stops at its
-/// `crash_at`th operation. Returns how many operations it had.
+/// Writes with small segments and snapshots, so that each kind of operation on the disk occurs; the disk of
+/// `victim` stops at its `crash_at`th operation. Returns how many operations it had.
 fn write_with_a_crash(seed: u64, victim: u64, crash_at: Option<u64>, unsynced: Unsynced) -> u64 {
     let mut cluster = Cluster::with(&[1, 2, 3], seed, |settings| {
         settings.snapshot_after_entries = 12;

@@ -1,4 +1,5 @@
-//! A disk in memory that loses what was not synced, tears writes, fills up and fails, at a moment of the test's choosing.
+//! A disk in memory that loses what was not synced, tears writes, fills up and fails, at a moment of the
+//! test's choosing.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,5 @@
-//! The crate from outside: three replicas on virtual network, time and disks, and the log on a disk that a test can break.
+//! The crate from outside: three replicas on virtual network, time and disks, and the log on a disk that a
+//! test can break.
 #![allow(clippy::unwrap_used)] // a test may fail by panic
 
 mod cluster;
