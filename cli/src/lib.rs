@@ -5,6 +5,7 @@ pub mod answer;
 pub mod args;
 pub mod commands;
 pub mod connection;
+pub mod demo;
 pub mod render;
 pub mod yaml;
 

@@ -1,0 +1,3 @@
+//! `penstock demo`: a whole mesh on this machine, with an application, load, and a service that misbehaves.
+
+pub mod shop;
