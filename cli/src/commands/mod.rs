@@ -21,3 +21,9 @@ mod write_id;
 
 pub use health::{Facts, Sighting, judge};
 pub use run::run;
+
+pub(crate) use endpoints::ask as ask_endpoints;
+pub(crate) use members::ask as ask_members;
+pub(crate) use stat::ask as ask_stat;
+pub(crate) use telling::now_ms;
+pub(crate) use write_id::Writes;

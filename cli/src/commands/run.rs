@@ -10,9 +10,10 @@ use crate::args::{Args, Command};
 #[must_use]
 pub fn run(args: Args) -> Answer {
     match args.command {
-        Command::Control(_) | Command::Proxy(_) | Command::Demo(_) => {
+        Command::Control(_) | Command::Proxy(_) => {
             Failure::Refused("this command is not built in yet".to_owned()).into()
         }
+        Command::Demo(args) => asked(crate::demo::run(args)),
         Command::Stat(args) => asked(stat::run(args)),
         Command::Edges(args) => asked(edges::run(args)),
         Command::Services(args) => asked(services::run(args)),

@@ -17,7 +17,7 @@ pub(super) async fn run(args: StatArgs) -> Result<Answer, Failure> {
 }
 
 /// Asks for traffic, from whichever node answers.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     connection: &mut Connection,
     request: api::v1::StatRequest,
 ) -> Result<StatResponse, Failure> {

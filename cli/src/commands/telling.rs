@@ -9,7 +9,7 @@ pub(super) fn ink() -> Ink {
 }
 
 /// Unix milliseconds of this machine's clock.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

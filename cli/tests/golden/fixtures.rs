@@ -2,6 +2,7 @@
 
 use api::v1::{self, QualifiedName};
 use cli::commands::{Facts, Sighting};
+use cli::demo::{Counts, EdgeReport, LeaderKill, Report, ServiceReport};
 
 /// When everything here happens, Unix milliseconds.
 pub(crate) const NOW_MS: u64 = 1_790_000_000_000;
@@ -287,4 +288,43 @@ pub(crate) fn silent() -> Facts {
     let unknown = || "no control node answered".to_owned();
     let nodes = vec![refused("10.0.0.1:4100"), refused("10.0.0.2:4100")];
     Facts { nodes, services: Err(unknown()), proxies: Err(unknown()) }
+}
+
+/// A run of the demo in which one party counted a request less.
+pub(crate) fn demo_report() -> Report {
+    let counts = |requests, successes| Counts { requests, successes };
+    let edge = |from, to, mesh, callee: Counts| EdgeReport {
+        from,
+        to,
+        mesh,
+        caller: mesh,
+        callee,
+        agree: mesh == callee,
+        latency_us: [2_400, 9_100, 81_000],
+    };
+    Report {
+        seconds: 20.04,
+        entered: counts(801, 601),
+        mesh_failures: 0,
+        mesh_failure_reasons: std::collections::BTreeMap::new(),
+        edges: vec![
+            edge("traffic", "web", counts(801, 601), counts(801, 601)),
+            edge("web", "reviews", counts(801, 601), counts(800, 600)),
+        ],
+        services: vec![ServiceReport {
+            service: "web",
+            mesh: counts(801, 601),
+            callee: counts(801, 601),
+            agree: true,
+        }],
+        leader_kill: Some(LeaderKill {
+            old_leader: 2,
+            new_leader: 3,
+            election_ms: 64,
+            write_gap_ms: 71,
+            acknowledged_writes: 1723,
+            lost_writes: 0,
+        }),
+        faults: vec!["web -> reviews: counts differ".to_owned()],
+    }
 }

@@ -95,6 +95,13 @@ fn findings_of_a_healthy_a_wounded_and_a_silent_mesh_are_as_their_goldens() {
 }
 
 #[test]
+fn the_end_of_the_demo_is_as_its_goldens() {
+    let report = fixtures::demo_report();
+    assert_golden("demo.txt", &report.text(Ink::Plain));
+    assert_golden("demo.json", &report.json());
+}
+
+#[test]
 fn the_help_of_every_command_is_as_its_golden_and_shows_examples() {
     let mut all = Args::command().term_width(100);
     all.build();

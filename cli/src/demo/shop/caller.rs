@@ -31,11 +31,11 @@ const CALL_MAX: Duration = Duration::from_secs(30);
 const MESH_ERROR: &str = "penstock-error";
 
 /// Where calls to each service go: the caller's proxy, for all of them.
-pub type Ways = BTreeMap<&'static str, SocketAddr>;
+pub(crate) type Ways = BTreeMap<&'static str, SocketAddr>;
 
 /// One instance's way to other services.
 #[derive(Debug, Clone)]
-pub struct Caller(Arc<Inner>);
+pub(crate) struct Caller(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -51,7 +51,7 @@ struct Inner {
 impl Caller {
     /// A way for calls of `workload`, counted in `tally`.
     #[must_use]
-    pub fn new(workload: &'static str, ways: &Ways, tally: &Tally) -> Self {
+    pub(crate) fn new(workload: &'static str, ways: &Ways, tally: &Tally) -> Self {
         let grpc = ways.iter().filter(|(callee, _)| named(callee).protocol == Protocol::Grpc);
         let channels = grpc.map(|(callee, address)| (*callee, channel(callee, *address))).collect();
         let idle = Mutex::default();
@@ -59,7 +59,7 @@ impl Caller {
     }
 
     /// Calls a service and waits for the whole answer; counted once, whatever happens.
-    pub async fn call(&self, callee: &'static str) -> Heard {
+    pub(crate) async fn call(&self, callee: &'static str) -> Heard {
         let begun = Instant::now();
         let heard = match tokio::time::timeout(CALL_MAX, self.send(callee)).await {
             Ok(heard) => heard,

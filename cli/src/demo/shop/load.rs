@@ -18,15 +18,15 @@ const IN_FLIGHT_MAX: usize = 512;
 
 /// What the load did in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Entered {
+pub(crate) struct Entered {
     /// Requests that were sent and ended.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Ticks at which nothing was sent, because too many requests waited.
-    pub held_back: u64,
+    pub(crate) held_back: u64,
 }
 
 /// Load that runs until it is stopped.
-pub struct Load {
+pub(crate) struct Load {
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<Entered>,
 }
@@ -34,14 +34,14 @@ pub struct Load {
 impl Load {
     /// Begins to send `rate` requests per second by `ways`.
     #[must_use]
-    pub fn begin(rate: u32, ways: &Ways, tally: &Tally) -> Self {
+    pub(crate) fn begin(rate: u32, ways: &Ways, tally: &Tally) -> Self {
         let (stop, stopped) = watch::channel(false);
         let caller = Caller::new(LOAD_WORKLOAD, ways, tally);
         Self { stop, task: tokio::spawn(send(rate, caller, stopped)) }
     }
 
     /// Sends nothing more, waits for every answer, and tells what was sent.
-    pub async fn end(self) -> Entered {
+    pub(crate) async fn end(self) -> Entered {
         let _ = self.stop.send(true); // fails only when the task is over already
         self.task.await.unwrap_or_default()
     }

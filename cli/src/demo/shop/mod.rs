@@ -14,11 +14,13 @@ mod serve;
 mod services;
 mod tally;
 
-pub use caller::{Caller, Ways};
-pub use load::{Entered, Load};
-pub use serve::{Instance, serve};
-pub use services::{ENTRY, LOAD_WORKLOAD, PORT, SERVICES, Service, edges};
-pub use tally::{Books, Heard, Tally, Told};
+pub(crate) use caller::Ways;
+pub(crate) use load::Load;
+pub(crate) use serve::{Instance, serve};
+pub(crate) use services::{ENTRY, LOAD_WORKLOAD, PORT, SERVICES, Service, edges};
+#[cfg(test)]
+pub(crate) use tally::Heard;
+pub(crate) use tally::{Books, Tally};
 
 /// Messages and stubs of `shop.proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)] // generated

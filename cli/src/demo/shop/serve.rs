@@ -28,7 +28,7 @@ use super::tally::{Heard, Tally};
 
 /// One instance.
 #[derive(Debug, Clone)]
-pub struct Instance(Arc<Inner>);
+pub(crate) struct Instance(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -43,7 +43,7 @@ struct Inner {
 impl Instance {
     /// The `number`th instance (from 1) of `service`; its calls go by `ways`.
     #[must_use]
-    pub fn new(service: &'static Service, number: usize, ways: &Ways, tally: &Tally) -> Self {
+    pub(crate) fn new(service: &'static Service, number: usize, ways: &Ways, tally: &Tally) -> Self {
         let slower = if number == service.instances { service.last_slower } else { Duration::ZERO };
         Self(Arc::new(Inner {
             service,
@@ -74,7 +74,7 @@ impl Instance {
 }
 
 /// Serves `instance` on `listener`, until the task is ended.
-pub async fn serve(instance: Instance, listener: TcpListener) {
+pub(crate) async fn serve(instance: Instance, listener: TcpListener) {
     match (instance.0.service.protocol, instance.0.service.name) {
         (Protocol::Grpc, name) => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

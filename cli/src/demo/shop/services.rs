@@ -5,31 +5,31 @@ use std::time::Duration;
 use mesh::Protocol;
 
 /// Port of every service of the shop, as callers name it.
-pub const PORT: u16 = 80;
+pub(crate) const PORT: u16 = 80;
 
 /// The workload that makes the load.
-pub const LOAD_WORKLOAD: &str = "traffic";
+pub(crate) const LOAD_WORKLOAD: &str = "traffic";
 
 /// The service through which load enters.
-pub const ENTRY: &str = "web";
+pub(crate) const ENTRY: &str = "web";
 
 /// One service.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Service {
+pub(crate) struct Service {
     /// Its name, and that of its workload; in the namespace `default`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it speaks.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// How many instances run.
-    pub instances: usize,
+    pub(crate) instances: usize,
     /// How long its own work takes.
-    pub work: Duration,
+    pub(crate) work: Duration,
     /// Whom it calls, for each of its own calls once.
-    pub calls: &'static [&'static str],
+    pub(crate) calls: &'static [&'static str],
     /// Every how many of its answers is a failure of its own, if it fails at all.
-    pub fails_every: Option<u64>,
+    pub(crate) fails_every: Option<u64>,
     /// How long the last instance's work takes longer than that of the others.
-    pub last_slower: Duration,
+    pub(crate) last_slower: Duration,
 }
 
 const fn service(name: &'static str, protocol: Protocol, calls: &'static [&'static str]) -> Service {
@@ -45,7 +45,7 @@ const fn service(name: &'static str, protocol: Protocol, calls: &'static [&'stat
 }
 
 /// Every service, callees first, so that each can serve when its callers start.
-pub const SERVICES: [Service; 5] = [
+pub(crate) const SERVICES: [Service; 5] = [
     Service { last_slower: Duration::from_millis(80), ..service("pricing", Protocol::Grpc, &[]) },
     Service { fails_every: Some(4), ..service("reviews", Protocol::Http1, &[]) },
     Service { instances: 1, ..service("cart", Protocol::Http1, &["pricing"]) },
@@ -54,7 +54,7 @@ pub const SERVICES: [Service; 5] = [
 ];
 
 /// Every pair of caller and callee, from the load's entry on.
-pub fn edges() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(crate) fn edges() -> impl Iterator<Item = (&'static str, &'static str)> {
     let inside =
         SERVICES.iter().rev().flat_map(|caller| caller.calls.iter().map(|callee| (caller.name, *callee)));
     std::iter::once((LOAD_WORKLOAD, ENTRY)).chain(inside)

@@ -11,7 +11,7 @@ const REASONS_MAX: usize = 100;
 
 /// How a call ended, as its caller heard it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// A good answer.
     Good,
     /// The callee said that it failed.
@@ -22,50 +22,50 @@ pub enum Heard {
 
 /// Calls of one caller to one service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CallerBook {
+pub(crate) struct CallerBook {
     /// Good answers.
-    pub good: u64,
+    pub(crate) good: u64,
     /// Failures of the callee.
-    pub failures: u64,
+    pub(crate) failures: u64,
     /// Failures of the mesh.
-    pub mesh: u64,
+    pub(crate) mesh: u64,
     /// From the call to the end of the answer.
-    pub latency: LatencySketch,
+    pub(crate) latency: LatencySketch,
 }
 
 /// What the instances of one service told one caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Told {
+pub(crate) struct Told {
     /// Good answers.
-    pub good: u64,
+    pub(crate) good: u64,
     /// Failures.
-    pub failures: u64,
+    pub(crate) failures: u64,
 }
 
 /// All counts at one moment, keyed by caller and callee.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Books {
+pub(crate) struct Books {
     /// What callers heard.
-    pub callers: BTreeMap<(String, String), CallerBook>,
+    pub(crate) callers: BTreeMap<(String, String), CallerBook>,
     /// What callees told, all instances of a service together.
-    pub callees: BTreeMap<(String, String), Told>,
+    pub(crate) callees: BTreeMap<(String, String), Told>,
     /// How often each instance was called.
-    pub instances: BTreeMap<String, u64>,
+    pub(crate) instances: BTreeMap<String, u64>,
     /// Why the mesh failed, and how often.
-    pub reasons: BTreeMap<String, u64>,
+    pub(crate) reasons: BTreeMap<String, u64>,
 }
 
 impl Books {
     /// Calls that failed because of the mesh.
     #[must_use]
-    pub fn mesh_failures(&self) -> u64 {
+    pub(crate) fn mesh_failures(&self) -> u64 {
         self.callers.values().map(|book| book.mesh).sum()
     }
 }
 
 /// A hand on the counts.
 #[derive(Debug, Clone, Default)]
-pub struct Tally(Arc<Mutex<Books>>);
+pub(crate) struct Tally(Arc<Mutex<Books>>);
 
 impl Tally {
     fn with<R>(&self, write: impl FnOnce(&mut Books) -> R) -> R {
@@ -74,7 +74,7 @@ impl Tally {
     }
 
     /// A caller heard how its call ended.
-    pub fn heard(&self, caller: &str, callee: &str, heard: &Heard, latency: std::time::Duration) {
+    pub(crate) fn heard(&self, caller: &str, callee: &str, heard: &Heard, latency: std::time::Duration) {
         self.with(|books| {
             let book = books.callers.entry((caller.to_owned(), callee.to_owned())).or_default();
             book.latency.record(latency);
@@ -97,7 +97,7 @@ impl Tally {
     }
 
     /// An instance told a caller how its call ended.
-    pub fn told(&self, caller: &str, callee: &str, instance: &str, good: bool) {
+    pub(crate) fn told(&self, caller: &str, callee: &str, instance: &str, good: bool) {
         self.with(|books| {
             let told = books.callees.entry((caller.to_owned(), callee.to_owned())).or_default();
             if good {
@@ -111,7 +111,7 @@ impl Tally {
 
     /// All counts now.
     #[must_use]
-    pub fn books(&self) -> Books {
+    pub(crate) fn books(&self) -> Books {
         self.with(|books| books.clone())
     }
 }
