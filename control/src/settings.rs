@@ -61,8 +61,8 @@ pub struct Timings {
 impl Default for Timings {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(50),
-            election_timeout: Duration::from_millis(250),
+            heartbeat: Duration::from_millis(40),
+            election_timeout: Duration::from_millis(200),
             propose_timeout: Duration::from_secs(5),
         }
     }

@@ -26,8 +26,6 @@ use crate::catalog::Catalog;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
-/// Length of a log segment. Smaller means more files; larger a longer pause when one is filled with zeros.
-const SEGMENT_BYTES: u64 = 64 << 20;
 /// Resolution of Raft's timings, at most.
 const TICK_MAX: Duration = Duration::from_millis(20);
 
@@ -70,13 +68,8 @@ impl Unstarted {
     /// [`OpenError`]; the directory was not changed.
     pub fn open(vfs: Arc<dyn Vfs>, settings: &Settings) -> Result<Self, OpenError> {
         let founders = Membership::of_voters(settings.peers.keys().copied());
-        let log_settings = LogSettings {
-            directory: settings.data_directory.clone(),
-            cluster: settings.cluster.clone(),
-            node: settings.node,
-            founders,
-            segment_bytes: SEGMENT_BYTES,
-        };
+        let directory = settings.data_directory.clone();
+        let log_settings = LogSettings::new(directory, &settings.cluster, settings.node, founders);
         let (log, recovered) = Log::open(vfs, &log_settings)?;
         told(&settings.data_directory, &recovered);
         Ok(Self { log, recovered })

@@ -1,0 +1,319 @@
+//! One control node: wires its rooms together, starts them, drains them in reverse order. Holds no rule.
+//!
+//! Threads: the caller's opens everything that can be refused; `truth` owns replica, catalog, intake and rollup and serves the
+//! peers; `log` syncs; `discovery` holds the sessions; `clients` carries gRPC; `admin` answers probes.
+
+mod rooms;
+mod truth;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use consensus::{OpenError, StdVfs};
+use runtime::admin::{self, Admin, Condition, Readiness};
+use runtime::listen::{self, BindError, Listener, Share};
+use runtime::signals::Signals;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tracing::{info, warn};
+
+use crate::discovery::{Discovery, DiscoveryThread};
+use crate::metrics::Metrics;
+use crate::replica::messages::TransferLeadership;
+use crate::replica::peers::{Identity, PeerCalls};
+use crate::replica::{Door, StartError as ReplicaError, Unstarted};
+use crate::settings::Settings;
+use truth::{Truth, TruthParts};
+
+/// Load reports that may wait for the rollup. More than this from clients that never send again are lost, and counted.
+const LOAD_REPORTS_MAX: usize = 1024;
+/// How long a handed over leadership may take to arrive; then the node goes on stopping.
+const TRANSFER_WAIT: Duration = Duration::from_secs(1);
+/// How long a fresh node waits for a leader before it serves discovery from what it knows, which is better than nothing.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// Silence of a client's connection after which it is asked whether it lives, and how long it may take to say so.
+const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory was refused.
+    #[error("{}", with_source(.0))]
+    Data(#[from] OpenError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The replica did not start.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The admin server did not start.
+    #[error(transparent)]
+    Admin(#[from] admin::StartError),
+    /// A thread or a runtime could not be made.
+    #[error("cannot start a thread of the node: {0}; the process is out of threads, memory or files")]
+    Thread(#[from] std::io::Error),
+}
+
+/// An error and what the system said.
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// Sockets that the caller has opened, so that nodes of one test can know each other's addresses before they start.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For clients; opened from the settings when absent.
+    pub clients: Option<TcpListener>,
+    /// For the other nodes.
+    pub peers: Option<TcpListener>,
+}
+
+/// A node that runs. Dropped, it ends abruptly; [`Running::stop`] drains it.
+pub struct Running {
+    /// Where clients are served.
+    pub client_address: SocketAddr,
+    /// Where the other nodes are served.
+    pub peer_address: SocketAddr,
+    /// Where metrics and probes are served.
+    pub http_address: SocketAddr,
+    door: Door,
+    discovery: Discovery,
+    serving: Condition,
+    drain: Duration,
+    // In the order in which they end.
+    clients: Clients,
+    truth: Truth,
+    discovery_thread: Option<DiscoveryThread>,
+    admin: admin::Running,
+}
+
+/// The thread or threads that carry the clients' gRPC.
+struct Clients {
+    runtime: Option<Runtime>,
+    stop: CancellationToken,
+    server: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// Starts a node from its settings.
+///
+/// # Errors
+/// [`StartError`]; then nothing runs.
+pub fn start(settings: Settings) -> Result<Running, StartError> {
+    start_on(settings, Listeners::default())
+}
+
+/// Starts a node on sockets that are open already.
+///
+/// # Errors
+/// [`StartError`]; then nothing runs.
+pub fn start_on(settings: Settings, listeners: Listeners) -> Result<Running, StartError> {
+    let opened =
+        |given: Option<TcpListener>, address| given.map_or_else(|| listen::bind(address, Share::Alone), Ok);
+    let client_socket = opened(listeners.clients, settings.client_address)?;
+    let peer_socket = opened(listeners.peers, settings.peer_address)?;
+    client_socket.set_nonblocking(true)?;
+    peer_socket.set_nonblocking(true)?;
+    let (client_address, peer_address) = (client_socket.local_addr()?, peer_socket.local_addr()?);
+    let unstarted = Unstarted::open(Arc::new(StdVfs), &settings)?;
+    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let (serving, caught_up) = (
+        readiness.condition("serving", "starting"),
+        readiness.condition("catalog", "has not caught up with the leader"),
+    );
+    let admin = Admin::new(metrics.registry.clone(), readiness).start(settings.http_address)?;
+
+    let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
+    let (discovery, discovery_thread) = Discovery::start(metrics.discovery.clone(), load)?;
+    let clients_runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.limits.client_threads)
+        .thread_name("clients")
+        .enable_all()
+        .build()?;
+    let identity = Arc::new(Identity::new(settings.node, &settings.cluster, settings.peers.keys().copied()));
+    let calls = {
+        let _clients = clients_runtime.enter();
+        PeerCalls::new(Arc::clone(&identity), &settings.peers).map_err(ReplicaError::Peers)?
+    };
+    let drain = settings.drain;
+    let node = settings.node;
+    let (truth, faces) = Truth::start(TruthParts {
+        unstarted,
+        settings,
+        identity,
+        calls,
+        discovery: discovery.clone(),
+        load_reports,
+        peer_socket,
+        client_address,
+        peer_address,
+        metrics,
+    })?;
+    let door = faces.door.clone();
+    let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
+    clients.catch_up(door.clone(), discovery.clone(), caught_up);
+    serving.met();
+    let http_address = admin.address();
+    info!(node = node.0, %client_address, %peer_address, %http_address, "control node started");
+    Ok(Running {
+        client_address,
+        peer_address,
+        http_address,
+        door,
+        discovery,
+        serving,
+        drain,
+        clients,
+        truth,
+        discovery_thread: Some(discovery_thread),
+        admin,
+    })
+}
+
+/// Starts a node and runs it until SIGTERM or SIGINT, then drains it; a second signal cuts the drain short. Blocks.
+///
+/// # Errors
+/// [`StartError`].
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = runtime.block_on(async { Signals::listen() })?;
+    let running = start(settings)?;
+    let stop = runtime.block_on(signals.next());
+    info!(%stop, "stopping");
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = running.drained() => {}
+            again = signals.next() => warn!(%again, "drain cut short"),
+        }
+    });
+    drop(running);
+    Ok(())
+}
+
+impl Running {
+    /// Drains and ends the node. Blocks: not to be called on a runtime's thread.
+    ///
+    /// # Panics
+    /// On the thread of a tokio runtime.
+    pub fn stop(self) {
+        let runtime = self.clients.runtime.as_ref().map(|runtime| runtime.handle().clone());
+        if let Some(runtime) = runtime {
+            runtime.block_on(self.drained());
+        }
+    }
+
+    /// This node's own door, for programs that embed it.
+    #[must_use]
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// Everything that others may wait for: leadership handed over, streams ended, running calls finished.
+    async fn drained(&self) {
+        self.serving.lacking("stopping");
+        self.hand_over().await;
+        if self.discovery.end_streams().await.is_err() {
+            warn!("discovery had ended before the drain");
+        }
+        self.clients.stop.cancel();
+        if tokio::time::timeout(self.drain, self.clients.finished()).await.is_err() {
+            warn!(seconds = self.drain.as_secs(), "drain deadline passed; letting go of running calls");
+        }
+        info!("drained");
+    }
+
+    async fn hand_over(&self) {
+        let mut leadership = self.door.leadership();
+        if !leadership.borrow().is_here() || self.door.peers().peers().next().is_none() {
+            return;
+        }
+        let Ok(Some(successor)) = self.truth.replica.send(TransferLeadership).await else {
+            warn!("leadership not handed over: no other node is fit");
+            return;
+        };
+        let gone = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));
+        let arrived = tokio::time::timeout(TRANSFER_WAIT, gone).await.is_ok();
+        info!(successor = successor.0, arrived, "leadership handed over");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.clients.end();
+        self.truth.end();
+        if let Some(DiscoveryThread { stop, thread }) = self.discovery_thread.take() {
+            let _ = stop.send(());
+            joined("discovery", thread);
+        }
+        info!(http_address = %self.admin.address(), "control node ended");
+    }
+}
+
+impl Clients {
+    fn start(runtime: Runtime, socket: TcpListener, discovery: &Discovery, faces: rooms::Faces) -> Self {
+        let stop = CancellationToken::new();
+        let until = stop.clone();
+        let (streams, load_reports) = (discovery.streams(), discovery.load_reports());
+        let server = runtime.spawn(async move {
+            let listener = match Listener::from_std(socket) {
+                Ok(listener) => listener,
+                Err(error) => return warn!(%error, "the clients' socket cannot be used"),
+            };
+            let router = Server::builder()
+                .http2_keepalive_interval(Some(CLIENT_KEEP_ALIVE))
+                .http2_keepalive_timeout(Some(CLIENT_KEEP_ALIVE))
+                .add_service(streams)
+                .add_service(load_reports);
+            let served = faces
+                .add_to(router)
+                .serve_with_incoming_shutdown(listener.incoming(), until.cancelled_owned());
+            if let Err(error) = served.await {
+                warn!(%error, "the clients' server ended");
+            }
+        });
+        Self { runtime: Some(runtime), stop, server: Some(server) }
+    }
+
+    /// Discovery begins once this node knows what the others know.
+    fn catch_up(&self, door: Door, discovery: Discovery, caught_up: Condition) {
+        let Some(runtime) = &self.runtime else { return };
+        runtime.spawn(async move {
+            let read = async { while door.consult(|_| ()).await.is_err() {} };
+            tokio::pin!(read);
+            let in_time = tokio::time::timeout(CATCH_UP_WAIT, read.as_mut()).await.is_ok();
+            if !in_time {
+                warn!("no leader yet; serving discovery from what this node knows");
+            }
+            if discovery.begin().await.is_ok() && !in_time {
+                read.await;
+            }
+            caught_up.met();
+        });
+    }
+
+    /// Ready when every running call has ended.
+    async fn finished(&self) {
+        while self.server.as_ref().is_some_and(|server| !server.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn joined(name: &str, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        warn!(name, "a thread of the node had panicked");
+    }
+}

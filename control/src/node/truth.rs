@@ -1,0 +1,166 @@
+//! The truth thread: one current-thread runtime with a LocalSet, in which replica, intake and rollup live as actors beside the
+//! catalog, and which serves the peers. Wiring only; it ends when it is told to, and with it everything in it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use actix::{Actor as _, Addr, AsyncContext as _, Context};
+use api::peer::v1::peer_server::PeerServer;
+use mesh::TrafficReport;
+use runtime::listen::Listener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tonic::transport::Server;
+use tracing::warn;
+
+use super::rooms::{Faces, OwnRooms, sessions};
+use super::{StartError, joined};
+use crate::discovery::Discovery;
+use crate::intake::leases::Brake;
+use crate::intake::{IntakeActor, RegistrationService};
+use crate::metrics::Metrics;
+use crate::query::{OwnRow, QueryService};
+use crate::replica::peers::{Identity, PeerCalls, PeerService};
+use crate::replica::{Door, ReplicaActor, StartError as ReplicaError, Unstarted};
+use crate::rollup::{ReportsService, RollupActor};
+use crate::settings::Settings;
+
+/// Largest message of a peer: a batch of Raft frames, each of at most the largest proposal and its surroundings.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// What the truth thread is made of.
+pub(super) struct TruthParts {
+    pub(super) unstarted: Unstarted,
+    pub(super) settings: Settings,
+    pub(super) identity: Arc<Identity>,
+    pub(super) calls: PeerCalls,
+    pub(super) discovery: Discovery,
+    pub(super) load_reports: mpsc::Receiver<TrafficReport>,
+    pub(super) peer_socket: TcpListener,
+    pub(super) client_address: SocketAddr,
+    pub(super) peer_address: SocketAddr,
+    pub(super) metrics: Metrics,
+}
+
+/// The thread while it runs.
+pub(super) struct Truth {
+    pub(super) replica: Addr<ReplicaActor>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread tells once it is set up.
+struct Started {
+    replica: Addr<ReplicaActor>,
+    faces: Faces,
+}
+
+impl Truth {
+    /// Starts the thread and waits until its actors stand.
+    pub(super) fn start(parts: TruthParts) -> Result<(Self, Faces), StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("truth".to_owned()).spawn(move || {
+            let set = LocalSet::new();
+            let log_thread = set.block_on(&runtime, async {
+                let (result, log_thread) = match set_up(parts) {
+                    Ok((started, log_thread)) => (Ok(started), Some(log_thread)),
+                    Err(error) => (Err(error), None),
+                };
+                if tell.send(result).is_ok() {
+                    let _ = stopped.await; // an error is the other end dropped: the same
+                }
+                log_thread
+            });
+            // The actors end with their set, and with the replica the log's thread, once all it was given is durable.
+            drop(set);
+            drop(runtime);
+            if let Some(thread) = log_thread {
+                joined("log", thread);
+            }
+        })?;
+        let ended = || std::io::Error::other("the truth thread ended at once");
+        let Started { replica, faces } = told.recv().map_err(|_| ended())??;
+        Ok((Self { replica, stop: Some(stop), thread: Some(thread) }, faces))
+    }
+
+    /// Ends the thread and everything on it.
+    pub(super) fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            joined("truth", thread);
+        }
+    }
+}
+
+fn set_up(parts: TruthParts) -> Result<(Started, JoinHandle<()>), ReplicaError> {
+    let TruthParts { unstarted, settings, identity, calls, discovery, load_reports, peer_socket, .. } = parts;
+    let metrics = parts.metrics;
+    let intake = Context::<IntakeActor>::new();
+    let recipients = vec![discovery.changes(), intake.address().recipient()];
+    let replication = unstarted.start(&settings, Arc::clone(&identity), recipients, &metrics)?;
+    let door = Door::new(
+        replication.replica.clone(),
+        calls,
+        replication.leadership.clone(),
+        settings.timings.propose_timeout,
+        metrics.door.clone(),
+    );
+    let brake =
+        Brake { percent: settings.limits.expiry_brake_percent, window: settings.limits.expiry_brake_window };
+    let catalog = &replication.catalog;
+    let intake = intake.run(IntakeActor::new(
+        Rc::clone(catalog),
+        replication.leadership.clone(),
+        door.clone(),
+        brake,
+        metrics.intake.clone(),
+    ));
+    let rollup = RollupActor::new(
+        settings.node.0,
+        door.clone(),
+        Rc::clone(catalog),
+        load_reports,
+        metrics.rollup.clone(),
+    );
+    let mut peer_addresses = settings.peers.clone();
+    peer_addresses.insert(settings.node, parts.peer_address.to_string());
+    let own = OwnRow {
+        node: settings.node,
+        cluster: settings.cluster.clone(),
+        client_address: parts.client_address.to_string(),
+        peer_addresses,
+    };
+    let faces = Faces {
+        registration: RegistrationService::new(door.clone(), intake),
+        reports: ReportsService::new(rollup.start()),
+        query: QueryService::new(door.clone(), own, sessions(discovery)),
+        door,
+    };
+    let rooms = OwnRooms { registration: faces.registration.clone(), query: faces.query.clone() };
+    let service = PeerService::new(identity, replication.replica.clone(), Arc::new(rooms));
+    tokio::task::spawn_local(serve_peers(peer_socket, service));
+    Ok((Started { replica: replication.replica, faces }, replication.log_thread))
+}
+
+async fn serve_peers(socket: TcpListener, service: PeerService) {
+    let listener = match Listener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => return warn!(%error, "the peers' socket cannot be used"),
+    };
+    let service = PeerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let served = Server::builder()
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(8 << 20)
+        .add_service(service)
+        .serve_with_incoming(listener.incoming())
+        .await;
+    if let Err(error) = served {
+        warn!(%error, "the peers' server ended");
+    }
+}

@@ -1,0 +1,219 @@
+//! A group of nodes under test: started on sockets opened before, so that each knows the others' addresses; stopped in order or
+//! abruptly; waited for by asking, never by sleeping.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use api::v1::query_client::QueryClient;
+use api::v1::registration_client::RegistrationClient;
+use api::v1::reports_client::ReportsClient;
+use api::v1::{
+    Authority, Endpoint, EndpointsRequest, LeaseKey, MembersRequest, QualifiedName, RegisterRequest,
+    RegisterResponse, WriteId,
+};
+use consensus::NodeId;
+use control::{Listeners, Running, Settings};
+use tokio::runtime::Runtime;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint as Address};
+
+/// How long anything may take on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Some nodes, and a runtime to ask them from.
+pub(crate) struct Group {
+    pub(crate) runtime: Runtime,
+    nodes: BTreeMap<u64, Running>,
+    addresses: BTreeMap<u64, String>,
+    settings: BTreeMap<u64, Settings>,
+    directory: PathBuf,
+}
+
+impl Group {
+    /// Starts so many nodes.
+    pub(crate) fn of(count: u64) -> Self {
+        Self::with(count, |_| {})
+    }
+
+    /// Starts so many nodes with settings of the test's own.
+    pub(crate) fn with(count: u64, change: impl Fn(&mut Settings)) -> Self {
+        static GROUPS: AtomicU64 = AtomicU64::new(0);
+        let number = GROUPS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("group-{}-{number}", std::process::id());
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sockets: Vec<TcpListener> =
+            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let peers: BTreeMap<NodeId, String> = (1..=count)
+            .zip(&sockets)
+            .map(|(node, socket)| (NodeId(node), socket.local_addr().unwrap().to_string()))
+            .collect();
+        let mut group = Self {
+            runtime,
+            nodes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            directory,
+        };
+        for (node, socket) in (1..=count).zip(sockets) {
+            let data = group.directory.join(node.to_string());
+            let mut settings = Settings { node: NodeId(node), ..Settings::alone(data) };
+            if count > 1 {
+                settings.peers = peers.clone();
+            }
+            change(&mut settings);
+            group.start(node, settings, Some(socket));
+        }
+        group
+    }
+
+    fn start(&mut self, node: u64, settings: Settings, peers: Option<TcpListener>) {
+        let running = control::start_on(settings.clone(), Listeners { clients: None, peers }).unwrap();
+        self.addresses.insert(node, running.client_address.to_string());
+        let settings = Settings { peer_address: running.peer_address, ..settings };
+        self.settings.insert(node, settings);
+        self.nodes.insert(node, running);
+    }
+
+    /// Ends a node without a word to anybody.
+    pub(crate) fn end_abruptly(&mut self, node: u64) {
+        drop(self.nodes.remove(&node));
+    }
+
+    /// Drains a node.
+    pub(crate) fn stop(&mut self, node: u64) {
+        self.nodes.remove(&node).unwrap().stop();
+    }
+
+    /// Starts a node again on its old data and peer address.
+    pub(crate) fn start_again(&mut self, node: u64) {
+        let settings = self.settings[&node].clone();
+        self.start(node, settings, None);
+    }
+
+    pub(crate) fn running(&self) -> Vec<u64> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub(crate) fn settings(&self, node: u64) -> &Settings {
+        &self.settings[&node]
+    }
+
+    pub(crate) fn channel(&self, node: u64) -> Channel {
+        let _runtime = self.runtime.enter();
+        Address::from_shared(format!("http://{}", self.addresses[&node])).unwrap().connect_lazy()
+    }
+
+    pub(crate) fn registration(&self, node: u64) -> RegistrationClient<Channel> {
+        RegistrationClient::new(self.channel(node))
+    }
+
+    pub(crate) fn query(&self, node: u64) -> QueryClient<Channel> {
+        QueryClient::new(self.channel(node))
+    }
+
+    pub(crate) fn reports(&self, node: u64) -> ReportsClient<Channel> {
+        ReportsClient::new(self.channel(node))
+    }
+
+    /// Asks until the answer fits.
+    pub(crate) fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+        let asking = async {
+            loop {
+                if let Some(answer) = ask().await {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let answered = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await });
+        answered.unwrap_or_else(|_| panic!("never came: {what}"))
+    }
+
+    /// The node that leads, as a running node sees it.
+    pub(crate) fn leader(&self) -> u64 {
+        let mut clients: Vec<_> = self.running().into_iter().map(|node| self.query(node)).collect();
+        let running = self.running();
+        self.until("a leader", async move || {
+            for client in &mut clients {
+                let members = client.members(MembersRequest {}).await.ok()?.into_inner().members;
+                let leader = members.iter().find(|row| row.role == "leader").map(|row| row.node);
+                if leader.is_some_and(|leader| running.contains(&leader)) {
+                    return leader;
+                }
+            }
+            None
+        })
+    }
+
+    /// A running node that does not lead.
+    pub(crate) fn follower(&self) -> u64 {
+        let leader = self.leader();
+        self.running().into_iter().find(|node| *node != leader).unwrap()
+    }
+
+    /// Registers through a node.
+    pub(crate) fn register(&self, node: u64, request: RegisterRequest) -> Result<RegisterResponse, Status> {
+        let mut client = self.registration(node);
+        self.runtime.block_on(async { client.register(request).await.map(tonic::Response::into_inner) })
+    }
+
+    /// The instances of a service, as a node tells them.
+    pub(crate) fn instances(&self, node: u64, service: &str) -> Vec<String> {
+        let mut client = self.query(node);
+        let request = EndpointsRequest { service: Some(name(service)), namespace: String::new() };
+        match self.runtime.block_on(client.endpoints(request)) {
+            Ok(response) => {
+                let rows = response.into_inner().endpoints;
+                rows.into_iter().filter_map(|row| row.endpoint).map(|endpoint| endpoint.instance).collect()
+            }
+            Err(status) if status.code() == tonic::Code::NotFound => Vec::new(),
+            Err(status) => panic!("{status}"),
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.nodes.clear();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub(crate) fn name(service: &str) -> QualifiedName {
+    QualifiedName { name: service.to_owned(), namespace: "default".to_owned() }
+}
+
+pub(crate) fn authority(service: &str) -> Authority {
+    Authority { service: Some(name(service)), port: 80 }
+}
+
+pub(crate) fn lease(service: &str, instance: &str) -> LeaseKey {
+    LeaseKey { authority: Some(authority(service)), instance: instance.to_owned() }
+}
+
+pub(crate) fn write_id(client: &str, sequence: u64) -> Option<WriteId> {
+    Some(WriteId { client: client.to_owned(), sequence })
+}
+
+/// A registration of an instance, by a client that writes once.
+pub(crate) fn registration(service: &str, instance: &str) -> RegisterRequest {
+    RegisterRequest {
+        id: write_id(instance, 1),
+        authority: Some(authority(service)),
+        protocol: api::v1::Protocol::Http1.into(),
+        endpoint: Some(Endpoint {
+            instance: instance.to_owned(),
+            address: "10.0.0.1:4143".to_owned(),
+            workload: Some(name(service)),
+            locality: None,
+            weight: 0,
+            health: 0,
+        }),
+        lease_seconds: 60,
+    }
+}

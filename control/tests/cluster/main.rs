@@ -1,0 +1,7 @@
+//! Real control nodes in one process, on free ports of the loopback, asked over gRPC as any client asks. One file per theme.
+//! What needs a killed process or a cut link stands with the real processes.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+#[allow(dead_code)] // the themes that use the rest follow
+mod group;
+mod writes;

@@ -1,0 +1,109 @@
+//! Writes: seen on every node, applied once, not lost with a leader.
+
+use api::v1::{EndpointsRequest, LeaveRequest, RegisterRequest};
+
+use crate::group::{Group, lease, registration, write_id};
+
+#[test]
+fn a_node_alone_takes_a_registration_and_still_has_it_after_a_restart() {
+    let mut group = Group::of(1);
+    let written = group.register(1, registration("web", "web-1")).unwrap();
+    assert!(written.revision.unwrap().index > 1);
+    assert_eq!(group.instances(1, "web"), ["web-1"]);
+    group.end_abruptly(1);
+    group.start_again(1);
+    assert_eq!(group.instances(1, "web"), ["web-1"]);
+}
+
+#[test]
+fn a_registration_through_a_follower_is_seen_on_every_node() {
+    let group = Group::of(3);
+    group.register(group.follower(), registration("web", "web-1")).unwrap();
+    for node in group.running() {
+        assert_eq!(group.instances(node, "web"), ["web-1"], "node {node}");
+    }
+}
+
+#[test]
+fn a_retry_of_the_same_write_gets_the_first_outcome_also_from_another_node() {
+    let group = Group::of(3);
+    let first = group.register(1, registration("web", "web-1")).unwrap();
+    group.register(2, registration("web", "web-2")).unwrap();
+    for node in group.running() {
+        let again = group.register(node, registration("web", "web-1")).unwrap();
+        assert_eq!(again.revision, first.revision, "node {node}");
+    }
+}
+
+#[test]
+fn a_retry_of_a_registration_after_its_leave_does_not_bring_it_back() {
+    let group = Group::of(1);
+    group.register(1, registration("web", "web-1")).unwrap();
+    let leave = LeaveRequest { id: write_id("web-1", 2), lease: Some(lease("web", "web-1")) };
+    let mut client = group.registration(1);
+    group.runtime.block_on(client.leave(leave)).unwrap();
+    group.register(1, registration("web", "web-1")).unwrap();
+    assert!(group.instances(1, "web").is_empty());
+}
+
+#[test]
+fn when_the_leader_ends_abruptly_a_survivor_takes_writes_and_has_every_acknowledged_one() {
+    let mut group = Group::of(3);
+    let leader = group.leader();
+    for number in 0..20 {
+        group.register(leader, registration("web", &format!("before-{number:02}"))).unwrap();
+    }
+    group.end_abruptly(leader);
+    let survivor = group.running()[0];
+    group.register(survivor, registration("web", "after")).unwrap();
+    for node in group.running() {
+        let instances = group.instances(node, "web");
+        assert_eq!(instances.len(), 21, "node {node}: {instances:?}");
+    }
+}
+
+#[test]
+fn a_node_that_comes_back_catches_up_with_what_it_missed() {
+    let mut group = Group::of(3);
+    let away = group.follower();
+    group.end_abruptly(away);
+    group.register(group.running()[0], registration("web", "missed")).unwrap();
+    group.start_again(away);
+    let mut client = group.query(away);
+    group.until("the missed write", async move || {
+        let request = EndpointsRequest::default();
+        let rows = client.endpoints(request).await.ok()?.into_inner().endpoints;
+        (rows.len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_drained_leader_hands_over_and_every_write_in_between_succeeds() {
+    let mut group = Group::of(3);
+    let leader = group.leader();
+    let survivor = group.follower();
+    let mut client = group.registration(survivor);
+    let writes = group.runtime.spawn(async move {
+        for number in 0..50 {
+            client.register(registration("web", &format!("web-{number:02}"))).await?;
+        }
+        Ok::<_, tonic::Status>(())
+    });
+    group.stop(leader);
+    group.runtime.block_on(writes).unwrap().unwrap();
+    assert_eq!(group.instances(survivor, "web").len(), 50);
+    assert_ne!(group.leader(), leader);
+}
+
+#[test]
+fn a_registration_that_has_no_meaning_is_refused_with_its_field_and_changes_nothing() {
+    let group = Group::of(1);
+    let mut request = registration("web", "web-1");
+    request.endpoint.as_mut().unwrap().address = "10.0.0.1".to_owned();
+    let status = group.register(1, request).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    assert!(status.message().contains("endpoint.address"), "{}", status.message());
+    let status = group.register(1, RegisterRequest::default()).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    assert!(group.instances(1, "web").is_empty());
+}
