@@ -6,6 +6,7 @@
 //! the first in rank usually wins before the second one asks. If the leader lives after all, nobody grants a
 //! pre-vote, and nothing happens.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// How often a lost connection may lead to a campaign before the ordinary timeouts take over. The first may
@@ -54,15 +55,15 @@ pub(super) fn rank(voters: &[u64], lost: u64, node: u64) -> Option<u32> {
     voters.contains(&node).then(|| u32::try_from(before).unwrap_or(u32::MAX))
 }
 
-/// Ticks until the next election, from `min` to below twice `min`: the same for the same arguments, spread
+/// Ticks until the next election, within `ticks`: the same for the same arguments, spread
 /// over nodes, terms and attempts. `attempt` matters because pre-votes do not raise the term: two nodes whose
 /// timeouts were equal once would stay so.
-pub(super) fn election_ticks(seed: u64, node: u64, term: u64, attempt: u64, min: usize) -> usize {
+pub(super) fn election_ticks(seed: u64, node: u64, term: u64, attempt: u64, ticks: Range<usize>) -> usize {
     let mut mixed = mix(seed);
     for part in [node, term, attempt] {
         mixed = mix(mixed ^ part);
     }
-    min + usize::try_from(mixed % min as u64).expect("it is below a usize")
+    ticks.start + usize::try_from(mixed % ticks.len() as u64).expect("it is below a usize")
 }
 
 /// `SplitMix64`'s finaliser: each bit of the input moves half of the bits of the output.
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn timeouts_stay_in_their_range_and_differ_between_nodes_and_attempts() {
-        let draw = |node, attempt| election_ticks(42, node, 3, attempt, 10);
+        let draw = |node, attempt| election_ticks(42, node, 3, attempt, 10..20);
         let drawn: Vec<usize> =
             (0..40).flat_map(|attempt| [1, 2, 3].map(|node| draw(node, attempt))).collect();
         assert!(drawn.iter().all(|ticks| (10..20).contains(ticks)));

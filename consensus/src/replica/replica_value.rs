@@ -283,7 +283,7 @@ impl Replica {
             raft.id,
             raft.term,
             self.attempts,
-            self.settings.election_ticks_min(),
+            self.settings.election_ticks(),
         );
         raft.set_randomized_election_timeout(ticks);
     }
@@ -320,7 +320,8 @@ fn raft_config(settings: &ReplicaSettings, applied: u64) -> Config {
     settings.check();
     Config {
         id: settings.node.0,
-        election_tick: settings.election_ticks_min(),
+        election_tick: settings.election_ticks().start,
+        max_election_tick: settings.election_ticks().end,
         heartbeat_tick: settings.heartbeat_ticks(),
         applied,
         max_size_per_msg: settings.message_bytes_max,

@@ -1,5 +1,6 @@
 //! How one replica is set up: who it is, its timings, its bounds. Checked once, before anything starts.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::nouns::NodeId;
@@ -17,7 +18,7 @@ pub struct ReplicaSettings {
     pub tick: Duration,
     /// How often a leader shows that it lives.
     pub heartbeat: Duration,
-    /// A follower that hears nothing for this long to twice this long campaigns. Smaller elects for a late
+    /// A follower that hears nothing for this long to half as long again campaigns. Smaller elects for a late
     /// heartbeat; larger prolongs the outage when a host freezes.
     pub election_timeout_min: Duration,
     /// How long after losing the connection to the leader the first in rank asks for votes.
@@ -80,9 +81,11 @@ impl ReplicaSettings {
         assert!(self.message_bytes_max > 0, "raft would send one entry at a time");
     }
 
-    /// The shortest election timeout, in ticks; the longest is just below twice that.
-    pub(super) fn election_ticks_min(&self) -> usize {
-        ticks(self.election_timeout_min, self.tick).max(self.heartbeat_ticks() + 1)
+    /// Election timeouts, in ticks: from the shortest to half as much again. A wider spread makes ties rarer,
+    /// but they cost some 60 ms (the campaign is repeated by rank), and the spread is outage each time.
+    pub(super) fn election_ticks(&self) -> Range<usize> {
+        let min = ticks(self.election_timeout_min, self.tick).max(self.heartbeat_ticks() + 1);
+        min..min + (min / 2).max(1)
     }
 
     pub(super) fn heartbeat_ticks(&self) -> usize {
