@@ -18,6 +18,26 @@ pub struct Counts {
     pub requests: u64,
     /// Those that ended well.
     pub successes: u64,
+    /// All others.
+    pub failures: u64,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} failed)", self.requests, self.failures)
+    }
+}
+
+impl Counts {
+    /// So many of each kind.
+    #[must_use]
+    pub fn of(successes: u64, failures: u64) -> Self {
+        Self { requests: successes + failures, successes, failures }
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self::of(self.successes + more.successes, self.failures + more.failures)
+    }
 }
 
 /// One edge, counted three times.
@@ -29,10 +49,10 @@ pub struct EdgeReport {
     pub to: &'static str,
     /// What `edges` shows: counted by the caller's proxy.
     pub mesh: Counts,
-    /// What the caller heard.
-    pub caller: Counts,
+    /// What the callers heard.
+    pub callers: Counts,
     /// What the callee's instances told.
-    pub callee: Counts,
+    pub callees: Counts,
     /// Whether all three are equal.
     pub agree: bool,
     /// As the mesh measured it, in microseconds: p50, p95, p99.
@@ -47,7 +67,7 @@ pub struct ServiceReport {
     /// What `stat` shows: counted by the callees' proxies.
     pub mesh: Counts,
     /// What its instances told.
-    pub callee: Counts,
+    pub callees: Counts,
     /// Whether both are equal.
     pub agree: bool,
 }
@@ -68,7 +88,7 @@ pub struct Report {
     /// Every service.
     pub services: Vec<ServiceReport>,
     /// What the loss of the leader did, if one was killed.
-    pub leader_kill: Option<LeaderKill>,
+    pub kill: Option<LeaderKill>,
     /// What should not be; empty when the mesh kept its promises.
     pub faults: Vec<String>,
 }
@@ -81,7 +101,7 @@ impl Report {
         books: &Books,
         per_edge: &v1::StatResponse,
         per_service: &v1::StatResponse,
-        leader_kill: Option<LeaderKill>,
+        kill: Option<LeaderKill>,
     ) -> Self {
         let edges: Vec<EdgeReport> = edges().map(|(from, to)| edge(from, to, books, per_edge)).collect();
         let mut services: Vec<&'static str> = edges.iter().map(|edge| edge.to).collect();
@@ -91,12 +111,12 @@ impl Report {
         let entered = edges.iter().find(|edge| (edge.from, edge.to) == (LOAD_WORKLOAD, ENTRY));
         let mut report = Self {
             seconds,
-            entered: entered.map(|edge| edge.caller).unwrap_or_default(),
+            entered: entered.map(|edge| edge.callers).unwrap_or_default(),
             mesh_failures: books.mesh_failures(),
             mesh_failure_reasons: books.reasons.clone(),
             edges,
             services,
-            leader_kill,
+            kill,
             faults: Vec::new(),
         };
         report.faults = report.found_faults();
@@ -111,24 +131,24 @@ impl Report {
 
     fn found_faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        for EdgeReport { from, to, mesh, caller, callee, agree, .. } in &self.edges {
-            if caller.requests == 0 {
+        for EdgeReport { from, to, mesh, callers, callees, agree, .. } in &self.edges {
+            if callers.requests == 0 {
                 faults.push(format!("{from} -> {to}: nothing flowed"));
             } else if !agree {
                 faults.push(format!(
-                    "{from} -> {to}: the mesh counted {mesh:?}, the caller {caller:?}, the callee {callee:?}"
+                    "{from} -> {to}: the mesh counted {mesh}, the callers {callers}, the callees {callees}"
                 ));
             }
         }
-        for ServiceReport { service, mesh, callee, agree } in &self.services {
+        for ServiceReport { service, mesh, callees, agree } in &self.services {
             if !agree {
-                faults.push(format!("{service}: the mesh counted {mesh:?}, its instances {callee:?}"));
+                faults.push(format!("{service}: the mesh counted {mesh}, its instances {callees}"));
             }
         }
         for (reason, times) in &self.mesh_failure_reasons {
             faults.push(format!("failed because of the mesh, {times} times: {reason}"));
         }
-        if let Some(kill) = self.leader_kill.as_ref().filter(|kill| kill.lost_writes > 0) {
+        if let Some(kill) = self.kill.as_ref().filter(|kill| kill.lost_writes > 0) {
             faults.push(format!("{} acknowledged writes are lost", kill.lost_writes));
         }
         faults
@@ -146,7 +166,7 @@ impl Report {
     #[must_use]
     pub fn text(&self, ink: Ink) -> String {
         let mut columns = vec![Column::left("FROM"), Column::left("TO")];
-        columns.extend(["SUCCESS", "MESH", "CALLER", "CALLEE", "P50", "P95", "P99"].map(Column::right));
+        columns.extend(["SUCCESS", "MESH", "CALLERS", "CALLEES", "P50", "P95", "P99"].map(Column::right));
         let mut table = Table::new(columns);
         for edge in &self.edges {
             let counted = edge.mesh.requests.to_string();
@@ -155,8 +175,8 @@ impl Report {
                 edge.to.into(),
                 share(edge.mesh.successes, edge.mesh.requests).into(),
                 if edge.agree { Cell::good(counted) } else { Cell::bad(counted) },
-                edge.caller.requests.to_string().into(),
-                edge.callee.requests.to_string().into(),
+                edge.callers.requests.to_string().into(),
+                edge.callees.requests.to_string().into(),
             ];
             cells.extend(edge.latency_us.map(|micros| Cell::from(latency(micros))));
             table.row(cells);
@@ -171,7 +191,7 @@ impl Report {
             "requests: {} entered, {mesh_failures} calls failed because of the mesh",
             entered.requests
         );
-        if let Some(kill) = &self.leader_kill {
+        if let Some(kill) = &self.kill {
             let _ = writeln!(text, "{}", kill.sentence());
         }
         for fault in &self.faults {
@@ -190,16 +210,16 @@ fn edge(from: &'static str, to: &'static str, books: &Books, per_edge: &v1::Stat
     };
     let rows: Vec<&v1::StatRow> = per_edge.rows.iter().filter(of_edge).collect();
     let largest = rows.iter().max_by_key(|row| row.traffic.as_ref().map_or(0, |traffic| traffic.successes));
-    let caller = Counts { requests: heard.good + heard.failures + heard.mesh, successes: heard.good };
-    let callee = Counts { requests: told.good + told.failures, successes: told.good };
+    let callers = Counts::of(heard.good, heard.failures + heard.mesh);
+    let callees = Counts::of(told.good, told.failures);
     let mesh = summed(&rows);
     EdgeReport {
         from,
         to,
         mesh,
-        caller,
-        callee,
-        agree: mesh == caller && caller == callee,
+        callers,
+        callees,
+        agree: mesh == callers && callers == callees,
         latency_us: largest.map_or([0; 3], |row| [row.p50_us, row.p95_us, row.p99_us]),
     }
 }
@@ -207,12 +227,10 @@ fn edge(from: &'static str, to: &'static str, books: &Books, per_edge: &v1::Stat
 fn service(name: &'static str, books: &Books, per_service: &v1::StatResponse) -> ServiceReport {
     let rows: Vec<&v1::StatRow> = per_service.rows.iter().filter(|row| asks_for(row, name)).collect();
     let told = books.callees.iter().filter(|((_, callee), _)| callee == name);
-    let callee = told.fold(Counts::default(), |sum, (_, told)| Counts {
-        requests: sum.requests + told.good + told.failures,
-        successes: sum.successes + told.good,
-    });
+    let counts = told.map(|(_, told)| Counts::of(told.good, told.failures));
+    let callees = counts.fold(Counts::default(), Counts::plus);
     let mesh = summed(&rows);
-    ServiceReport { service: name, mesh, callee, agree: mesh == callee }
+    ServiceReport { service: name, mesh, callees, agree: mesh == callees }
 }
 
 fn asks_for(row: &v1::StatRow, service: &str) -> bool {
@@ -221,10 +239,9 @@ fn asks_for(row: &v1::StatRow, service: &str) -> bool {
 }
 
 fn summed(rows: &[&v1::StatRow]) -> Counts {
-    rows.iter().filter_map(|row| row.traffic.as_ref()).fold(Counts::default(), |sum, traffic| Counts {
-        requests: sum.requests + traffic.successes + traffic.failures.iter().sum::<u64>(),
-        successes: sum.successes + traffic.successes,
-    })
+    let traffic = rows.iter().filter_map(|row| row.traffic.as_ref());
+    let counts = traffic.map(|traffic| Counts::of(traffic.successes, traffic.failures.iter().sum()));
+    counts.fold(Counts::default(), Counts::plus)
 }
 
 #[cfg(test)]
@@ -273,9 +290,9 @@ mod tests {
         let report = Report::of(20.0, &books, &per_edge, &per_service, None);
         assert!(report.agrees(), "{report:?}");
         assert_eq!(report.faults, Vec::<String>::new());
-        assert_eq!(report.entered, Counts { requests: 2, successes: 2 });
+        assert_eq!(report.entered, Counts::of(2, 0));
         let text = report.text(Ink::Plain);
-        assert!(text.contains("web      reviews   50.00%     2       2       2"), "{text}");
+        assert!(text.contains("web      reviews   50.00%     2        2        2"), "{text}");
     }
 
     #[test]

@@ -292,14 +292,14 @@ pub(crate) fn silent() -> Facts {
 
 /// A run of the demo in which one party counted a request less.
 pub(crate) fn demo_report() -> Report {
-    let counts = |requests, successes| Counts { requests, successes };
-    let edge = |from, to, mesh, callee: Counts| EdgeReport {
+    let counts = |requests: u64, successes: u64| Counts::of(successes, requests - successes);
+    let edge = |from, to, mesh, callees: Counts| EdgeReport {
         from,
         to,
         mesh,
-        caller: mesh,
-        callee,
-        agree: mesh == callee,
+        callers: mesh,
+        callees,
+        agree: mesh == callees,
         latency_us: [2_400, 9_100, 81_000],
     };
     Report {
@@ -314,10 +314,10 @@ pub(crate) fn demo_report() -> Report {
         services: vec![ServiceReport {
             service: "web",
             mesh: counts(801, 601),
-            callee: counts(801, 601),
+            callees: counts(801, 601),
             agree: true,
         }],
-        leader_kill: Some(LeaderKill {
+        kill: Some(LeaderKill {
             old_leader: 2,
             new_leader: 3,
             election_ms: 64,
