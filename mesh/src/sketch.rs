@@ -137,6 +137,13 @@ impl LatencySketch {
         self.bins = merged;
     }
 
+    /// Each bin's middle and count, ascending: for whoever shows it in buckets of his own.
+    pub fn bins(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        self.bins
+            .iter()
+            .map(|(bucket, count)| (Duration::from_micros(bucket_value(usize::from(*bucket))), *count))
+    }
+
     /// The value below which a share `q` (0 to 1) of all lies; `None` when nothing was recorded.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
@@ -252,6 +259,15 @@ mod tests {
         assert!(LatencySketch::decoded(&bytes[..bytes.len() - 1]).is_err());
         assert!(LatencySketch::decoded(&[0xff; 40]).is_err());
         assert!(LatencySketch::decoded(&[1, 0]).is_err(), "a count of zero");
+    }
+
+    #[test]
+    fn bins_tell_every_value_in_order() {
+        let sketch = of([5, 5, 40_000]);
+        let bins: Vec<_> = sketch.bins().map(|(value, count)| (value.as_micros(), count)).collect();
+        assert_eq!(bins.iter().map(|(_, count)| count).sum::<u64>(), 3);
+        assert_eq!(bins[0], (5, 2));
+        assert!(bins[1].0.abs_diff(40_000) < 800, "{bins:?}");
     }
 
     #[test]

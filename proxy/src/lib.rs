@@ -4,6 +4,8 @@
 //! what it needs to know comes from `snapshot`, which `discovery` publishes as the control plane tells it.
 
 pub mod discovery;
+mod identity;
+pub mod metrics;
 mod proxy;
 pub mod register;
 pub mod report;
@@ -11,5 +13,5 @@ pub mod settings;
 pub mod snapshot;
 pub mod worker;
 
-pub use proxy::{Running, StartError, start};
+pub use proxy::{Drained, Running, StartError, start};
 pub use settings::Settings;

@@ -5,10 +5,44 @@
 //! the path of a request.
 
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mesh::{Authority, ProxyId, Timestamp};
+use runtime::admin::{self, Admin, Condition, Readiness};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tracing::{info, warn};
+
+use crate::discovery::{self, Addresses, Bounds, Feed, Subscriber};
+use crate::identity;
+use crate::metrics::Metrics;
+use crate::register::{self, Registrations};
+use crate::report::carrier::{Lines, Reporter, Source};
+use crate::report::collector::Collector;
+use crate::report::families::Families;
+use crate::report::ring::Ring;
 use crate::settings::Settings;
+use crate::snapshot::{DEMAND_QUEUE, Demand, Published};
+use crate::worker::{self, DrainPlan, InboundSettings, Taken, WorkerSettings, Workers};
+
+/// Scrapes that may wait for fresh counts; past it a scrape shows what was last taken.
+const SCRAPES_MAX: usize = 8;
+/// How long a scrape waits for fresh counts. A worker that is stuck for longer must not hide the metrics.
+const SCRAPE_WAIT: Duration = Duration::from_secs(2);
+/// How long a drain waits for the workload to have left the mesh. Longer keeps a stopping host waiting for a control
+/// plane that is gone; shorter lets callers pick an endpoint that ends, if an election runs.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+/// Stream events on their way to the feed. One suffices: the feed is on the same thread, and h2 holds what comes.
+const EVENTS_MAX: usize = 4;
+/// Lists of called authorities on their way to the feed.
+const USED_MAX: usize = 4;
 
 /// Why a proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +52,28 @@ pub enum StartError {
     Workers(#[source] io::Error),
     /// The admin server could not be had.
     #[error(transparent)]
-    Admin(#[from] runtime::admin::StartError),
+    Admin(#[from] admin::StartError),
     /// The control thread could not be had.
     #[error("cannot start the control thread: {0}; the process is out of threads, memory or files")]
     Thread(#[source] io::Error),
+    /// The workload would be registered where nobody can connect.
+    #[error(
+        "cannot tell at which address callers reach this proxy, as its inbound side listens on every one: \
+         set advertise_address"
+    )]
+    NoAddress,
 }
 
-/// A proxy that runs. Dropping it leaves it running; [`Running::drain`] ends it.
+/// How a proxy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything was finished, or the deadline of the settings let go of it.
+    Finished,
+    /// A second signal let go of what still ran.
+    CutShort,
+}
+
+/// A proxy that runs. Dropped, it ends without waiting for what runs; [`Running::drain`] ends it well.
 #[derive(Debug)]
 pub struct Running {
     /// Where the application sends its requests.
@@ -33,19 +82,264 @@ pub struct Running {
     pub inbound_address: Option<SocketAddr>,
     /// Where `/metrics`, `/live` and `/ready` are.
     pub admin_address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<()>,
+    admin: admin::Running,
 }
 
 /// Binds every listener and starts every thread; returns once connections are taken.
 ///
 /// # Errors
 /// If an address cannot be bound or a thread cannot be started; then nothing is left behind.
-pub fn start(_settings: Settings) -> Result<Running, StartError> {
-    Err(StartError::Thread(io::Error::other("the control thread is being written")))
+pub fn start(settings: Settings) -> Result<Running, StartError> {
+    let metrics = Metrics::new();
+    let readiness = Readiness::new();
+    let listening = readiness.condition("listeners", "are not bound yet");
+    let control = readiness.condition("control", "no control node has answered yet");
+    let serving = readiness.condition("serving", "is starting");
+    let families = Families::new(settings.workload.clone());
+    metrics.registry.register(Box::new(families.clone())).expect("no other family has these names");
+    let (scrape, scrapes) = mpsc::channel(SCRAPES_MAX);
+    let admin = Admin::new(metrics.registry.clone(), readiness)
+        .before_metrics(move || fresh_counts(scrape.clone()))
+        .start(settings.admin_address)?;
+
+    // The thread starts first and waits for its parts: were it to fail after the workers, those would be left behind.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let (hand_over, parts) = std::sync::mpsc::sync_channel::<Parts>(1);
+    let (stopped_sender, stopped) = oneshot::channel();
+    let body = move || {
+        if let Ok(parts) = parts.recv() {
+            run(&runtime, parts);
+        }
+        // Dropped unsent, it says the same.
+        let _ = stopped_sender.send(());
+    };
+    std::thread::Builder::new().name("control".to_owned()).spawn(body).map_err(StartError::Thread)?;
+
+    let published = Published::new();
+    let (demand, demands) = mpsc::channel(DEMAND_QUEUE);
+    let workers =
+        worker::start(&worker_settings(&settings), &published, &demand).map_err(StartError::Workers)?;
+    drop(demand);
+    let (outbound_address, inbound_address) = (workers.outbound_address, workers.inbound_address);
+    let proxy = ProxyId { name: settings.name.clone(), incarnation: incarnation() };
+    let Ok(registrations) = registrations(&settings, &proxy, inbound_address) else {
+        workers.drain(DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::ZERO });
+        return Err(StartError::NoAddress);
+    };
+    listening.met();
+    serving.met();
+    if settings.control.is_empty() {
+        control.met();
+    }
+    let admin_address = admin.address();
+    info!(proxy = %proxy.name, outbound = %outbound_address, inbound = ?inbound_address, admin = %admin_address, "proxy runs");
+    let (stop, stops) = oneshot::channel();
+    let parts = Parts {
+        proxy,
+        settings,
+        metrics,
+        families,
+        published,
+        demands,
+        scrapes,
+        workers,
+        registrations,
+        control,
+        serving,
+        stop: stops,
+    };
+    hand_over.send(parts).expect("the control thread waits for its parts");
+    Ok(Running { outbound_address, inbound_address, admin_address, stop, stopped, admin })
 }
 
 impl Running {
     /// Stops well: stops being ready, leaves the mesh, serves on until callers have moved on, finishes what runs,
     /// reports the last window. `cut_short` (a second signal) lets go at once.
-    #[allow(clippy::unused_async)] // skeleton
-    pub async fn drain(self, _cut_short: impl Future<Output = ()>) {}
+    pub async fn drain(self, cut_short: impl Future<Output = ()>) -> Drained {
+        let Self { stop, stopped, admin, .. } = self;
+        // The thread is gone already if nobody listens; then `stopped` says so.
+        let _ = stop.send(());
+        let drained = tokio::select! {
+            biased;
+            _ = stopped => Drained::Finished,
+            () = cut_short => Drained::CutShort,
+        };
+        admin.stop();
+        drained
+    }
+}
+
+/// All that the control thread needs.
+struct Parts {
+    proxy: ProxyId,
+    settings: Settings,
+    metrics: Metrics,
+    families: Families,
+    published: Arc<Published>,
+    demands: mpsc::Receiver<Demand>,
+    scrapes: mpsc::Receiver<oneshot::Sender<()>>,
+    workers: Workers,
+    registrations: Option<Registrations>,
+    control: Condition,
+    serving: Condition,
+    stop: oneshot::Receiver<()>,
+}
+
+/// The body of the control thread.
+fn run(runtime: &Runtime, parts: Parts) {
+    LocalSet::new().block_on(runtime, control(parts));
+}
+
+async fn control(parts: Parts) {
+    let Parts { settings, metrics, .. } = parts;
+    let (uplink_sender, uplink) = watch::channel(None);
+    let used = follow(&settings, &metrics, parts.published, parts.demands, uplink_sender);
+    spawn_local(met_on_contact(uplink.clone(), parts.control));
+
+    let leave = CancellationToken::new();
+    let registration = parts.registrations.map(|registrations| {
+        let carried = register::carry(registrations, uplink.clone(), leave.clone(), metrics.register, chance);
+        spawn_local(carried)
+    });
+
+    let reporter = Reporter::new(
+        Collector::new(settings.workload.clone()),
+        Ring::new(parts.proxy),
+        parts.families,
+        metrics.workers,
+        metrics.report,
+        wall,
+    );
+    let (end_workers, drain) = oneshot::channel();
+    let lines = Lines { uplink, scrapes: parts.scrapes, drain, used };
+    let reporting = spawn_local(reporter.run(parts.workers, lines, chance));
+
+    let well = parts.stop.await.is_ok();
+    parts.serving.lacking("is draining");
+    if well {
+        depart(leave, registration).await;
+        let plan = DrainPlan { accept_for: settings.leave_grace, finish_within: settings.drain };
+        // Without a receiver the reporter has ended, and the workers with it.
+        let _ = end_workers.send(plan);
+    } else {
+        drop(end_workers);
+    }
+    if let Err(error) = reporting.await {
+        warn!(%error, "the reporter ended badly; the last window may be lost");
+    }
+    info!("proxy ended");
+}
+
+/// Starts discovery; what it returns is told which authorities were called.
+fn follow(
+    settings: &Settings,
+    metrics: &Metrics,
+    published: Arc<Published>,
+    demands: mpsc::Receiver<Demand>,
+    uplink: watch::Sender<Option<Channel>>,
+) -> mpsc::Sender<Vec<Authority>> {
+    let (event_sender, events) = mpsc::channel(EVENTS_MAX);
+    let (used_sender, used) = mpsc::channel(USED_MAX);
+    let addresses = Addresses::new(settings.control.clone(), &settings.name);
+    spawn_local(discovery::carry(addresses, event_sender, uplink, metrics.stream.clone(), chance));
+    let subscriber = Subscriber::new(identity::node(settings), Bounds::default());
+    spawn_local(Feed::new(subscriber, published, metrics.feed.clone()).run(demands, used, events));
+    used_sender
+}
+
+/// Takes the workload out of the mesh, for a bounded time.
+async fn depart(leave: CancellationToken, registration: Option<JoinHandle<()>>) {
+    let Some(registration) = registration else { return };
+    leave.cancel();
+    match tokio::time::timeout(LEAVE_WITHIN, registration).await {
+        Ok(Ok(())) => info!("left the mesh"),
+        Ok(Err(error)) => warn!(%error, "the registration ended badly; its lease will lapse"),
+        Err(_) => warn!(?LEAVE_WITHIN, "no control node took the leave; the lease will lapse"),
+    }
+}
+
+/// Ready once a control node was reached. It stays so afterwards: the last good config serves on without one.
+async fn met_on_contact(mut uplink: watch::Receiver<Option<Channel>>, control: Condition) {
+    if uplink.wait_for(Option::is_some).await.is_ok() {
+        control.met();
+    }
+}
+
+/// Asks the reporter to take what the workers counted, and waits until it has.
+async fn fresh_counts(scrape: mpsc::Sender<oneshot::Sender<()>>) {
+    let (done, counted) = oneshot::channel();
+    if scrape.try_send(done).is_ok() {
+        // Late or lost: what was taken last is shown.
+        let _ = tokio::time::timeout(SCRAPE_WAIT, counted).await;
+    }
+}
+
+fn worker_settings(settings: &Settings) -> WorkerSettings {
+    let inbound = settings.application.as_ref().map(|application| InboundSettings {
+        listen: application.inbound_address,
+        application: application.address,
+        protocol: application.protocol,
+        serves: application.serves.clone(),
+    });
+    WorkerSettings {
+        workers: settings.workers,
+        outbound: settings.outbound_address,
+        inbound,
+        workload: settings.workload.clone(),
+        seed: RandomState::new().hash_one(&settings.name),
+    }
+}
+
+/// What to register, if anything is served and there is somewhere to register it.
+fn registrations(
+    settings: &Settings,
+    proxy: &ProxyId,
+    inbound: Option<SocketAddr>,
+) -> Result<Option<Registrations>, StartError> {
+    let (Some(application), Some(inbound)) = (&settings.application, inbound) else { return Ok(None) };
+    if settings.control.is_empty() {
+        return Ok(None);
+    }
+    let address =
+        identity::advertised(application, inbound, &settings.control).ok_or(StartError::NoAddress)?;
+    Ok(Some(Registrations {
+        client: identity::client(proxy),
+        application: application.address,
+        requests: identity::registrations(settings, application, address),
+    }))
+}
+
+impl Source for Workers {
+    async fn take(&self) -> Taken {
+        Self::take(self).await
+    }
+
+    fn drain(&self, plan: DrainPlan) {
+        Self::drain(self, plan);
+    }
+
+    async fn finished(self) -> Taken {
+        Self::finished(self).await
+    }
+}
+
+/// The wall clock, in the one place that may read it.
+fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(0).plus(since)
+}
+
+/// Rises with every start: the wall clock, to the millisecond.
+fn incarnation() -> u64 {
+    wall().0
+}
+
+/// A number in `[0, 1)` for jitter; each `RandomState` has its own keys.
+fn chance() -> f64 {
+    #[allow(clippy::cast_precision_loss)] // 53 bits fit exactly
+    let number = (RandomState::new().hash_one(0) >> 11) as f64;
+    number / (1_u64 << 53) as f64
 }

@@ -8,39 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::{Authority, Timestamp};
-use prometheus::{IntCounter, IntGauge};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
-use super::outcome::{Outputs, Resolution, Tally};
+use super::outcome::{Outputs, Resolution};
 use super::stream::{Requests, StreamEvent};
 use super::subscriber::Subscriber;
+use crate::metrics::{FeedMetrics, raise};
 use crate::snapshot::{Demand, Known, Published, Snapshot};
 
 /// How often idle and unknown services are looked for.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
-
-/// What is measured of the feed.
-#[derive(Debug, Clone)]
-pub struct FeedMetrics {
-    /// Authorities followed.
-    pub followed: IntGauge,
-    /// Snapshots published.
-    pub published: IntCounter,
-    /// Resources taken into use.
-    pub accepted: IntCounter,
-    /// Resources refused.
-    pub refused: IntCounter,
-    /// Of those, the ones older than what is held.
-    pub stale: IntCounter,
-    /// Authorities dropped.
-    pub evicted: IntCounter,
-    /// Authorities turned away.
-    pub turned_away: IntCounter,
-    /// Streams given up because the node did not read.
-    pub clogged: IntCounter,
-}
 
 /// The feed, before it runs.
 #[derive(Debug)]
@@ -50,7 +29,6 @@ pub struct Feed {
     services: HashMap<Authority, Known>,
     requests: Option<Requests>,
     metrics: FeedMetrics,
-    counted: Tally,
     origin: Instant,
 }
 
@@ -64,7 +42,6 @@ impl Feed {
             services: HashMap::new(),
             requests: None,
             metrics,
-            counted: Tally::default(),
             origin: Instant::now(),
         }
     }
@@ -148,15 +125,13 @@ impl Feed {
         self.count();
     }
 
-    fn count(&mut self) {
-        let (tally, counted) = (self.subscriber.tally(), self.counted);
-        let metrics = &self.metrics;
+    fn count(&self) {
+        let (tally, metrics) = (self.subscriber.tally(), &self.metrics);
         metrics.followed.set(i64::try_from(self.subscriber.wanted().count()).unwrap_or(i64::MAX));
-        metrics.accepted.inc_by(tally.accepted - counted.accepted);
-        metrics.refused.inc_by(tally.refused - counted.refused);
-        metrics.stale.inc_by(tally.stale - counted.stale);
-        metrics.evicted.inc_by(tally.evicted - counted.evicted);
-        metrics.turned_away.inc_by(tally.turned_away - counted.turned_away);
-        self.counted = tally;
+        raise(&metrics.accepted, tally.accepted);
+        raise(&metrics.refused, tally.refused);
+        raise(&metrics.stale, tally.stale);
+        raise(&metrics.evicted, tally.evicted);
+        raise(&metrics.turned_away, tally.turned_away);
     }
 }

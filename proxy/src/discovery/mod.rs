@@ -33,8 +33,8 @@ mod uplink;
 
 pub use bounds::Bounds;
 pub use decode::Kind;
-pub use feed::{Feed, FeedMetrics};
+pub use feed::Feed;
 pub use outcome::{Outputs, Resolution, Tally};
-pub use stream::{StreamEvent, StreamMetrics, carry};
+pub use stream::{StreamEvent, carry};
 pub use subscriber::Subscriber;
 pub use uplink::{Addresses, Uplink};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use api::xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use prometheus::{IntCounter, IntGauge};
 use runtime::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -17,6 +16,7 @@ use tonic::transport::Channel;
 use tracing::{debug, info, warn};
 
 use super::uplink::{Addresses, dial};
+use crate::metrics::StreamMetrics;
 
 /// Requests that may wait for a node to read them. A burst of new services needs some dozens; a node that leaves more
 /// unread is stuck, and the stream is given up.
@@ -50,17 +50,6 @@ pub struct Requests {
     /// Bounded by [`REQUESTS_MAX`].
     pub(super) sender: mpsc::Sender<DeltaDiscoveryRequest>,
     _open: DropGuard,
-}
-
-/// What is measured of the stream.
-#[derive(Debug, Clone)]
-pub struct StreamMetrics {
-    /// 1 while a stream is open.
-    pub connected: IntGauge,
-    /// Streams opened.
-    pub opened: IntCounter,
-    /// Tries that opened none.
-    pub failed: IntCounter,
 }
 
 /// Keeps one stream open for as long as the process lives: never returns unless `events` is closed.

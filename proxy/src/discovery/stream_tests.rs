@@ -12,7 +12,6 @@ use api::xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_se
 use api::xds::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use prometheus::{IntCounter, IntGauge};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
@@ -20,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::fixtures::{authority, cluster, endpoints, node, removal, response, routes};
 use super::*;
+use crate::metrics::Metrics;
 use crate::snapshot::{Demand, Known, Published, Snapshot};
 
 /// Nothing here takes long; a test that hangs should say where.
@@ -124,26 +124,8 @@ struct Worker {
     _used: mpsc::Sender<Vec<mesh::Authority>>,
 }
 
-fn counter() -> IntCounter {
-    IntCounter::new("counted", "in a test").unwrap()
-}
-
-fn gauge() -> IntGauge {
-    IntGauge::new("measured", "in a test").unwrap()
-}
-
 fn follow(nodes: &[SocketAddr]) -> Worker {
-    let feed_metrics = FeedMetrics {
-        followed: gauge(),
-        published: counter(),
-        accepted: counter(),
-        refused: counter(),
-        stale: counter(),
-        evicted: counter(),
-        turned_away: counter(),
-        clogged: counter(),
-    };
-    let stream_metrics = StreamMetrics { connected: gauge(), opened: counter(), failed: counter() };
+    let Metrics { feed, stream, .. } = Metrics::new();
     let published = Published::new();
     let (demands, wanted) = mpsc::channel(16);
     let (used_sender, used) = mpsc::channel(1);
@@ -151,9 +133,9 @@ fn follow(nodes: &[SocketAddr]) -> Worker {
     let (uplink_sender, uplink) = watch::channel(None);
     let addresses = nodes.iter().map(ToString::to_string).collect();
     let addresses = Addresses::new(addresses, "caller-1");
-    tokio::spawn(carry(addresses, event_sender, uplink_sender, stream_metrics, || 0.5));
+    tokio::spawn(carry(addresses, event_sender, uplink_sender, stream, || 0.5));
     let subscriber = Subscriber::new(node(), Bounds::default());
-    tokio::spawn(Feed::new(subscriber, Arc::clone(&published), feed_metrics).run(wanted, used, events));
+    tokio::spawn(Feed::new(subscriber, Arc::clone(&published), feed).run(wanted, used, events));
     Worker { demands, published, uplink, _used: used_sender }
 }
 

@@ -12,7 +12,6 @@ use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use mesh::Timestamp;
-use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::registrar::{Call, Event, Place, Registrar, Written};
+use crate::metrics::RegisterMetrics;
 
 /// How long the application may take to accept a connection. Longer: a stuck one is noticed later.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,19 +28,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// A node that grants less is taken to have granted this: renewing without a pause helps nobody.
 const LEASE_MIN: Duration = Duration::from_secs(1);
-
-/// What is measured of the registration.
-#[derive(Debug, Clone)]
-pub struct RegisterMetrics {
-    /// 1 while every service of the application is registered.
-    pub registered: IntGauge,
-    /// Calls that nobody answered.
-    pub unanswered: IntCounter,
-    /// Registrations that were refused.
-    pub refused: IntCounter,
-    /// Leases that the control plane did not know any more.
-    pub lost: IntCounter,
-}
 
 /// What is registered, by whom.
 #[derive(Debug, Clone)]

@@ -9,5 +9,5 @@
 mod carrier;
 mod registrar;
 
-pub use carrier::{RegisterMetrics, Registrations, carry};
+pub use carrier::{Registrations, carry};
 pub use registrar::{Call, Event, Place, Registrar, Written};

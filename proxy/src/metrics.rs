@@ -1,0 +1,254 @@
+//! What a proxy measures of itself: every family of its admin port that starts with `penstock_proxy_`, in one place, and
+//! open connections. `docs/metrics.md` says what each means. Conduit's families per edge are `report/families.rs`'s.
+//!
+//! Ground floor: imports nothing of its crate. Labels are bounded: no service, no address.
+
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// All handles of one proxy; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Where they are registered; the admin server shows it.
+    pub registry: Registry,
+    /// The xDS stream.
+    pub stream: StreamMetrics,
+    /// What the stream brings.
+    pub feed: FeedMetrics,
+    /// The workload's registration.
+    pub register: RegisterMetrics,
+    /// Traffic reports.
+    pub report: ReportMetrics,
+    /// The workers.
+    pub workers: WorkerMetrics,
+}
+
+/// The xDS stream.
+#[derive(Debug, Clone)]
+pub struct StreamMetrics {
+    /// 1 while a stream is open.
+    pub connected: IntGauge,
+    /// Streams opened.
+    pub opened: IntCounter,
+    /// Tries that opened none.
+    pub failed: IntCounter,
+}
+
+/// What the stream brings.
+#[derive(Debug, Clone)]
+pub struct FeedMetrics {
+    /// Authorities followed.
+    pub followed: IntGauge,
+    /// Snapshots published.
+    pub published: IntCounter,
+    /// Resources taken into use.
+    pub accepted: IntCounter,
+    /// Resources refused.
+    pub refused: IntCounter,
+    /// Of those, the ones older than what is held.
+    pub stale: IntCounter,
+    /// Authorities dropped.
+    pub evicted: IntCounter,
+    /// Authorities and backends turned away.
+    pub turned_away: IntCounter,
+    /// Streams given up because the node did not read.
+    pub clogged: IntCounter,
+}
+
+/// The workload's registration.
+#[derive(Debug, Clone)]
+pub struct RegisterMetrics {
+    /// 1 while every service of the application is registered.
+    pub registered: IntGauge,
+    /// Calls that nobody answered.
+    pub unanswered: IntCounter,
+    /// Registrations that were refused.
+    pub refused: IntCounter,
+    /// Leases that the control plane did not know any more.
+    pub lost: IntCounter,
+}
+
+/// Traffic reports.
+#[derive(Debug, Clone)]
+pub struct ReportMetrics {
+    /// Windows that wait for an acknowledgement.
+    pub waiting: IntGauge,
+    /// Windows acknowledged.
+    pub acknowledged: IntCounter,
+    /// Reports that nobody answered, or that were refused.
+    pub failed: IntCounter,
+    /// Windows given up.
+    pub lost_windows: IntCounter,
+    /// Requests in windows given up.
+    pub lost_requests: IntCounter,
+    /// Edges of a full window, counted under `other`.
+    pub folded: IntCounter,
+}
+
+/// The workers.
+#[derive(Debug, Clone)]
+pub struct WorkerMetrics {
+    /// Open connections, by direction and peer: Conduit's family.
+    pub open_connections: IntGaugeVec,
+    /// Requests that run now.
+    pub running: IntGauge,
+    /// Connections accepted.
+    pub accepted: IntCounter,
+    /// Requests and connections refused, by reason.
+    pub refused: IntCounterVec,
+    /// Requests cut off at the end of a drain.
+    pub cut_off: IntCounter,
+    /// Idle connections closed because a pool was full.
+    pub pool_overflow: IntCounter,
+    /// Edges counted under `other` because a worker's table was full.
+    pub edges_folded: IntCounter,
+}
+
+impl Metrics {
+    /// Every family, registered and at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let stream = StreamMetrics::new(&registry);
+        let feed = FeedMetrics::new(&registry);
+        let register = RegisterMetrics::new(&registry);
+        let report = ReportMetrics::new(&registry);
+        let workers = WorkerMetrics::new(&registry);
+        Self { registry, stream, feed, register, report, workers }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamMetrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            connected: gauge(registry, "control_connected", "1 while a control node is followed"),
+            opened: counter(registry, "control_streams_opened_total", "Streams opened to control nodes"),
+            failed: counter(registry, "control_dials_failed_total", "Tries that opened no stream"),
+        }
+    }
+}
+
+impl FeedMetrics {
+    fn new(registry: &Registry) -> Self {
+        let counter = |name, help| counter(registry, name, help);
+        Self {
+            followed: gauge(registry, "services_followed", "Services that are followed on demand"),
+            published: counter("snapshots_published_total", "Config snapshots published to the workers"),
+            accepted: counter("resources_accepted_total", "xDS resources taken into use"),
+            refused: counter("resources_refused_total", "xDS resources refused (NACK)"),
+            stale: counter("resources_stale_total", "xDS resources refused because a later one is held"),
+            evicted: counter("services_evicted_total", "Services no longer followed: idle, unknown, no room"),
+            turned_away: counter("services_turned_away_total", "Services not followed for want of room"),
+            clogged: counter("control_streams_clogged_total", "Streams given up: the node did not read"),
+        }
+    }
+}
+
+impl RegisterMetrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            registered: gauge(
+                registry,
+                "registered",
+                "1 while every service of the application is registered",
+            ),
+            unanswered: counter(
+                registry,
+                "registration_unanswered_total",
+                "Registration calls without answer",
+            ),
+            refused: counter(registry, "registration_refused_total", "Registrations and leaves refused"),
+            lost: counter(
+                registry,
+                "leases_lost_total",
+                "Leases that the control plane did not know any more",
+            ),
+        }
+    }
+}
+
+impl ReportMetrics {
+    fn new(registry: &Registry) -> Self {
+        let counter = |name, help| counter(registry, name, help);
+        Self {
+            waiting: gauge(registry, "report_windows_waiting", "Closed windows not yet acknowledged"),
+            acknowledged: counter("report_windows_acknowledged_total", "Windows acknowledged"),
+            failed: counter("reports_failed_total", "Reports unanswered or refused; they are sent again"),
+            lost_windows: counter("report_windows_lost_total", "Windows given up: too old or refused"),
+            lost_requests: counter("report_requests_lost_total", "Requests in windows given up"),
+            folded: counter("report_edges_folded_total", "Edges of a full window, counted under other"),
+        }
+    }
+}
+
+impl WorkerMetrics {
+    fn new(registry: &Registry) -> Self {
+        let options = Opts::new("tcp_open_connections", "Open connections to this proxy");
+        let open = IntGaugeVec::new(options, &["direction", "peer"]).expect(VALID);
+        let options =
+            Opts::new("penstock_proxy_refused_total", "Requests and connections refused by the proxy");
+        let refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
+        Self {
+            open_connections: registered(registry, open),
+            running: gauge(registry, "requests_running", "Requests that run now"),
+            accepted: counter(registry, "connections_accepted_total", "Connections accepted"),
+            refused: registered(registry, refused),
+            cut_off: counter(registry, "requests_cut_off_total", "Requests cut off at the end of a drain"),
+            pool_overflow: counter(registry, "pool_overflow_total", "Idle connections closed: pool full"),
+            edges_folded: counter(registry, "worker_edges_folded_total", "Edges past a worker's table"),
+        }
+    }
+}
+
+/// Brings a counter up to a total that somebody else counts. Called by one thread per counter.
+pub fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+const VALID: &str = "names, labels and help texts are constants and valid";
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    registered(registry, IntGauge::new(format!("penstock_proxy_{name}"), help).expect(VALID))
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    registered(registry, IntCounter::new(format!("penstock_proxy_{name}"), help).expect(VALID))
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+    registry.register(Box::new(collector.clone())).expect("each family is registered once");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::*;
+
+    #[test]
+    fn every_family_is_written_down() {
+        let documentation = include_str!("../../docs/metrics.md");
+        let metrics = Metrics::new();
+        metrics.workers.refused.with_label_values(&["malformed"]).inc();
+        metrics.workers.open_connections.with_label_values(&["inbound", "src"]).set(1);
+        for family in metrics.registry.gather() {
+            let name = family.name();
+            assert!(documentation.contains(&format!("`{name}`")), "{name} is missing in docs/metrics.md");
+        }
+    }
+
+    #[test]
+    fn a_counter_is_raised_to_a_total_and_never_falls() {
+        let counter = IntCounter::new("counted", "in a test").unwrap();
+        for (total, expected) in [(5, 5), (5, 5), (9, 9), (2, 9)] {
+            raise(&counter, total);
+            assert_eq!(counter.get(), expected);
+        }
+    }
+}

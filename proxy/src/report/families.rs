@@ -1,0 +1,303 @@
+//! Conduit's and Linkerd's metric families, per direction, service and callee, for existing dashboards and habits
+//! (design, decision 19). Fed with what was taken from the workers, shown on the admin port; never on a data thread.
+//!
+//! Latencies come from the sketch, so a value near a bucket's edge may count in the next one (relative error 1.6 %). What
+//! Conduit does not have is in families that start with `penstock_proxy_`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mesh::{Direction, Edge, EdgeTraffic, Failure, WorkloadName};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+/// Upper bounds in milliseconds, as Conduit 0.4 and Linkerd 2 have them (`linkerd/metrics/src/latency.rs`).
+const BUCKETS_MS: [u32; 25] = [
+    1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 200, 300, 400, 500, 1000, 2000, 3000, 4000, 5000, 10_000, 20_000,
+    30_000, 40_000, 50_000,
+];
+/// Sets of labels told apart; later ones are shown as the authority `other`. More: a scrape of tens of thousands of
+/// lines, ten seconds apart. Fewer: a gateway's services are lumped together.
+const SERIES_MAX: usize = 1000;
+/// Authority of what exceeds [`SERIES_MAX`].
+const OTHER: &str = "other";
+
+/// Name, help and whether it is a histogram, in the order shown.
+const FAMILIES: [(&str, &str); 8] = [
+    ("request_total", "Requests that ended"),
+    ("response_total", "Responses, by classification: success or failure"),
+    ("response_latency_ms", "Time from the request's head to the end of the answer"),
+    ("tcp_open_total", "Connections opened to the callee"),
+    ("penstock_proxy_failures_total", "Failed requests, by reason"),
+    ("penstock_proxy_retries_total", "Tries beyond the first of a request"),
+    ("penstock_proxy_request_body_bytes_total", "Body bytes from caller to callee"),
+    ("penstock_proxy_response_body_bytes_total", "Body bytes from callee to caller"),
+];
+
+/// What tells one set of lines from another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    outbound: bool,
+    authority: String,
+    callee: Option<WorkloadName>,
+}
+
+#[derive(Debug, Default)]
+struct Series {
+    /// Without latencies: those are in the buckets.
+    traffic: EdgeTraffic,
+    /// Per bound of [`BUCKETS_MS`], and at last what is above all; not cumulative.
+    buckets: [u64; BUCKETS_MS.len() + 1],
+    sum_ms: f64,
+}
+
+/// The families of one proxy; clones show the same.
+#[derive(Debug, Clone)]
+pub struct Families {
+    workload: WorkloadName,
+    series: Arc<Mutex<BTreeMap<Key, Series>>>,
+    descriptions: Vec<Desc>,
+}
+
+impl Families {
+    /// Families without lines yet, of a proxy beside `workload`.
+    #[must_use]
+    pub fn new(workload: WorkloadName) -> Self {
+        let description = |(name, help): &(&str, &str)| {
+            Desc::new((*name).to_owned(), (*help).to_owned(), Vec::new(), HashMap::new())
+                .expect("names and help texts are constants and valid")
+        };
+        let descriptions = FAMILIES.iter().map(description).collect();
+        Self { workload, series: Arc::default(), descriptions }
+    }
+
+    /// Adds what was taken from the workers.
+    pub fn add(&self, edges: &[(Edge, EdgeTraffic)]) {
+        let mut all = self.locked();
+        for (edge, traffic) in edges {
+            let mut key = Key {
+                outbound: edge.direction == Direction::Outbound,
+                authority: edge.authority.to_string(),
+                callee: edge.callee.clone().filter(|_| edge.direction == Direction::Outbound),
+            };
+            if all.len() >= SERIES_MAX && !all.contains_key(&key) {
+                OTHER.clone_into(&mut key.authority);
+                key.callee = None;
+            }
+            all.entry(key).or_default().add(traffic);
+        }
+    }
+
+    /// The lock is held for sums only; a panic inside is impossible, so a poisoned one is as good.
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<Key, Series>> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn labels(&self, key: &Key) -> Vec<LabelPair> {
+        let direction = if key.outbound { "outbound" } else { "inbound" };
+        let mut labels = vec![
+            label("authority", &key.authority),
+            label("deployment", self.workload.name()),
+            label("direction", direction),
+        ];
+        if let Some(callee) = &key.callee {
+            labels.push(label("dst_deployment", callee.name()));
+            labels.push(label("dst_namespace", callee.namespace()));
+        }
+        labels.push(label("namespace", self.workload.namespace()));
+        labels.push(label("tls", "false"));
+        labels
+    }
+}
+
+impl Series {
+    fn add(&mut self, traffic: &EdgeTraffic) {
+        for (latency, count) in traffic.latency.bins() {
+            let ms = latency.as_secs_f64() * 1000.0;
+            let place = BUCKETS_MS.partition_point(|bound| f64::from(*bound) < ms);
+            self.buckets[place] += count;
+            #[allow(clippy::cast_precision_loss)] // a sum of milliseconds; counts stay far below 2^52
+            let added = ms * count as f64;
+            self.sum_ms += added;
+        }
+        let mut plain = traffic.clone();
+        plain.latency = mesh::LatencySketch::default();
+        self.traffic.merge(&plain);
+    }
+
+    /// The lines of the family at `place` of [`FAMILIES`].
+    fn lines(&self, place: usize, labels: &[LabelPair]) -> Vec<Metric> {
+        let plain = |value| vec![counted(labels.to_vec(), value)];
+        let with = |name: &str, value: &str, count| {
+            let mut labels = labels.to_vec();
+            labels.push(label(name, value));
+            counted(labels, count)
+        };
+        let traffic = &self.traffic;
+        match place {
+            0 => plain(traffic.requests()),
+            1 => vec![
+                with("classification", "success", traffic.successes),
+                with("classification", "failure", traffic.requests() - traffic.successes),
+            ],
+            2 => vec![self.histogram(labels)],
+            3 => plain(traffic.connections),
+            4 => {
+                let failures = Failure::ALL.iter().zip(traffic.failures);
+                failures.map(|(failure, count)| with("reason", failure.as_str(), count)).collect()
+            }
+            5 => plain(traffic.retries),
+            6 => plain(traffic.request_bytes),
+            _ => plain(traffic.response_bytes),
+        }
+    }
+
+    fn histogram(&self, labels: &[LabelPair]) -> Metric {
+        let mut cumulative = 0;
+        // The encoder adds the bucket of all by itself.
+        let buckets = BUCKETS_MS.iter().zip(self.buckets).map(|(bound, count)| {
+            cumulative += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(f64::from(*bound));
+            bucket.set_cumulative_count(cumulative);
+            bucket
+        });
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(self.buckets.iter().sum());
+        histogram.set_sample_sum(self.sum_ms);
+        let mut metric = Metric::from_label(labels.to_vec());
+        metric.set_histogram(histogram);
+        metric
+    }
+}
+
+fn counted(labels: Vec<LabelPair>, count: u64) -> Metric {
+    let mut counter = Counter::default();
+    #[allow(clippy::cast_precision_loss)] // Prometheus counts in f64
+    counter.set_value(count as f64);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+impl Collector for Families {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let all = self.locked();
+        let labelled: Vec<_> = all.iter().map(|(key, series)| (self.labels(key), series)).collect();
+        let family = |(place, (name, help)): (usize, &(&str, &str))| {
+            let mut family = MetricFamily::default();
+            family.set_name((*name).to_owned());
+            family.set_help((*help).to_owned());
+            let histogram = *name == "response_latency_ms";
+            family.set_field_type(if histogram { MetricType::HISTOGRAM } else { MetricType::COUNTER });
+            family.set_metric(
+                labelled.iter().flat_map(|(labels, series)| series.lines(place, labels)).collect(),
+            );
+            family
+        };
+        FAMILIES.iter().enumerate().map(family).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use std::time::Duration;
+
+    use mesh::LatencySketch;
+    use prometheus::{Registry, TextEncoder};
+
+    use super::*;
+
+    fn edge(direction: Direction, authority: &str) -> Edge {
+        Edge {
+            direction,
+            caller: Some("web.shop".parse().unwrap()),
+            authority: authority.parse().unwrap(),
+            callee: Some("cart.shop".parse().unwrap()),
+        }
+    }
+
+    fn traffic(latencies_ms: &[u64], failures: [u64; 5]) -> EdgeTraffic {
+        let mut latency = LatencySketch::default();
+        latencies_ms.iter().for_each(|ms| latency.record(Duration::from_millis(*ms)));
+        let successes = latencies_ms.len() as u64;
+        EdgeTraffic { successes, failures, connections: 1, latency, ..EdgeTraffic::default() }
+    }
+
+    fn shown(families: &Families) -> String {
+        let registry = Registry::new();
+        registry.register(Box::new(families.clone())).unwrap();
+        TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+    }
+
+    #[test]
+    fn the_families_are_the_ones_that_conduits_dashboards_ask_for() {
+        let families = Families::new("web.shop".parse().unwrap());
+        families.add(&[(edge(Direction::Outbound, "cart.shop"), traffic(&[2, 7, 70_000], [3, 0, 0, 0, 1]))]);
+        let text = shown(&families);
+        let labels = "authority=\"cart.shop.svc.cluster.local:80\",deployment=\"web\",direction=\"outbound\",\
+                      dst_deployment=\"cart\",dst_namespace=\"shop\",namespace=\"shop\",tls=\"false\"";
+        for line in [
+            format!("request_total{{{labels}}} 7"),
+            format!("response_total{{{labels},classification=\"success\"}} 3"),
+            format!("response_total{{{labels},classification=\"failure\"}} 4"),
+            format!("response_latency_ms_bucket{{{labels},le=\"1\"}} 0"),
+            format!("response_latency_ms_bucket{{{labels},le=\"10\"}} 2"),
+            format!("response_latency_ms_bucket{{{labels},le=\"50000\"}} 2"),
+            format!("response_latency_ms_bucket{{{labels},le=\"+Inf\"}} 3"),
+            format!("response_latency_ms_count{{{labels}}} 3"),
+            format!("tcp_open_total{{{labels}}} 1"),
+            format!("penstock_proxy_failures_total{{{labels},reason=\"server\"}} 3"),
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn counts_add_up_over_takes_and_over_callers_of_the_inbound_side() {
+        let families = Families::new("cart.shop".parse().unwrap());
+        let mut other_caller = edge(Direction::Inbound, "cart.shop");
+        other_caller.caller = None;
+        families.add(&[
+            (edge(Direction::Inbound, "cart.shop"), traffic(&[1], [0; 5])),
+            (other_caller, traffic(&[1], [0; 5])),
+        ]);
+        families.add(&[(edge(Direction::Inbound, "cart.shop"), traffic(&[1], [0; 5]))]);
+        let text = shown(&families);
+        let line = "request_total{authority=\"cart.shop.svc.cluster.local:80\",deployment=\"cart\",\
+                    direction=\"inbound\",namespace=\"shop\",tls=\"false\"} 3";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
+    }
+
+    #[test]
+    fn past_the_bound_services_are_shown_as_other_and_no_request_is_left_out() {
+        let families = Families::new("web.shop".parse().unwrap());
+        for number in 0..SERIES_MAX + 50 {
+            families.add(&[(edge(Direction::Outbound, &format!("s-{number}")), traffic(&[1], [0; 5]))]);
+        }
+        let text = shown(&families);
+        let other = text.lines().find(|line| line.starts_with("request_total{authority=\"other\"")).unwrap();
+        assert!(other.ends_with(" 50"), "{other}");
+    }
+
+    #[test]
+    fn every_family_is_written_down() {
+        let documentation = include_str!("../../../docs/metrics.md");
+        for (name, _) in FAMILIES {
+            assert!(documentation.contains(&format!("`{name}`")), "{name} is missing in docs/metrics.md");
+        }
+    }
+}
