@@ -14,6 +14,8 @@ const DEPTH_MAX: usize = 64;
 /// Most nodes taken from one text, aliases expanded. Fewer refuses real bundles of manifests; more lets a file of a few
 /// kilobytes with nested aliases ("billion laughs") fill the memory.
 const NODES_MAX: usize = 500_000;
+/// Bytes of text that weigh as much as one more node when an anchor or an alias copies it.
+const TEXT_BYTES_PER_NODE: usize = 64;
 
 /// Where something stands in the text, both counted from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,9 +145,10 @@ impl Node {
         }
     }
 
-    /// Number of nodes in this tree, counted no further than just past `limit`.
+    /// Number of nodes in this tree, counted no further than just past `limit`. Long text counts as several, or aliases
+    /// of one long text would fill the memory.
     fn size_up_to(&self, limit: usize) -> usize {
-        let mut size = 1;
+        let mut size = 1 + self.text().map_or(0, |text| text.len() / TEXT_BYTES_PER_NODE);
         let mut add = |child: &Node| {
             if size <= limit {
                 size += child.size_up_to(limit - size.min(limit));
@@ -402,6 +405,8 @@ mod tests {
             laughs.push_str(&format!("a{level}: &a{level} [{}]\n", previous.trim_end_matches(", ")));
         }
         assert!(faults(&laughs)[0].contains("more than 500000 values"));
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(1_000));
+        assert!(faults(&long)[0].contains("more than 500000 values"), "100 MB of one long text");
     }
 
     #[test]

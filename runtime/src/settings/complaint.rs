@@ -82,7 +82,7 @@ impl fmt::Display for Complaints {
 impl std::error::Error for Complaints {}
 
 /// The known word nearest to `word`, if it is near enough to be what was meant (about one slip in four letters).
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let limit = (word.chars().count() / 4).clamp(1, 4);
     known
         .map(|known| (slips(word, known), known))

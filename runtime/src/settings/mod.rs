@@ -14,7 +14,7 @@ pub mod parse;
 mod reader;
 mod sources;
 
-pub use complaint::{Complaint, Complaints};
+pub use complaint::{Complaint, Complaints, nearest};
 pub use reader::Reader;
 pub use sources::Sources;
 

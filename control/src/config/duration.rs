@@ -1,0 +1,77 @@
+//! Gateway API's durations (GEP-2257): one to four of a number of at most five digits and a unit, for instance `1m30s`.
+
+use std::time::Duration;
+
+use api::TIMEOUT_MS_MAX;
+
+/// Most parts of a duration.
+const PARTS_MAX: usize = 4;
+/// Most digits of a part.
+const DIGITS_MAX: usize = 5;
+/// Units, the largest first, in milliseconds.
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// The duration that `text` says, in milliseconds; `None` if it is none.
+pub(super) fn parsed(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut sum = 0_u64;
+    for _ in 0..PARTS_MAX {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 || digits > DIGITS_MAX {
+            return None;
+        }
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, after) = after.split_at(letters);
+        let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        sum += number.parse::<u64>().ok()? * millis;
+        rest = after;
+        if rest.is_empty() {
+            return Some(sum);
+        }
+    }
+    None
+}
+
+/// A duration as text that [`parsed`] reads back. At most [`TIMEOUT_MS_MAX`], whole milliseconds.
+pub(super) fn rendered(duration: Duration) -> String {
+    let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(TIMEOUT_MS_MAX);
+    let mut text = String::new();
+    for (unit, length) in UNITS {
+        let count = millis / length;
+        millis %= length;
+        if count > 0 {
+            text.push_str(&format!("{count}{unit}"));
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_one_to_four_numbers_with_units() {
+        for (text, millis) in [
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("1h1m1s1ms", 3_661_001),
+            ("0s", 0),
+            ("1s1s", 2_000),
+        ] {
+            assert_eq!(parsed(text), Some(millis), "{text}");
+        }
+        for text in ["", "10", "s", "1.5s", "-1s", "1d", "123456s", "1s1s1s1s1s", "1 s", "1S", "1sm"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_rendered_is_read_back() {
+        for millis in [0, 1, 999, 1_000, 90_000, 3_661_001, TIMEOUT_MS_MAX] {
+            assert_eq!(parsed(&rendered(Duration::from_millis(millis))), Some(millis), "{millis}");
+        }
+    }
+}

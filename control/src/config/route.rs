@@ -1,0 +1,209 @@
+//! An `HTTPRoute` of Gateway API's `gateway.networking.k8s.io/v1` with Services as parents (GAMMA, GEP-1294).
+//!
+//! A route rules the requests of every caller, so it must stand in its parents' namespace (a producer route); consumer
+//! routes are not supported yet. Backends may stand in other namespaces without a ReferenceGrant: the mesh has no borders
+//! between namespaces yet. Filters, retries, query matches and regular expressions are refused in words.
+
+use std::time::Duration;
+
+use api::{
+    BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX, TIMEOUT_MS_MAX,
+};
+use mesh::{Authority, Backend, Route, RouteName, RouteRule, ServiceName};
+use runtime::yaml::{Node, Position};
+
+use super::complaints::Complaints;
+use super::duration;
+use super::fields::{Fields, shown};
+use super::metadata::Metadata;
+use super::route_match;
+
+/// Weight of a backend that states none (Gateway API).
+const DEFAULT_WEIGHT: u32 = 1;
+
+/// Reads the rest of a document whose kind is `HTTPRoute`.
+pub(super) fn read(
+    document: &mut Fields<'_>,
+    metadata: &Metadata,
+    complaints: &mut Complaints,
+) -> Option<Route> {
+    let name: Option<RouteName> = metadata.noun(complaints);
+    let namespace = metadata.name.namespace.as_str();
+    if document.take("spec").is_none() {
+        document.missing("spec", "an HTTPRoute has a `spec` with `parentRefs` and `rules`", complaints);
+        return None;
+    }
+    let mut spec = document.fields("spec", complaints)?;
+    let had = complaints.count();
+    let parents = parents(&mut spec, namespace, complaints);
+    let rules_had = complaints.count();
+    let items = spec.list("rules", RULES_MAX, complaints);
+    if items.is_empty() && complaints.count() == rules_had {
+        spec.missing("rules", "an HTTPRoute has at least one rule", complaints);
+    }
+    let rules: Vec<_> = items.iter().map(|(path, item)| rule(item, path, namespace, complaints)).collect();
+    let why = "a route with a Service as its parent rules every request to it; leave it out";
+    spec.refuse(&["hostnames"], why, complaints);
+    spec.refuse(&["useDefaultGateways"], "Penstock has no Gateway; leave it out", complaints);
+    let rules: Option<Vec<RouteRule>> = rules.into_iter().collect();
+    let matches: usize = rules.iter().flatten().map(|rule| rule.matches.len()).sum();
+    if matches > ROUTE_MATCHES_MAX {
+        let message = format!("must hold at most {ROUTE_MATCHES_MAX} matches in all rules, holds {matches}");
+        complaints.add(spec.position, "spec.rules", message);
+    }
+    spec.finish(complaints);
+    if complaints.count() > had {
+        return None;
+    }
+    Some(Route { name: name?, parents: parents?, rules: rules? })
+}
+
+fn parents(
+    spec: &mut Fields<'_>,
+    namespace: &str,
+    complaints: &mut Complaints,
+) -> Option<Vec<(ServiceName, Option<u16>)>> {
+    let had = complaints.count();
+    let items = spec.list("parentRefs", PARENTS_MAX, complaints);
+    if items.is_empty() && complaints.count() == had {
+        spec.missing(
+            "parentRefs",
+            "an HTTPRoute names at least one Service whose requests it rules",
+            complaints,
+        );
+    }
+    let mut parents: Vec<(ServiceName, Option<u16>)> = Vec::new();
+    for (path, item) in &items {
+        let Some(parent) = parent(item, path, namespace, complaints) else { continue };
+        if parents.contains(&parent) {
+            complaints.add(item.position, path, "names the same Service and port as one before it");
+        } else {
+            parents.push(parent);
+        }
+    }
+    (complaints.count() == had).then_some(parents)
+}
+
+fn parent(
+    node: &Node,
+    path: &str,
+    namespace: &str,
+    complaints: &mut Complaints,
+) -> Option<(ServiceName, Option<u16>)> {
+    let mut fields = Fields::of(node, path, complaints)?;
+    let had = complaints.count();
+    fields.only("group", &["", "core"], "a parent is a Service; write group: \"\"", complaints);
+    if fields.take("kind").is_none() {
+        fields.missing(
+            "kind",
+            "write kind: Service (Gateway API takes a Gateway otherwise, and Penstock has none)",
+            complaints,
+        );
+    }
+    fields.only("kind", &["Service"], "a parent is a Service", complaints);
+    let name = service_name(&mut fields, namespace, complaints);
+    if let Some(name) = &name
+        && name.namespace() != namespace
+    {
+        let message = format!(
+            "{} is not supported yet: a route rules Services of its own namespace ({namespace}) only",
+            shown(name.namespace())
+        );
+        complaints.add(node.position, &fields.path("namespace"), message);
+    }
+    let port = fields.port("port", complaints);
+    fields.refuse(&["sectionName"], "name the parent's `port` instead", complaints);
+    fields.finish(complaints);
+    if complaints.count() > had { None } else { Some((name?, port)) }
+}
+
+/// `name` and `namespace` of a reference to a Service.
+fn service_name(
+    fields: &mut Fields<'_>,
+    namespace: &str,
+    complaints: &mut Complaints,
+) -> Option<ServiceName> {
+    let had = complaints.count();
+    let name = fields.text("name", complaints);
+    if name.is_none() && complaints.count() == had {
+        fields.missing("name", "the name of a Service", complaints);
+    }
+    let stated = fields.text("namespace", complaints);
+    let rule = "must be 1 to 63 of a-z, 0-9 and '-', and not begin or end with '-'";
+    let mut wrong = |text: &str, position: Position, field: &str| {
+        if ServiceName::new(text, text).is_err() {
+            complaints.add(position, &fields.path(field), format!("{} {rule}", shown(text)));
+        }
+    };
+    if let Some((text, position)) = stated {
+        wrong(text, position, "namespace");
+    }
+    let (name, position) = name?;
+    wrong(name, position, "name");
+    // A bad namespace of the document is a complaint of its own.
+    ServiceName::new(name, stated.map_or(namespace, |(text, _)| text)).ok()
+}
+
+fn rule(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -> Option<RouteRule> {
+    let mut fields = Fields::of(node, path, complaints)?;
+    let had = complaints.count();
+    let matches = fields.list("matches", MATCHES_MAX, complaints);
+    let matches: Vec<_> =
+        matches.iter().map(|(path, item)| route_match::read(item, path, complaints)).collect();
+    let backends = fields.list("backendRefs", BACKENDS_MAX, complaints);
+    let backends: Vec<_> =
+        backends.iter().map(|(path, item)| backend(item, path, namespace, complaints)).collect();
+    let request_timeout =
+        fields.fields("timeouts", complaints).and_then(|timeouts| timeout(timeouts, complaints));
+    let why = "Penstock changes no request; leave it out";
+    fields.refuse(&["filters"], why, complaints);
+    fields.refuse(&["name", "retry", "sessionPersistence"], "leave it out", complaints);
+    fields.finish(complaints);
+    if complaints.count() > had {
+        return None;
+    }
+    let matches = matches.into_iter().collect::<Option<_>>()?;
+    Some(RouteRule { matches, backends: backends.into_iter().collect::<Option<_>>()?, request_timeout })
+}
+
+fn timeout(mut fields: Fields<'_>, complaints: &mut Complaints) -> Option<Duration> {
+    let request = fields.text("request", complaints);
+    let path = fields.path("request");
+    fields.refuse(&["backendRequest"], "bound the whole `request` instead", complaints);
+    fields.finish(complaints);
+    let (text, position) = request?;
+    match duration::parsed(text) {
+        Some(0) => None, // Gateway API: no timeout
+        Some(millis) if millis <= TIMEOUT_MS_MAX => Some(Duration::from_millis(millis)),
+        Some(_) => {
+            complaints.add(position, &path, format!("{} must be at most a day (24h)", shown(text)));
+            None
+        }
+        None => {
+            let rule = "must be a duration: numbers of at most 5 digits with h, m, s or ms, for instance 1m30s or 500ms";
+            complaints.add(position, &path, format!("{} {rule}", shown(text)));
+            None
+        }
+    }
+}
+
+fn backend(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -> Option<Backend> {
+    let mut fields = Fields::of(node, path, complaints)?;
+    let had = complaints.count();
+    fields.only("group", &["", "core"], "a backend is a Service; leave it out", complaints);
+    fields.only("kind", &["Service"], "a backend is a Service; leave it out", complaints);
+    let name = service_name(&mut fields, namespace, complaints);
+    let port_had = complaints.count();
+    let port = fields.port("port", complaints);
+    if port.is_none() && complaints.count() == port_had {
+        fields.missing("port", "the Service's port, 1 to 65535", complaints);
+    }
+    let weight = fields.number("weight", 0..=BACKEND_WEIGHT_MAX, complaints).unwrap_or(DEFAULT_WEIGHT);
+    fields.refuse(&["filters"], "Penstock changes no request; leave it out", complaints);
+    fields.finish(complaints);
+    if complaints.count() > had {
+        None
+    } else {
+        Some(Backend { authority: Authority::new(name?, port?), weight })
+    }
+}

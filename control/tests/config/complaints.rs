@@ -1,0 +1,209 @@
+//! What is wrong is told all at once: file, line, column, field, and what is expected.
+
+use crate::{checked, told};
+
+const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: \"\", kind: Service, name: web, port: 80}]
+  rules:
+";
+
+#[test]
+fn a_file_with_many_faults_is_told_all_of_them_with_their_places() {
+    let text = "apiVersion: v1
+kind: Service
+metadata:
+  name: Web
+  nmaespace: shop
+spec:
+  selector: {app: web}
+  ports:
+    - port: 80
+      appProtocol: htpp
+    - name: admin
+      port: 70000
+      nodePort: 30000
+    - name: admin
+      port: '81'
+      protocol: UDP
+  clusterIP: None
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs:
+    - {kind: Gateway, name: edge}
+  rules:
+    - matches:
+        - path: {type: Regex, value: web}
+          method: get
+          headers:
+            - {name: X-A, value: 1}
+            - {name: x y, value: a}
+      backendRefs:
+        - {name: web, port: 80, weight: 2000000}
+        - {name: web}
+      filters: []
+      timeouts: {request: 10 seconds}
+      backendrefs: []
+";
+    let expected = [
+        "a.yaml:4:9 metadata.name: \"Web\" must be 1 to 63 of a-z, 0-9 and '-', and not begin or end with '-'",
+        "a.yaml:5:3 metadata.nmaespace: is not a field here: did you mean `namespace`?",
+        "a.yaml:9:7 spec.ports[0].name: is missing: each port has a name where a Service has several",
+        "a.yaml:10:20 spec.ports[0].appProtocol: \"htpp\" must be http, http2, kubernetes.io/h2c, grpc or tcp",
+        "a.yaml:12:13 spec.ports[1].port: \"70000\" must be a whole number from 1 to 65535",
+        "a.yaml:13:7 spec.ports[1].nodePort: is not supported yet: Penstock opens no port on nodes; leave it out",
+        "a.yaml:14:13 spec.ports[2].name: \"admin\" is there twice, first at spec.ports[1].name",
+        "a.yaml:15:13 spec.ports[2].port: \"81\" must be a whole number from 1 to 65535, without quotes",
+        "a.yaml:16:17 spec.ports[2].protocol: \"UDP\" is not supported: only TCP is carried; write TCP or leave it out",
+        "a.yaml:17:3 spec.clusterIP: is not supported yet: leave it out",
+        "a.yaml:19:13 apiVersion: \"gateway.networking.k8s.io/v1beta1\" must be gateway.networking.k8s.io/v1 for a HTTPRoute",
+        "a.yaml:24:14 spec.parentRefs[0].kind: \"Gateway\" is not supported: a parent is a Service",
+        "a.yaml:27:24 spec.rules[0].matches[0].path.type: \"Regex\" must be Exact or PathPrefix",
+        "a.yaml:27:38 spec.rules[0].matches[0].path.value: \"web\" must begin with '/'",
+        "a.yaml:28:19 spec.rules[0].matches[0].method: \"get\" must be one of GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH",
+        "a.yaml:30:34 spec.rules[0].matches[0].headers[0].value: must be text: put 1 in quotes",
+        "a.yaml:31:22 spec.rules[0].matches[0].headers[1].name: \"x y\" must be a header's name: letters, digits and !#$%&'*+-.^_`|~",
+        "a.yaml:33:41 spec.rules[0].backendRefs[0].weight: \"2000000\" must be a whole number from 0 to 1000000",
+        "a.yaml:34:11 spec.rules[0].backendRefs[1].port: is missing: the Service's port, 1 to 65535",
+        "a.yaml:35:7 spec.rules[0].filters: is not supported yet: Penstock changes no request; leave it out",
+        "a.yaml:36:27 spec.rules[0].timeouts.request: \"10 seconds\" must be a duration: numbers of at most 5 digits with h, m, s or ms, for instance 1m30s or 500ms",
+        "a.yaml:37:7 spec.rules[0].backendrefs: is not a field here: did you mean `backendRefs`?",
+    ];
+    let told = told(&[text]);
+    for (told, expected) in told.iter().zip(expected) {
+        assert_eq!(told, expected);
+    }
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+}
+
+#[test]
+fn malformed_yaml_names_line_and_column_and_the_other_file_is_read_all_the_same() {
+    let told = told(&["kind: [1, 2\nfoo: bar\n", "apiVersion: v1\nkind: Pod\n"]);
+    assert!(told[0].starts_with("a.yaml:2:"), "{told:?}");
+    assert!(told[0].contains("not valid YAML"), "{told:?}");
+    let expected =
+        "b.yaml:2:7 kind: \"Pod\" is not a kind that Penstock takes: expected Service or HTTPRoute";
+    assert_eq!(told[1], expected);
+}
+
+#[test]
+fn kinds_and_versions_are_held_to_the_letter_and_near_ones_suggested() {
+    for (text, expected) in [
+        (
+            "kind: HttpRoute\n",
+            "kind: \"HttpRoute\" is not a kind that Penstock takes: expected Service or HTTPRoute; did you mean HTTPRoute?",
+        ),
+        (
+            "kind: Servcie\n",
+            "kind: \"Servcie\" is not a kind that Penstock takes: expected Service or HTTPRoute; did you mean Service?",
+        ),
+        ("metadata: {}\n", "kind: is missing: expected Service or HTTPRoute"),
+        ("- a\n", ": must be a mapping, is a list"),
+        ("", ": holds no document: expected a Service or an HTTPRoute"),
+        ("# nothing\n---\n", ": holds no document: expected a Service or an HTTPRoute"),
+    ] {
+        let told = told(&[text]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].ends_with(expected), "{told:?}");
+    }
+}
+
+#[test]
+fn a_document_that_lacks_its_parts_is_told_each_of_them() {
+    let told = told(&["kind: Service\n---\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {}\n"]);
+    let expected = [
+        "a.yaml:1:1 apiVersion: is missing: write v1 for a Service",
+        "a.yaml:1:1 metadata: is missing: every document has `metadata` with a `name`",
+        "a.yaml:1:1 spec: is missing: a Service has a `spec` with `ports`",
+        "a.yaml:3:1 apiVersion: is missing: write gateway.networking.k8s.io/v1 for a HTTPRoute",
+        "a.yaml:5:7 spec.parentRefs: is missing: an HTTPRoute names at least one Service whose requests it rules",
+        "a.yaml:5:7 spec.rules: is missing: an HTTPRoute has at least one rule",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_document_is_there_twice_only_if_kind_and_namespace_are_the_same_too() {
+    let service = |namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let (here, there) = (service("default"), service("shop"));
+    assert!(checked(&[&here, &there]).is_ok());
+    let told = told(&[&here, &format!("{there}---\n{here}")]);
+    assert_eq!(
+        told,
+        ["b.yaml:8:18 metadata.name: Service default/web is there twice, first at a.yaml line 3"]
+    );
+}
+
+#[test]
+fn what_a_route_may_not_say_yet_is_refused_in_words() {
+    for (rules, expected) in [
+        (
+            "    - backendRefs: [{kind: Bucket, name: a, port: 80}]\n",
+            "spec.rules[0].backendRefs[0].kind: \"Bucket\" is not supported: a backend is a Service; leave it out",
+        ),
+        (
+            "    - matches: [{queryParams: [{name: a, value: b}]}]\n",
+            "spec.rules[0].matches[0].queryParams: is not supported yet: match the path or a header instead",
+        ),
+        (
+            "    - matches: [{headers: [{name: a, type: RegularExpression, value: a.*}]}]\n",
+            "spec.rules[0].matches[0].headers[0].type: regular expressions are not supported yet, but \".*\" (the header is there)",
+        ),
+        (
+            "    - matches: [{headers: [{name: a, value: b}, {name: A, value: c}]}]\n",
+            "spec.rules[0].matches[0].headers[1].name: \"A\" is there twice in one match",
+        ),
+        (
+            "    - timeouts: {request: 25h, backendRequest: 1s}\n",
+            "spec.rules[0].timeouts.request: \"25h\" must be at most a day (24h)",
+        ),
+    ] {
+        let told = told(&[&format!("{ROUTE}{rules}")]);
+        assert!(told.iter().any(|told| told.ends_with(expected)), "{told:?}");
+    }
+    let text = ROUTE.replace("name: web, port: 80", "name: web, namespace: other") + "    - {}\n";
+    let expected = "spec.parentRefs[0].namespace: \"other\" is not supported yet: a route rules Services of its own namespace (shop) only";
+    assert!(told(&[&text])[0].ends_with(expected), "{:?}", told(&[&text]));
+}
+
+#[test]
+fn a_good_document_becomes_a_command_with_the_documents_in_the_order_of_its_actions() {
+    let route = format!(
+        "{ROUTE}    - backendRefs: [{{name: web-v2, port: 8080}}]\n      timeouts: {{request: 0s}}\n"
+    );
+    let service = "apiVersion: v1
+kind: Service
+metadata: {name: web, labels: {app: web}, resourceVersion: '7'}
+spec:
+  type: ClusterIP
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080, protocol: TCP, appProtocol: kubernetes.io/h2c}]
+status: {loadBalancer: {}}
+";
+    let checked = checked(&[&route, service]).unwrap();
+    let documents: Vec<_> =
+        checked.documents.iter().map(|document| (document.kind.as_str(), document.file.as_str())).collect();
+    assert_eq!(documents, [("Service", "b.yaml"), ("HTTPRoute", "a.yaml")]);
+    let service = mesh::Service::try_from(&checked.command.services[0]).unwrap();
+    assert_eq!(
+        (service.name.to_string().as_str(), service.ports[0].protocol),
+        ("web.default", mesh::Protocol::Http2)
+    );
+    let route = mesh::Route::try_from(&checked.command.routes[0]).unwrap();
+    assert_eq!(route.parents, [("web.shop".parse().unwrap(), Some(80))]);
+    let backend = &route.rules[0].backends[0];
+    assert_eq!(
+        (backend.authority.to_string().as_str(), backend.weight),
+        ("web-v2.shop.svc.cluster.local:8080", 1)
+    );
+    assert_eq!(route.rules[0].request_timeout, None);
+}

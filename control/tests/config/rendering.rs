@@ -1,0 +1,158 @@
+//! What is rendered from the store says what was applied: applying it again changes nothing.
+
+use std::time::Duration;
+
+use control::catalog::Catalog;
+use control::config::{route_yaml, service_yaml};
+use mesh::{
+    Backend, HeaderMatch, MatchKind, PathMatch, Protocol, Route, RouteMatch, RouteName, RouteRule, Service,
+    ServicePort,
+};
+use prost::Message;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use crate::checked;
+
+const GOOD: &str = include_str!("good.yaml");
+
+fn put(catalog: &mut Catalog, command: api::log::v1::PutConfig) -> Vec<String> {
+    let body = Some(api::log::v1::command::Body::PutConfig(command));
+    let command = api::log::v1::Command { id: None, at_ms: 1, body };
+    let applied = catalog.apply(catalog.applied().index + 1, &command.encode_to_vec());
+    match applied.outcome.result {
+        Some(api::log::v1::outcome::Result::Done(done)) => done.actions,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn applying_what_was_got_changes_nothing() {
+    let mut catalog = Catalog::new(1);
+    assert_eq!(put(&mut catalog, checked(&[GOOD]).unwrap().command), ["created", "created"]);
+    let declared = catalog.services().filter_map(|(_, stored)| stored.declared.as_ref());
+    let mut got: Vec<String> = declared.map(|(service, _)| service_yaml(service)).collect();
+    got.extend(catalog.routes().map(|(_, stored)| route_yaml(&stored.route)));
+    let revision = catalog.routing();
+    assert_eq!(
+        put(&mut catalog, checked(&[&got.join("---\n")]).unwrap().command),
+        ["unchanged", "unchanged"]
+    );
+    assert_eq!(catalog.routing(), revision);
+}
+
+#[test]
+fn a_route_is_rendered_as_a_kubernetes_user_writes_it() {
+    let checked = checked(&[GOOD]).unwrap();
+    let route = Route::try_from(&checked.command.routes[0]).unwrap();
+    let expected = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: web.canary
+  namespace: shop
+spec:
+  parentRefs:
+  - group: \"\"
+    kind: Service
+    name: web
+    port: 80
+  rules:
+  - matches:
+    - path:
+        type: PathPrefix
+        value: \"/cart\"
+      method: \"GET\"
+      headers:
+      - name: x-canary
+        type: Exact
+        value: \"1\"
+      - name: x-debug
+        type: RegularExpression
+        value: \".*\"
+    - path:
+        type: Exact
+        value: \"/\"
+    backendRefs:
+    - name: web-v1
+      port: 80
+      weight: 90
+    - name: web-v2
+      namespace: canary
+      port: 80
+      weight: 10
+    timeouts:
+      request: 1m30s
+  - backendRefs:
+    - name: web
+      port: 80
+      weight: 1
+";
+    assert_eq!(route_yaml(&route), expected);
+}
+
+fn chance_route(rng: &mut ChaCha8Rng) -> Route {
+    let mut pick = |below: u64| rng.next_u64() % below;
+    let values = [
+        "a", "1", "true", "a: b", " x ", "\"", "\\", "ä€", "null", "1e3", "- a", "#", "'", "a\tb", "~",
+        "0x1f", "\u{2028}",
+    ];
+    let mut rules = Vec::new();
+    for _ in 0..1 + pick(3) {
+        let mut matches = Vec::new();
+        for _ in 0..pick(3) {
+            let path = match pick(3) {
+                0 => None,
+                1 => Some(PathMatch::Exact("/a/%20b".into())),
+                _ => Some(PathMatch::Prefix("/~x:y".into())),
+            };
+            let header = |at: u64, value: u64| match value as usize {
+                0 => HeaderMatch { name: format!("x-{at}"), value: String::new(), kind: MatchKind::Present },
+                value => {
+                    HeaderMatch { name: format!("{at}"), value: values[value].into(), kind: MatchKind::Exact }
+                }
+            };
+            let headers = (0..pick(3)).map(|at| header(at, pick(values.len() as u64))).collect();
+            matches.push(RouteMatch { path, headers, method: (pick(2) == 0).then(|| "PATCH".to_owned()) });
+        }
+        let backend = |namespace: u64, weight: u64| Backend {
+            authority: format!("b-{weight}.{}:81", ["shop", "null", "true"][namespace as usize])
+                .parse()
+                .unwrap(),
+            weight: weight as u32,
+        };
+        let backends = (0..pick(3)).map(|_| backend(pick(3), pick(1_000_001))).collect();
+        let request_timeout = (pick(2) == 0).then(|| Duration::from_millis(1 + pick(86_400_000)));
+        rules.push(RouteRule { matches, backends, request_timeout });
+    }
+    let name =
+        RouteName { namespace: "shop".into(), name: ["r", "1", "null", "1.5"][pick(4) as usize].into() };
+    Route {
+        name,
+        parents: vec![("web.shop".parse().unwrap(), None), ("1.shop".parse().unwrap(), Some(80))],
+        rules,
+    }
+}
+
+#[test]
+fn any_route_and_any_service_survives_being_rendered_and_read() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for _ in 0..300 {
+        let route = chance_route(&mut rng);
+        let yaml = route_yaml(&route);
+        let read = checked(&[&yaml]).unwrap_or_else(|complaints| panic!("{complaints:?}\n{yaml}"));
+        assert_eq!(Route::try_from(&read.command.routes[0]).unwrap(), route, "{yaml}");
+    }
+    let port = |name: &str, port, protocol| ServicePort { name: name.into(), port, protocol };
+    for ports in [
+        vec![port("", 80, Protocol::Http1)],
+        vec![
+            port("1", 1, Protocol::Opaque),
+            port("null", 2, Protocol::Http2),
+            port("a", 65_535, Protocol::Grpc),
+        ],
+    ] {
+        let service = Service { name: "true.null".parse().unwrap(), ports };
+        let read = checked(&[&service_yaml(&service)]).unwrap();
+        assert_eq!(Service::try_from(&read.command.services[0]).unwrap(), service);
+    }
+}
