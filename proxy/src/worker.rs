@@ -2,14 +2,28 @@
 //! balancers and counters. Called by `proxy.rs` on the control thread. A worker shares nothing but the snapshot, so
 //! this must never hand one worker's state to another.
 
+mod running;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::{Authority, Edge, EdgeTraffic, Protocol, WorkloadName};
+use socket2::{Domain, Socket, Type};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::snapshot::{DemandSender, Published};
+use running::{Message, run};
+
+pub use crate::http::state::Limits;
+pub use crate::report::counters::Counters;
+
+/// Connections that the kernel keeps while a worker is busy; the kernel caps it at its own `somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Messages that may wait for one worker; the control thread sends one at a time.
+const MESSAGES_MAX: usize = 16;
 
 /// How the data path is started; `proxy.rs` makes it from the settings.
 #[derive(Debug, Clone)]
@@ -49,39 +63,6 @@ pub struct DrainPlan {
     pub finish_within: Duration,
 }
 
-/// What workers count beside edges. Totals only rise; the others are as of now. Added up over the workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Open connections from the application.
-    pub outbound_connections: u64,
-    /// Open connections from callers.
-    pub inbound_connections: u64,
-    /// Requests that run now.
-    pub requests_running: u64,
-    /// Connections accepted so far.
-    pub accepted_total: u64,
-    /// Connections refused because a worker had its most.
-    pub connections_refused_total: u64,
-    /// Requests refused as malformed (two lengths, a bad head): 400.
-    pub malformed_total: u64,
-    /// Requests refused because their head was too large: 431.
-    pub head_too_large_total: u64,
-    /// Connections closed because a head did not arrive in time: 408.
-    pub head_timeout_total: u64,
-    /// Requests for a service that the mesh does not have: 404.
-    pub unknown_service_total: u64,
-    /// Requests for which no word of their service came in time: 503.
-    pub demand_timeout_total: u64,
-    /// Demands that found the queue full.
-    pub demand_refused_total: u64,
-    /// Requests cut off at the end of a drain.
-    pub cut_off_total: u64,
-    /// Idle connections to endpoints that were closed because the pool was full.
-    pub pool_overflow_total: u64,
-    /// Edges counted under `other` because the table was full.
-    pub edges_folded_total: u64,
-}
-
 /// What one call of [`Workers::take`] collects.
 #[derive(Debug, Clone, Default)]
 pub struct Taken {
@@ -91,13 +72,45 @@ pub struct Taken {
     pub counters: Counters,
 }
 
-/// The running workers. Dropping it leaves them running; end them with [`Self::drain`] and [`Self::finished`].
+impl Taken {
+    fn merge(&mut self, other: Self) {
+        self.edges.extend(other.edges);
+        self.counters.merge(&other.counters);
+    }
+}
+
+#[derive(Debug)]
+struct Handle {
+    messages: mpsc::Sender<Message>,
+    last: oneshot::Receiver<Taken>,
+}
+
+/// The running workers. Dropping it ends them without a drain; end them with [`Self::drain`] and [`Self::finished`].
 #[derive(Debug)]
 pub struct Workers {
     /// Where outbound listens.
     pub outbound_address: SocketAddr,
     /// Where inbound listens, if it does.
     pub inbound_address: Option<SocketAddr>,
+    handles: Vec<Handle>,
+}
+
+/// Where one worker accepts.
+struct Listeners {
+    outbound: std::net::TcpListener,
+    inbound: Option<std::net::TcpListener>,
+}
+
+/// What one worker is started with.
+struct Start {
+    settings: WorkerSettings,
+    limits: Limits,
+    number: u64,
+    listeners: Listeners,
+    published: Arc<Published>,
+    demand: DemandSender,
+    messages: mpsc::Receiver<Message>,
+    last: oneshot::Sender<Taken>,
 }
 
 /// Binds the listeners and starts the threads.
@@ -105,26 +118,138 @@ pub struct Workers {
 /// # Errors
 /// If an address cannot be bound or a thread cannot be started; the message names the address.
 pub fn start(
-    _settings: &WorkerSettings,
-    _published: &Arc<Published>,
-    _demand: &DemandSender,
+    settings: &WorkerSettings,
+    published: &Arc<Published>,
+    demand: &DemandSender,
 ) -> io::Result<Workers> {
-    Err(io::Error::other("the workers are being written"))
+    let (workers, starts) = prepare(settings, Limits::default(), published, demand)?;
+    for start in starts {
+        std::thread::Builder::new().name(format!("worker-{}", start.number)).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build()
+                .expect("the system gives a thread its event queue");
+            tokio::task::LocalSet::new().block_on(&runtime, run(start));
+        })?;
+    }
+    Ok(workers)
+}
+
+/// Starts a single worker as a task of the current `LocalSet` instead of a thread, with limits of the caller's choice: for
+/// tests, which need short ones.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_here(
+    settings: &WorkerSettings,
+    limits: Limits,
+    published: &Arc<Published>,
+    demand: &DemandSender,
+) -> io::Result<Workers> {
+    let settings = WorkerSettings { workers: 1, ..settings.clone() };
+    let (workers, starts) = prepare(&settings, limits, published, demand)?;
+    for start in starts {
+        tokio::task::spawn_local(run(start));
+    }
+    Ok(workers)
+}
+
+fn prepare(
+    settings: &WorkerSettings,
+    limits: Limits,
+    published: &Arc<Published>,
+    demand: &DemandSender,
+) -> io::Result<(Workers, Vec<Start>)> {
+    let count = settings.workers.max(1);
+    let outbound = listeners(settings.outbound, count)?;
+    let mut inbound = match &settings.inbound {
+        Some(inbound) => listeners(inbound.listen, count)?.into_iter().map(Some).collect(),
+        None => Vec::new(),
+    };
+    let outbound_address = outbound[0].local_addr()?;
+    let inbound_address = match inbound.first() {
+        Some(Some(listener)) => Some(listener.local_addr()?),
+        _ => None,
+    };
+    inbound.resize_with(count, || None);
+    let (mut handles, mut starts) = (Vec::new(), Vec::new());
+    for (number, (outbound, inbound)) in (0_u64..).zip(outbound.into_iter().zip(inbound)) {
+        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+        let (last, received) = oneshot::channel();
+        handles.push(Handle { messages: sender, last: received });
+        starts.push(Start {
+            settings: settings.clone(),
+            limits,
+            number,
+            listeners: Listeners { outbound, inbound },
+            published: Arc::clone(published),
+            demand: demand.clone(),
+            messages,
+            last,
+        });
+    }
+    Ok((Workers { outbound_address, inbound_address, handles }, starts))
+}
+
+/// `count` listeners of one address; the kernel spreads connections over them.
+fn listeners(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+    let first = listener(address, count > 1).map_err(named)?;
+    let bound = first.local_addr()?;
+    let mut all = vec![first];
+    for _ in 1..count {
+        all.push(listener(bound, true).map_err(named)?);
+    }
+    Ok(all)
+}
+
+fn listener(address: SocketAddr, is_shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restarted proxy must be able to listen while its old connections are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 impl Workers {
     /// What was counted since the last call. Called at the end of each window and for each scrape, by one task.
-    #[allow(clippy::unused_async)] // skeleton
     pub async fn take(&self) -> Taken {
-        Taken::default()
+        let mut taken = Taken::default();
+        for handle in &self.handles {
+            let (answer, answered) = oneshot::channel();
+            if handle.messages.send(Message::Take(answer)).await.is_ok()
+                && let Ok(part) = answered.await
+            {
+                taken.merge(part);
+            }
+        }
+        taken
     }
 
     /// Begins the drain; a second call changes nothing.
-    pub fn drain(&self, _plan: DrainPlan) {}
+    pub fn drain(&self, plan: DrainPlan) {
+        for handle in &self.handles {
+            // Fails only when the worker has ended, or 16 takes wait, which one task alone cannot cause.
+            let _ = handle.messages.try_send(Message::Drain(plan));
+        }
+    }
 
     /// Waits until every worker has ended, which they do only after [`Self::drain`]; what they counted last is returned.
-    #[allow(clippy::unused_async)] // skeleton
     pub async fn finished(self) -> Taken {
-        Taken::default()
+        let mut taken = Taken::default();
+        for handle in self.handles {
+            let Handle { messages: _open, last } = handle;
+            if let Ok(part) = last.await {
+                taken.merge(part);
+            }
+        }
+        taken
     }
 }

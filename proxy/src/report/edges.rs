@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mesh::{Edge, EdgeTraffic, Failure, LatencyRecorder};
+use mesh::{Authority, Direction, Edge, EdgeTraffic, Failure, LatencyRecorder, ServiceName, WorkloadName};
 
 /// Most edges that one worker tells apart. An edge costs about 3 KB while it carries traffic; past this many, new ones
 /// are counted under [`EdgeTable::folded`]'s edge, and [`EdgeTable::folded_total`] says how often that happened.
@@ -51,12 +51,17 @@ pub struct EdgeTable {
 }
 
 impl EdgeTable {
-    /// A table whose first edge, `fold`, takes what exceeds [`EDGES_MAX`].
+    /// The table of a worker beside `workload`; what exceeds [`EDGES_MAX`] counts under the service `other.other`.
     #[must_use]
-    pub fn new(fold: Edge) -> Self {
+    pub fn new(workload: &WorkloadName) -> Self {
         let mut table =
             Self { handles: HashMap::new(), edges: Vec::new(), slots: Vec::new(), folded_total: 0 };
-        table.intern(fold);
+        let other = Authority::new(ServiceName::new("other", "other").expect("both are DNS labels"), 80);
+        for direction in [Direction::Outbound, Direction::Inbound] {
+            let us = Some(workload.clone());
+            let (caller, callee) = if direction == Direction::Outbound { (us, None) } else { (None, us) };
+            table.intern(Edge { direction, caller, authority: other.clone(), callee });
+        }
         table
     }
 
@@ -67,7 +72,7 @@ impl EdgeTable {
         }
         if self.edges.len() >= EDGES_MAX {
             self.folded_total += 1;
-            return self.folded();
+            return self.folded(edge.direction);
         }
         let handle = EdgeHandle(u32::try_from(self.edges.len()).expect("EDGES_MAX fits 32 bits"));
         self.edges.push(edge.clone());
@@ -78,8 +83,8 @@ impl EdgeTable {
 
     /// Where edges past the bound are counted.
     #[must_use]
-    pub fn folded(&self) -> EdgeHandle {
-        EdgeHandle(0)
+    pub fn folded(&self, direction: Direction) -> EdgeHandle {
+        EdgeHandle(u32::from(direction == Direction::Inbound))
     }
 
     /// How many edges were folded because the table was full.
@@ -148,7 +153,6 @@ fn place(failure: Failure) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use super::*;
-    use mesh::Direction;
 
     fn edge(name: &str) -> Edge {
         Edge {
@@ -178,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_not_taken_again_and_idle_edges_are_left_out() {
-        let mut table = EdgeTable::new(edge("other"));
+        let mut table = EdgeTable::new(&"us".parse().unwrap());
         let web = table.intern(edge("web"));
         assert_eq!(table.intern(edge("web")), web);
         table.ended(web, ended(None));
@@ -196,14 +200,14 @@ mod tests {
 
     #[test]
     fn edges_past_the_bound_are_folded_and_no_request_is_left_uncounted() {
-        let mut table = EdgeTable::new(edge("other"));
+        let mut table = EdgeTable::new(&"us".parse().unwrap());
         for number in 0..EDGES_MAX + 9 {
             let handle = table.intern(edge(&format!("web-{number}")));
             table.ended(handle, ended(None));
         }
         let taken = table.take();
-        assert_eq!(taken.len(), EDGES_MAX);
+        assert_eq!(taken.len(), EDGES_MAX - 1, "nothing is inbound here");
         assert_eq!(taken.iter().map(|(_, traffic)| traffic.requests()).sum::<u64>(), EDGES_MAX as u64 + 9);
-        assert_eq!(table.folded_total(), 10);
+        assert_eq!(table.folded_total(), 11);
     }
 }

@@ -10,6 +10,7 @@
 
 pub(crate) mod carrier;
 pub mod collector;
+pub mod counters;
 pub mod edges;
 pub mod families;
 pub mod ring;

@@ -1,0 +1,230 @@
+//! The body of an answer on its way back: read from the endpoint as the caller asks for it, counted, and when it ends the
+//! request's account is closed and the connection goes back to its pool. Must never hold more than one piece.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+use tokio::net::TcpStream;
+
+use super::h1::{Decoded, Decoder, Link, Trouble, Upload};
+use super::h2::Pump;
+use super::tally::Tally;
+use super::upstream::Upstream;
+
+/// Where an answer's body comes from.
+pub enum Source {
+    /// There is none.
+    Empty,
+    /// From the proxy itself.
+    Text(Bytes),
+    /// Not a body: the connection after an upgrade, until the service takes it.
+    Tunnel(Option<(TcpStream, BytesMut)>),
+    /// From an HTTP/1.1 endpoint.
+    H1 {
+        /// The connection, until it goes back to the pool.
+        link: Option<Link>,
+        /// What is still to be sent of the request.
+        upload: Upload,
+        /// Where the body ends.
+        decoder: Decoder,
+        /// Whether the connection may be used again.
+        keep_alive: bool,
+        /// Whose pool it goes back to.
+        upstream: Rc<Upstream>,
+    },
+    /// From an HTTP/2 endpoint.
+    H2 {
+        /// The answer's stream.
+        stream: RecvStream,
+        /// What is still to be sent of the request.
+        pump: Pump,
+    },
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Empty",
+            Self::Text(_) => "Text",
+            Self::Tunnel(_) => "Tunnel",
+            Self::H1 { .. } => "H1",
+            Self::H2 { .. } => "H2",
+        })
+    }
+}
+
+/// An answer's body with the account of its request.
+#[derive(Debug)]
+pub struct AnswerBody {
+    source: Source,
+    tally: Option<Tally>,
+}
+
+impl AnswerBody {
+    /// The body that comes from `source`; `tally` is closed when it ends.
+    #[must_use]
+    pub fn new(source: Source, tally: Tally) -> Self {
+        let mut body = Self { source, tally: Some(tally) };
+        if body.is_end_stream() {
+            body.finish(None);
+        }
+        body
+    }
+
+    /// A body of the proxy's own, whose account is closed already.
+    #[must_use]
+    pub fn text(text: Bytes) -> Self {
+        Self { source: if text.is_empty() { Source::Empty } else { Source::Text(text) }, tally: None }
+    }
+
+    /// The connection after an upgrade, once.
+    pub fn take_tunnel(&mut self) -> Option<(TcpStream, BytesMut)> {
+        match &mut self.source {
+            Source::Tunnel(connection) => connection.take(),
+            _ => None,
+        }
+    }
+
+    /// The answer is whole.
+    fn finish(&mut self, trailers: Option<&http::HeaderMap>) {
+        let Some(mut tally) = self.tally.take() else { return };
+        if matches!(self.source, Source::Tunnel(_)) {
+            return tally.ended(trailers);
+        }
+        match std::mem::replace(&mut self.source, Source::Empty) {
+            Source::H1 { link: Some(link), upload, keep_alive, upstream, .. } => {
+                tally.request_bytes = upload.bytes;
+                let is_clean = link.read.is_empty() && link.write.is_empty() && upload.is_taken();
+                if keep_alive && is_clean {
+                    upstream.park(link, tally.state(), Instant::now());
+                }
+            }
+            Source::H2 { pump, .. } => tally.request_bytes = pump.bytes,
+            _ => {}
+        }
+        tally.ended(trailers);
+    }
+
+    fn broken(&mut self, trouble: Trouble) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        if let Some(mut tally) = self.tally.take() {
+            tally.broken();
+        }
+        self.source = Source::Empty;
+        Poll::Ready(Some(Err(trouble)))
+    }
+
+    fn piece(&mut self, piece: Bytes) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        if let Some(tally) = &mut self.tally {
+            tally.response_bytes += piece.len() as u64;
+        }
+        if self.is_end_stream() {
+            self.finish(None);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn end(&mut self, trailers: Option<http::HeaderMap>) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        self.finish(trailers.as_ref());
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+/// The next piece of an HTTP/1.1 answer.
+fn poll_h1(
+    link: &mut Link,
+    upload: &mut Upload,
+    decoder: &mut Decoder,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Decoded, Trouble>> {
+    loop {
+        match decoder.decode(&mut link.read).map_err(|_| Trouble::BadAnswer)? {
+            Decoded::More => {}
+            decoded => return Poll::Ready(Ok(decoded)),
+        }
+        if !(upload.is_taken() && link.write.is_empty())
+            && let Poll::Ready(Err(Trouble::CallerGone)) = upload.poll(link, cx)
+        {
+            return Poll::Ready(Err(Trouble::CallerGone));
+        }
+        if ready!(link.poll_fill(cx)).map_err(|_| Trouble::Broken)? == 0 {
+            let ended = *decoder == Decoder::UntilClose;
+            return Poll::Ready(if ended { Ok(Decoded::End) } else { Err(Trouble::Broken) });
+        }
+    }
+}
+
+/// The next piece of an HTTP/2 answer.
+fn poll_h2(stream: &mut RecvStream, pump: &mut Pump, cx: &mut Context<'_>) -> Poll<Result<Decoded, Trouble>> {
+    if let Poll::Ready(Err(Trouble::CallerGone)) = pump.poll(cx) {
+        return Poll::Ready(Err(Trouble::CallerGone));
+    }
+    match ready!(stream.poll_data(cx)) {
+        Some(Ok(piece)) => {
+            let _ = stream.flow_control().release_capacity(piece.len()); // fails only on a stream that is gone
+            Poll::Ready(Ok(Decoded::Data(piece)))
+        }
+        Some(Err(_)) => Poll::Ready(Err(Trouble::Broken)),
+        None => match ready!(stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Ok(Decoded::Trailers(trailers))),
+            Ok(None) => Poll::Ready(Ok(Decoded::End)),
+            Err(_) => Poll::Ready(Err(Trouble::Broken)),
+        },
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Trouble;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        let this = &mut *self;
+        let decoded = match &mut this.source {
+            Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
+            Source::Text(text) => {
+                let text = std::mem::take(text);
+                this.source = Source::Empty;
+                return Poll::Ready(Some(Ok(Frame::data(text))));
+            }
+            Source::H1 { link: Some(link), upload, decoder, .. } => {
+                ready!(poll_h1(link, upload, decoder, cx))
+            }
+            Source::H1 { link: None, .. } => return Poll::Ready(None),
+            Source::H2 { stream, pump } => ready!(poll_h2(stream, pump, cx)),
+        };
+        match decoded {
+            Ok(Decoded::Data(piece)) => this.piece(piece),
+            Ok(Decoded::Trailers(trailers)) => this.end(Some(trailers)),
+            Ok(Decoded::End | Decoded::More) => this.end(None),
+            Err(trouble) => this.broken(trouble),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty | Source::Tunnel(_) => true,
+            Source::Text(text) => text.is_empty(),
+            Source::H1 { decoder, .. } => decoder.is_done(),
+            Source::H2 { stream, .. } => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
+            Source::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Source::H1 { decoder, .. } => {
+                decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::H2 { .. } => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! One caller's connection, from its first byte to its end: tells HTTP/1 from HTTP/2 by the preface, serves requests,
+//! answers what had to be refused, and ends when the worker drains. Runs as one task; HTTP/2 adds one per stream.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::body::AnswerBody;
+use super::framing::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::guard::Guard;
+use super::refusal::Refusal;
+use super::state::{Closing, Opened, Signs, WorkerState};
+
+/// The HTTP/2 connection preface (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the first read asks for: a whole head as a rule.
+const FIRST_READ_BYTES: usize = 2048;
+
+/// Most streams of one HTTP/2 connection. More only queue in the endpoint; a client opens another connection.
+const STREAMS_MAX: u32 = 1000;
+
+/// Flow-control windows of an HTTP/2 caller.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// How much, and how long, is read and dropped after a refusal: closing at once would make the kernel reset the
+/// connection, and the caller would never see the answer.
+const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// What answers the requests of a connection.
+pub trait Serve: 'static {
+    /// Answers one request; what goes wrong is an answer too.
+    fn serve(
+        self: Rc<Self>,
+        signs: Rc<Signs>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<AnswerBody>> + 'static;
+}
+
+/// Runs futures on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+type TunnelSlot = Rc<RefCell<Option<(TcpStream, BytesMut)>>>;
+
+/// Serves `stream` until it ends.
+pub async fn serve<S: Serve>(mut stream: TcpStream, opened: Opened, state: Rc<WorkerState>, service: Rc<S>) {
+    let signs = Rc::clone(&opened.signs);
+    match first_bytes(&mut stream, &signs).await {
+        Some((first, true)) => serve_h2(stream, first, &signs, service).await,
+        Some((first, false)) => serve_h1(stream, first, &signs, &state, service).await,
+        None => {
+            if let Some(refusal) = signs.refusal.get() {
+                refuse(stream, refusal, &state).await;
+            }
+        }
+    }
+    drop(opened);
+}
+
+/// Answers a connection that exceeds the worker's bound, as well as a socket that just opened lets us.
+pub fn turn_away(stream: &TcpStream) {
+    let _ = stream.try_write(&Refusal::TooManyConnections.raw_response()); // the count is kept by who calls
+}
+
+/// What came first, and whether it is HTTP/2's preface.
+async fn first_bytes(stream: &mut TcpStream, signs: &Signs) -> Option<(Bytes, bool)> {
+    let mut first = BytesMut::with_capacity(FIRST_READ_BYTES);
+    loop {
+        let read = std::future::poll_fn(|cx| {
+            *signs.waker.borrow_mut() = Some(cx.waker().clone());
+            if signs.refusal.get().is_some() || signs.closing.get() == Closing::WhenIdle {
+                return Poll::Ready(0);
+            }
+            pin!(stream.read_buf(&mut first)).poll(cx).map(|read| read.unwrap_or(0))
+        })
+        .await;
+        if read == 0 {
+            return None;
+        }
+        let compared = first.len().min(PREFACE.len());
+        if first[..compared] != PREFACE[..compared] {
+            return Some((first.freeze(), false));
+        }
+        if compared == PREFACE.len() {
+            signs.head_since.set(None);
+            return Some((first.freeze(), true));
+        }
+        if signs.head_since.get().is_none() {
+            signs.head_since.set(Some(Instant::now()));
+        }
+    }
+}
+
+async fn serve_h1<S: Serve>(
+    stream: TcpStream,
+    first: Bytes,
+    signs: &Rc<Signs>,
+    state: &Rc<WorkerState>,
+    service: Rc<S>,
+) {
+    let tunnel: TunnelSlot = Rc::default();
+    let (slot, told) = (Rc::clone(&tunnel), Rc::clone(signs));
+    let answer = service_fn(move |request| {
+        let answer = Rc::clone(&service).serve(Rc::clone(&told), request);
+        let (slot, told) = (Rc::clone(&slot), Rc::clone(&told));
+        async move {
+            let mut response = answer.await;
+            if let Some(connection) = response.body_mut().take_tunnel() {
+                told.tunnel.set(true);
+                *slot.borrow_mut() = Some(connection);
+            } else if told.closing.get() != Closing::No {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    serve_requests(Guard::new(stream, first, Rc::clone(signs)), signs, answer).await;
+    let Some(stream) = signs.returned.take() else { return };
+    if let Some((endpoint, unread)) = tunnel.take() {
+        carry(stream, endpoint, &unread).await;
+    } else if let Some(refusal) = signs.refusal.get() {
+        if signs.is_mute.get() {
+            state.count_refusal(refusal);
+        } else {
+            refuse(stream, refusal, state).await;
+        }
+    }
+}
+
+/// Serves HTTP/1 until the caller or the drain ends it; the socket is left in the signs.
+async fn serve_requests<A>(guard: Guard, signs: &Signs, answer: A)
+where
+    A: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
+    A::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut connection = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .auto_date_header(false)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(guard), answer)
+    );
+    let mut is_told = false;
+    let ended = std::future::poll_fn(|cx| {
+        if signs.closing.get() == Closing::WhenIdle && !std::mem::replace(&mut is_told, true) {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a caller's connection ended early");
+    }
+}
+
+async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, service: Rc<S>) {
+    let told = Rc::clone(signs);
+    let answer = service_fn(move |request| {
+        let answer = Rc::clone(&service).serve(Rc::clone(&told), request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    // The preface is HTTP/2's own; there is nothing to check for HTTP/1.
+    signs.tunnel.set(true);
+    let guard = Guard::new(stream, first, Rc::clone(signs));
+    let mut connection = pin!(
+        hyper::server::conn::http2::Builder::new(LocalExecutor)
+            .auto_date_header(false)
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("64 KiB fits 32 bits"))
+            .serve_connection(TokioIo::new(guard), answer)
+    );
+    let mut is_told = false;
+    let ended = std::future::poll_fn(|cx| {
+        // GOAWAY lets running streams finish and loses none that is on its way (RFC 9113, section 6.8).
+        if signs.closing.get() != Closing::No && !std::mem::replace(&mut is_told, true) {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a caller's connection ended early");
+    }
+}
+
+/// Answers what could not be read, unless an answer is half written, and closes.
+async fn refuse(mut stream: TcpStream, refusal: Refusal, state: &WorkerState) {
+    state.count_refusal(refusal);
+    let linger = async {
+        stream.write_all(&refusal.raw_response()).await?;
+        stream.shutdown().await?;
+        let (mut dropped, mut buffer) = (0, [0_u8; 4096]);
+        while dropped < LINGER_BYTES_MAX {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                read => dropped += read,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(LINGER_TIME, linger).await; // the caller may be gone, which is its own affair
+}
+
+/// Carries bytes both ways after an upgrade, until both sides have ended.
+async fn carry(mut caller: TcpStream, mut endpoint: TcpStream, from_endpoint: &[u8]) {
+    let carried = async {
+        caller.write_all(from_endpoint).await?;
+        tokio::io::copy_bidirectional(&mut caller, &mut endpoint).await
+    };
+    if let Err(error) = carried.await {
+        tracing::debug!(%error, "an upgraded connection ended early");
+    }
+}

@@ -1,0 +1,225 @@
+//! HTTP/2 towards endpoints: one connection per worker and endpoint, shared by all its requests. Its driver is a task of
+//! its own; a request's stream is polled inside the caller's future. Used by `http::send`; must never pool or pick.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::{HeaderValue, Request, Response, Uri, Version, header, request};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::h1::Trouble;
+use super::upstream::{CONNECT_TIMEOUT, Upstream};
+
+/// Flow-control windows: the defaults of 64 KiB throttle a single stream across any distance.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Most bytes that one stream may have waiting to be written.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Largest header list that an endpoint may answer with.
+const HEADER_LIST_BYTES: u32 = 64 * 1024;
+
+/// The shared connection of an upstream.
+#[derive(Debug, Default)]
+pub(super) enum Shared {
+    /// There is none.
+    #[default]
+    None,
+    /// One is being made; these wait for it.
+    Dialing(Vec<oneshot::Sender<Option<SendRequest<Bytes>>>>),
+    /// It is there, until its driver ends.
+    Ready(SendRequest<Bytes>),
+}
+
+/// The shared connection, made if there is none; `true` if it was made for this request.
+pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(SendRequest<Bytes>, bool)> {
+    let (sender, receiver) = oneshot::channel();
+    let first = {
+        let mut shared = upstream.shared.borrow_mut();
+        match &mut *shared {
+            Shared::Ready(connection) => return Some((connection.clone(), false)),
+            Shared::Dialing(waiting) => {
+                waiting.push(sender);
+                false
+            }
+            Shared::None => {
+                *shared = Shared::Dialing(vec![sender]);
+                true
+            }
+        }
+    };
+    if first {
+        // A task of its own, so that the others still get their connection when this request's caller leaves.
+        tokio::task::spawn_local(drive(Rc::clone(upstream)));
+    }
+    receiver.await.ok().flatten().map(|connection| (connection, first))
+}
+
+/// Forgets a connection that turned out to be dead.
+pub(super) fn forget(upstream: &Upstream) {
+    let mut shared = upstream.shared.borrow_mut();
+    if matches!(*shared, Shared::Ready(_)) {
+        *shared = Shared::None;
+    }
+}
+
+/// Connects, tells those who wait, and drives the connection to its end.
+async fn drive(upstream: Rc<Upstream>) {
+    let made = tokio::time::timeout(CONNECT_TIMEOUT, handshake(&upstream)).await.ok().flatten();
+    let (connection, driver) = made.unzip();
+    let next = connection.clone().map_or(Shared::None, Shared::Ready);
+    let waiting = std::mem::replace(&mut *upstream.shared.borrow_mut(), next);
+    if let Shared::Dialing(waiting) = waiting {
+        for sender in waiting {
+            let _ = sender.send(connection.clone()); // a caller that has left needs no connection
+        }
+    }
+    drop(connection);
+    // An upstream that is no longer an endpoint must be able to go, and its connection with it.
+    let left = Rc::downgrade(&upstream);
+    drop(upstream);
+    if let Some(driver) = driver {
+        let _ = driver.await; // how it ended shows in each of its streams
+        if let Some(upstream) = left.upgrade() {
+            forget(&upstream);
+        }
+    }
+}
+
+type Driver = h2::client::Connection<TcpStream, Bytes>;
+
+async fn handshake(upstream: &Upstream) -> Option<(SendRequest<Bytes>, Driver)> {
+    let stream = TcpStream::connect(upstream.address).await.ok()?;
+    stream.set_nodelay(true).ok()?;
+    h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .enable_push(false)
+        .handshake(stream)
+        .await
+        .ok()
+}
+
+/// A request's body on its way into a stream.
+#[derive(Debug)]
+pub struct Pump {
+    body: Option<Incoming>,
+    stream: SendStream<Bytes>,
+    pending: Bytes,
+    is_last: bool,
+    /// Bytes that were taken from the caller.
+    pub bytes: u64,
+}
+
+impl Pump {
+    /// Sends what the body holds; ready when all of it is sent.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        loop {
+            while !self.pending.is_empty() {
+                self.stream.reserve_capacity(self.pending.len());
+                if self.stream.capacity() == 0 {
+                    match std::task::ready!(self.stream.poll_capacity(cx)) {
+                        Some(Ok(_)) => continue,
+                        Some(Err(_)) | None => return Poll::Ready(Err(Trouble::Broken)),
+                    }
+                }
+                let step = self.stream.capacity().min(self.pending.len());
+                let piece = self.pending.split_to(step);
+                let ends = self.is_last && self.pending.is_empty();
+                self.stream.send_data(piece, ends).map_err(|_| Trouble::Broken)?;
+                if ends {
+                    self.body = None;
+                }
+            }
+            let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
+            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => {
+                    self.stream.send_data(Bytes::new(), true).map_err(|_| Trouble::Broken)?;
+                    self.body = None;
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Trouble::CallerGone)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => {
+                        self.is_last = body.is_end_stream();
+                        self.bytes += piece.len() as u64;
+                        if piece.is_empty() && self.is_last {
+                            self.stream.send_data(Bytes::new(), true).map_err(|_| Trouble::Broken)?;
+                            self.body = None;
+                        }
+                        self.pending = piece;
+                    }
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        self.stream.send_trailers(trailers).map_err(|_| Trouble::Broken)?;
+                        self.body = None;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// The request as HTTP/2 has it: authority in the URI, no `host`.
+pub(super) fn head_of(parts: &mut request::Parts) -> Option<Request<()>> {
+    let host = parts.headers.remove(header::HOST);
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.scheme = Some(http::uri::Scheme::HTTP);
+    if let Some(host) = host {
+        uri.authority = Some(http::uri::Authority::from_maybe_shared(bytes_of(&host)).ok()?);
+    }
+    if uri.path_and_query.is_none() {
+        uri.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    }
+    parts.headers.remove(header::EXPECT);
+    let mut head = Request::new(());
+    *head.method_mut() = parts.method.clone();
+    *head.uri_mut() = Uri::from_parts(uri).ok()?;
+    *head.version_mut() = Version::HTTP_2;
+    *head.headers_mut() = std::mem::take(&mut parts.headers);
+    Some(head)
+}
+
+fn bytes_of(value: &HeaderValue) -> Bytes {
+    Bytes::copy_from_slice(value.as_bytes())
+}
+
+/// Opens a stream for `head`; nothing of `body` was taken yet.
+///
+/// # Errors
+/// `Broken` if the connection takes no more streams.
+pub(super) fn open(
+    connection: &mut SendRequest<Bytes>,
+    head: Request<()>,
+    body: Option<Incoming>,
+) -> Result<(ResponseFuture, Pump), Trouble> {
+    let (answer, stream) = connection.send_request(head, body.is_none()).map_err(|_| Trouble::Broken)?;
+    Ok((answer, Pump { body, stream, pending: Bytes::new(), is_last: false, bytes: 0 }))
+}
+
+/// Waits for the head of the answer while the body goes out.
+///
+/// # Errors
+/// `CallerGone` if the request's body breaks off, `Broken` if the stream does.
+pub(super) async fn answer(
+    mut future: ResponseFuture,
+    pump: &mut Pump,
+) -> Result<Response<RecvStream>, Trouble> {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(Err(Trouble::CallerGone)) = pump.poll(cx) {
+            return Poll::Ready(Err(Trouble::CallerGone));
+        }
+        Pin::new(&mut future).poll(cx).map_err(|_| Trouble::Broken)
+    })
+    .await
+}

@@ -1,0 +1,18 @@
+//! HTTP itself, for both directions: callers' connections come in through `connection` (checked by `guard` and `framing`),
+//! requests go out through `send` over an `upstream`, and each one's account is kept in a `tally`. Knows nothing of
+//! services, routes or discovery: `outbound` and `inbound` decide where a request goes.
+
+pub mod body;
+pub mod classify;
+pub mod connection;
+pub mod framing;
+pub mod guard;
+pub mod h1;
+mod h2;
+pub mod hop;
+pub mod passing;
+pub mod refusal;
+pub mod send;
+pub mod state;
+pub mod tally;
+pub mod upstream;

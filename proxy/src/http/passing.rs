@@ -1,0 +1,63 @@
+//! What both directions do to a message as it passes: whom it asks for, what of its head goes on, and how an answer or a
+//! refusal goes back to the caller. Must never decide where a request goes.
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header, request};
+
+use super::body::AnswerBody;
+use super::hop;
+use super::refusal::Refusal;
+use super::send::Answer;
+use super::tally::Tally;
+
+/// Says to the callee's proxy who calls.
+pub const CALLER_HEADER: HeaderName = HeaderName::from_static("penstock-caller");
+
+/// The authority as the request spells it. An absolute URI overrules `host` (RFC 9112, section 3.2.2).
+#[must_use]
+pub fn spelled_authority(parts: &request::Parts) -> &[u8] {
+    match parts.uri.authority() {
+        Some(authority) => {
+            let text = authority.as_str();
+            text.rsplit_once('@').map_or(text, |(_, host)| host).as_bytes()
+        }
+        None => parts.headers.get(header::HOST).map_or(&[], HeaderValue::as_bytes),
+    }
+}
+
+/// Makes a request's head fit to be sent on. An upgrade that HTTP/1.1 asks for is passed on.
+pub fn prepare(parts: &mut request::Parts) {
+    let upgrade = hop::strip(&mut parts.headers).filter(|_| parts.version == Version::HTTP_11);
+    if parts.version < Version::HTTP_2
+        && let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(header::HOST, host);
+    }
+    if let Some(upgrade) = upgrade {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, upgrade);
+    }
+}
+
+/// The answer as it goes back to the caller.
+#[must_use]
+pub fn passed_back(mut answer: Answer, mut tally: Tally) -> Response<AnswerBody> {
+    tally.answered(answer.status, &answer.headers);
+    let upgrade = hop::strip(&mut answer.headers);
+    let body = AnswerBody::new(answer.source, tally);
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    if let Some(upgrade) = upgrade.filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(header::UPGRADE, upgrade);
+    }
+    response
+}
+
+/// The proxy's own answer; closes the account.
+#[must_use]
+pub fn refused(refusal: Refusal, is_grpc: bool, mut tally: Tally) -> Response<AnswerBody> {
+    tally.refused(refusal);
+    refusal.response(is_grpc).map(AnswerBody::text)
+}

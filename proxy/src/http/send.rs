@@ -1,0 +1,176 @@
+//! Sends one request to one upstream, by whatever it speaks, and hands back the answer with its body still to be read.
+//! A connection from the pool that turns out to be dead is replaced once, in silence, where that is safe.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method, StatusCode, request};
+use hyper::body::Incoming;
+use mesh::Protocol;
+
+use super::body::Source;
+use super::h1::{self, Link, Trouble, Upload};
+use super::h2;
+use super::refusal::Refusal;
+use super::tally::Tally;
+use super::upstream::{CONNECT_TIMEOUT, Upstream};
+
+/// A request on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Its head, without hop-by-hop headers.
+    pub parts: request::Parts,
+    /// Its body.
+    pub upload: Upload,
+}
+
+impl Outgoing {
+    /// A request of this head and body.
+    #[must_use]
+    pub fn new(parts: request::Parts, body: Incoming) -> Self {
+        Self { parts, upload: Upload::new(body) }
+    }
+
+    /// Whether it may be written again although an endpoint may have seen its head: either that does no harm
+    /// (RFC 9110, section 9.2.2), or the endpoint had not got all of it.
+    fn may_be_sent_again(&self) -> bool {
+        !self.upload.started() && (self.upload.has_body() || self.parts.method.is_idempotent())
+    }
+}
+
+/// The head of an answer, and where its body comes from.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, as they came.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub source: Source,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent {
+    /// Nothing was sent: another endpoint may be tried.
+    NotConnected,
+    /// It was sent, at least in part, and no answer came.
+    Lost(Refusal),
+    /// The caller left.
+    CallerGone,
+}
+
+impl From<Trouble> for Unsent {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Broken => Self::Lost(Refusal::BrokenOff),
+            Trouble::BadAnswer => Self::Lost(Refusal::BadAnswer),
+            Trouble::CallerGone => Self::CallerGone,
+        }
+    }
+}
+
+/// Sends `outgoing` to `upstream`.
+///
+/// # Errors
+/// See [`Unsent`]; after `NotConnected` the request is whole.
+pub async fn send(
+    upstream: &Rc<Upstream>,
+    outgoing: &mut Outgoing,
+    tally: &mut Tally,
+) -> Result<Answer, Unsent> {
+    match upstream.protocol {
+        Protocol::Http1 => send_h1(upstream, outgoing, tally).await,
+        Protocol::Http2 | Protocol::Grpc => send_h2(upstream, outgoing, tally).await,
+        Protocol::Opaque => Err(Unsent::Lost(Refusal::Unsupported(
+            "the service speaks plain TCP, which this port does not carry; connect to it directly",
+        ))),
+    }
+}
+
+async fn fresh_link(upstream: &Upstream, tally: &Tally) -> Result<Link, Unsent> {
+    match Link::dial(upstream.address, CONNECT_TIMEOUT).await {
+        Ok(link) => {
+            upstream.connected();
+            tally.connected();
+            Ok(link)
+        }
+        Err(error) => {
+            tracing::debug!(address = %upstream.address, %error, "connection to an endpoint failed");
+            upstream.connect_failed(Instant::now());
+            Err(Unsent::NotConnected)
+        }
+    }
+}
+
+async fn send_h1(
+    upstream: &Rc<Upstream>,
+    outgoing: &mut Outgoing,
+    tally: &mut Tally,
+) -> Result<Answer, Unsent> {
+    let mut link = match upstream.idle_link() {
+        Some(link) => link,
+        None => fresh_link(upstream, tally).await?,
+    };
+    let head = loop {
+        match h1::exchange(&mut link, &mut outgoing.upload, &mut outgoing.parts).await {
+            Ok(head) => break head,
+            Err(Trouble::Broken) if link.reused && outgoing.may_be_sent_again() => {
+                link = fresh_link(upstream, tally).await?;
+            }
+            Err(trouble) => return Err(trouble.into()),
+        }
+    };
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (stream, read) = link.into_tunnel();
+        return Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            source: Source::Tunnel(Some((stream, read))),
+        });
+    }
+    let source = Source::H1 {
+        link: Some(link),
+        upload: std::mem::replace(&mut outgoing.upload, Upload::none()),
+        decoder: head.body,
+        keep_alive: head.keep_alive,
+        upstream: Rc::clone(upstream),
+    };
+    Ok(Answer { status: head.status, headers: head.headers, source })
+}
+
+async fn send_h2(
+    upstream: &Rc<Upstream>,
+    outgoing: &mut Outgoing,
+    tally: &mut Tally,
+) -> Result<Answer, Unsent> {
+    if outgoing.parts.method == Method::CONNECT {
+        return Err(Unsent::Lost(Refusal::Unsupported("CONNECT is not carried; send the request itself")));
+    }
+    let mut connection = None;
+    for _ in 0..2 {
+        let Some((candidate, is_fresh)) = h2::connection(upstream).await else {
+            upstream.connect_failed(Instant::now());
+            return Err(Unsent::NotConnected);
+        };
+        if is_fresh {
+            upstream.connected();
+            tally.connected();
+        }
+        // An old connection may have ended since: nothing was sent, so a fresh one is tried.
+        if let Ok(ready) = candidate.ready().await {
+            connection = Some(ready);
+            break;
+        }
+        h2::forget(upstream);
+    }
+    let Some(mut connection) = connection else { return Err(Unsent::NotConnected) };
+    let Some(head) = h2::head_of(&mut outgoing.parts) else {
+        return Err(Unsent::Lost(Refusal::Malformed("the host header is not an authority")));
+    };
+    let (future, mut pump) = h2::open(&mut connection, head, outgoing.upload.take_body())?;
+    let answered = h2::answer(future, &mut pump).await;
+    tally.request_bytes = pump.bytes;
+    let (head, stream) = answered?.into_parts();
+    Ok(Answer { status: head.status, headers: head.headers, source: Source::H2 { stream, pump } })
+}

@@ -1,0 +1,248 @@
+//! What one worker holds: its counters, its edges, its open connections, its chance. Shared by everything on the worker's
+//! thread and by nothing on another. The sweep here is the worker's one coarse timer: a timer per connection would cost
+//! more than the connection.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use http::HeaderValue;
+use mesh::{Direction, WorkloadName};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::refusal::Refusal;
+use crate::balance::Chance;
+use crate::report::counters::Counters;
+use crate::report::edges::EdgeTable;
+use crate::snapshot::DEMAND_WAIT;
+
+/// The times that a worker holds its callers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a request's head may take once its first byte is there: a slow client must not hold a connection for
+    /// free. Shorter cuts off clients on bad lines.
+    pub head: Duration,
+    /// How long a caller's connection may be idle. Longer than callers keep theirs, so that they close first.
+    pub idle: Duration,
+    /// How long a request waits for the first word about a service.
+    pub demand: Duration,
+    /// How often the sweep looks at each connection; the bounds are held this exactly.
+    pub sweep: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(300),
+            demand: DEMAND_WAIT,
+            sweep: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Most connections of one worker. Each costs up to some 30 KB while busy; past it new ones are answered 503.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// How far a connection's end is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Closing {
+    /// It stays open.
+    #[default]
+    No,
+    /// It closes after the next answer.
+    AfterAnswer,
+    /// It closes as soon as nothing runs on it.
+    WhenIdle,
+}
+
+/// What the guard, the service, the connection's task and the sweep tell each other; they run on one thread.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// Why the stream of requests was ended.
+    pub refusal: Cell<Option<Refusal>>,
+    /// The refusal cannot be told to the caller.
+    pub is_mute: Cell<bool>,
+    /// Since when a head is incomplete.
+    pub head_since: Cell<Option<Instant>>,
+    /// The request was upgraded: pass bytes as they are.
+    pub tunnel: Cell<bool>,
+    /// Requests that run on it now.
+    pub running: Cell<u32>,
+    /// Requests so far.
+    pub requests: Cell<u64>,
+    /// Whether it is to end.
+    pub closing: Cell<Closing>,
+    /// Wakes the connection's task.
+    pub waker: RefCell<Option<Waker>>,
+    /// The socket, once the server has let go of it.
+    pub returned: RefCell<Option<TcpStream>>,
+    idle: Cell<(u64, Option<Instant>)>,
+}
+
+impl Signs {
+    /// Raises how far its end is decided, and wakes its task.
+    pub fn close(&self, closing: Closing) {
+        if closing > self.closing.get() {
+            self.closing.set(closing);
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ends it when its head or its idleness lasts too long.
+    fn sweep(&self, limits: &Limits, now: Instant) {
+        if self.refusal.get().is_some() || self.tunnel.get() {
+            return;
+        }
+        if self.head_since.get().is_some_and(|since| now.duration_since(since) >= limits.head) {
+            self.refusal.set(Some(Refusal::HeadTimeout));
+            self.wake();
+        }
+        let (requests, since) = self.idle.get();
+        match since {
+            Some(since) if requests == self.requests.get() && self.running.get() == 0 => {
+                if now.duration_since(since) >= limits.idle {
+                    self.close(Closing::WhenIdle);
+                }
+            }
+            _ => self.idle.set((self.requests.get(), Some(now))),
+        }
+    }
+}
+
+/// One worker's state.
+#[derive(Debug)]
+pub struct WorkerState {
+    /// What each edge carried.
+    pub edges: RefCell<EdgeTable>,
+    /// What callers are held to.
+    pub limits: Limits,
+    /// What is counted beside.
+    pub counters: RefCell<Counters>,
+    /// For picks.
+    pub chance: RefCell<Chance>,
+    /// What this proxy stands beside.
+    pub workload: WorkloadName,
+    /// `workload` as it goes out in `penstock-caller`.
+    pub caller_value: HeaderValue,
+    /// What new connections begin with.
+    pub closing: Cell<Closing>,
+    /// Told when a connection ends.
+    pub ended: Notify,
+    connections: RefCell<HashMap<u64, (Direction, Rc<Signs>)>>,
+    next_connection: Cell<u64>,
+}
+
+impl WorkerState {
+    /// The state of a worker beside `workload`.
+    #[must_use]
+    pub fn new(workload: &WorkloadName, seed: u64, limits: Limits) -> Rc<Self> {
+        Rc::new(Self {
+            edges: RefCell::new(EdgeTable::new(workload)),
+            limits,
+            counters: RefCell::default(),
+            chance: RefCell::new(Chance::seeded(seed)),
+            workload: workload.clone(),
+            caller_value: HeaderValue::from_str(&workload.to_string()).expect("DNS labels are visible ASCII"),
+            closing: Cell::default(),
+            ended: Notify::new(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+        })
+    }
+
+    /// Counts with `count`.
+    pub fn count(&self, count: impl FnOnce(&mut Counters)) {
+        count(&mut self.counters.borrow_mut());
+    }
+
+    /// Counts the bound or rule that `refusal` stands for.
+    pub fn count_refusal(&self, refusal: Refusal) {
+        self.count(|counters| match refusal {
+            Refusal::TwoLengths | Refusal::Malformed(_) => counters.malformed_total += 1,
+            Refusal::HeadTooLarge => counters.head_too_large_total += 1,
+            Refusal::HeadTimeout => counters.head_timeout_total += 1,
+            Refusal::ForeignAuthority | Refusal::UnknownService => counters.unknown_service_total += 1,
+            Refusal::NoWordYet => counters.demand_timeout_total += 1,
+            Refusal::TooManyDemands => counters.demand_refused_total += 1,
+            Refusal::TooManyConnections => counters.connections_refused_total += 1,
+            _ => {}
+        });
+    }
+
+    /// Takes in a connection; `None` when the worker has its most. It is forgotten when the entry is dropped.
+    #[must_use]
+    pub fn open(self: &Rc<Self>, direction: Direction) -> Option<Opened> {
+        if self.connections.borrow().len() >= CONNECTIONS_MAX {
+            return None;
+        }
+        let number = self.next_connection.get();
+        self.next_connection.set(number + 1);
+        let signs = Rc::new(Signs::default());
+        signs.closing.set(self.closing.get());
+        self.connections.borrow_mut().insert(number, (direction, Rc::clone(&signs)));
+        self.count(|counters| counters.accepted_total += 1);
+        Some(Opened { state: Rc::clone(self), signs, number })
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Tells every connection how it is to end, and new ones too.
+    pub fn close_all(&self, closing: Closing) {
+        self.closing.set(closing.min(Closing::AfterAnswer));
+        for (_, signs) in self.connections.borrow().values() {
+            signs.close(closing);
+        }
+    }
+
+    /// Holds each connection to its bounds.
+    pub fn sweep(&self, now: Instant) {
+        for (_, signs) in self.connections.borrow().values() {
+            signs.sweep(&self.limits, now);
+        }
+    }
+
+    /// The counters as of now.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut counters = *self.counters.borrow();
+        for (direction, _) in self.connections.borrow().values() {
+            match direction {
+                Direction::Outbound => counters.outbound_connections += 1,
+                Direction::Inbound => counters.inbound_connections += 1,
+            }
+        }
+        counters.edges_folded_total = self.edges.borrow().folded_total();
+        counters
+    }
+}
+
+/// An open connection's entry.
+#[derive(Debug)]
+pub struct Opened {
+    state: Rc<WorkerState>,
+    /// Its signs.
+    pub signs: Rc<Signs>,
+    number: u64,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.state.connections.borrow_mut().remove(&self.number);
+        self.state.ended.notify_waiters();
+    }
+}

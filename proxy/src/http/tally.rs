@@ -1,0 +1,134 @@
+//! One request's account, from its head to the end of its answer: kept beside the answer's body, closed once, whatever
+//! happens. A request whose caller leaves before the answer is whole counts as `Reset`: someone waited in vain, and an
+//! edge on which callers give up must not look well.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderMap, StatusCode};
+use mesh::Failure;
+
+use super::classify::Verdict;
+use super::refusal::Refusal;
+use super::state::{Signs, WorkerState};
+use super::upstream::{InFlight, Upstream};
+use crate::report::edges::{EdgeHandle, Ended};
+
+/// One request's account.
+#[derive(Debug)]
+pub struct Tally {
+    state: Rc<WorkerState>,
+    signs: Rc<Signs>,
+    edge: EdgeHandle,
+    started: Instant,
+    in_flight: Option<InFlight>,
+    verdict: Option<Verdict>,
+    /// Tries beyond the first.
+    pub retries: u64,
+    /// Body bytes from caller to callee.
+    pub request_bytes: u64,
+    /// Body bytes from callee to caller.
+    pub response_bytes: u64,
+    closed: bool,
+}
+
+impl Tally {
+    /// Opens the account of a request that began at `started`, under `edge` until an endpoint is picked.
+    #[must_use]
+    pub fn open(state: &Rc<WorkerState>, signs: &Rc<Signs>, edge: EdgeHandle, started: Instant) -> Self {
+        state.count(|counters| counters.requests_running += 1);
+        signs.running.set(signs.running.get() + 1);
+        signs.requests.set(signs.requests.get() + 1);
+        Self {
+            state: Rc::clone(state),
+            signs: Rc::clone(signs),
+            edge,
+            started,
+            in_flight: None,
+            verdict: None,
+            retries: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            closed: false,
+        }
+    }
+
+    /// When the request began.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// An endpoint was picked: from here the request counts under its edge and in its load.
+    pub fn picked(&mut self, upstream: &Rc<Upstream>, edge: EdgeHandle) {
+        self.in_flight = Some(InFlight::on(upstream));
+        self.edge = edge;
+    }
+
+    /// A connection was opened for it.
+    pub fn connected(&self) {
+        self.state.edges.borrow_mut().connected(self.edge);
+    }
+
+    /// The head of the answer is there: the endpoint's latency is known.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.verdict = Some(Verdict::of(status, headers));
+        if let Some(in_flight) = &self.in_flight {
+            let now = Instant::now();
+            in_flight
+                .upstream()
+                .latency
+                .borrow_mut()
+                .observe(now.saturating_duration_since(self.started), now);
+        }
+    }
+
+    /// The answer is whole.
+    pub fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        let failure = self.verdict.as_ref().map_or(Some(Failure::Reset), |verdict| verdict.failure(trailers));
+        self.close(failure, true);
+    }
+
+    /// The proxy answers itself.
+    pub fn refused(&mut self, refusal: Refusal) {
+        self.state.count_refusal(refusal);
+        self.close(Some(refusal.failure()), refusal == Refusal::TimedOut);
+    }
+
+    /// The answer broke off.
+    pub fn broken(&mut self) {
+        self.close(Some(Failure::Reset), self.verdict.is_some());
+    }
+
+    /// The worker that keeps this account.
+    #[must_use]
+    pub fn state(&self) -> &Rc<WorkerState> {
+        &self.state
+    }
+
+    fn close(&mut self, failure: Option<Failure>, has_latency: bool) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.in_flight = None;
+        let latency = has_latency.then(|| self.started.elapsed());
+        self.state.edges.borrow_mut().ended(
+            self.edge,
+            Ended {
+                failure,
+                latency,
+                request_bytes: self.request_bytes,
+                response_bytes: self.response_bytes,
+                retries: self.retries,
+            },
+        );
+        self.state.count(|counters| counters.requests_running -= 1);
+        self.signs.running.set(self.signs.running.get().saturating_sub(1));
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.broken();
+    }
+}

@@ -1,0 +1,136 @@
+//! One address that requests are sent to: its idle connections, its load, and whether it fails to connect.
+//! Kept by a worker for as long as the endpoint lives; picked by `outbound`, or the application itself for `inbound`.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mesh::Protocol;
+
+use super::h1::Link;
+use super::h2::Shared;
+use super::state::WorkerState;
+use crate::balance::PeakEwma;
+
+/// Longest time to connect. Endpoints are near: what has not answered a SYN in a second will hardly serve.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Most idle connections kept to one endpoint; more than this many at once are closed after use.
+const IDLE_MAX: usize = 256;
+
+/// How long a connection is kept idle: well below what servers keep theirs for, so that we close first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// First and longest time that an endpoint which refuses connections is left alone.
+const AVOID_FIRST: Duration = Duration::from_millis(100);
+const AVOID_MAX: Duration = Duration::from_secs(10);
+
+/// Where requests go, and how it fares.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Requests in flight.
+    pub in_flight: Cell<u32>,
+    /// How slow it is.
+    pub latency: RefCell<PeakEwma>,
+    /// Its shared HTTP/2 connection.
+    pub(super) shared: RefCell<Shared>,
+    idle: RefCell<Vec<Link>>,
+    avoid: Cell<Option<(Instant, Duration)>>,
+}
+
+impl Upstream {
+    /// An upstream without connections.
+    #[must_use]
+    pub fn new(address: SocketAddr, protocol: Protocol, latency: PeakEwma) -> Self {
+        Self {
+            address,
+            protocol,
+            in_flight: Cell::new(0),
+            latency: RefCell::new(latency),
+            shared: RefCell::default(),
+            idle: RefCell::default(),
+            avoid: Cell::new(None),
+        }
+    }
+
+    /// Load for the pick: believed latency, times requests in flight relative to its weight, plus one.
+    #[must_use]
+    pub fn load(&self, relative_weight: f64, now: Instant) -> f64 {
+        self.latency.borrow().seconds_at(now) * (f64::from(self.in_flight.get()) / relative_weight + 1.0)
+    }
+
+    /// Whether it refused connections so recently that it should not be picked.
+    #[must_use]
+    pub fn is_avoided(&self, now: Instant) -> bool {
+        self.avoid.get().is_some_and(|(until, _)| now < until)
+    }
+
+    /// A connection failed: leave it alone for a while, twice as long each time.
+    pub fn connect_failed(&self, now: Instant) {
+        let wait = self.avoid.get().map_or(AVOID_FIRST, |(_, wait)| (wait * 2).min(AVOID_MAX));
+        self.avoid.set(Some((now + wait, wait)));
+    }
+
+    /// A connection was made.
+    pub fn connected(&self) {
+        self.avoid.set(None);
+    }
+
+    /// An idle connection that is still alive, the one used last first.
+    pub fn idle_link(&self) -> Option<Link> {
+        loop {
+            let mut link = self.idle.borrow_mut().pop()?;
+            if !link.is_stale() {
+                return Some(link);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub fn park(&self, mut link: Link, state: &WorkerState, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_MAX {
+            link.park(now);
+            idle.push(link);
+        } else {
+            state.count(|counters| counters.pool_overflow_total += 1);
+        }
+    }
+
+    /// Closes what was idle for too long. Called by the worker's sweep.
+    pub fn sweep(&self, now: Instant) {
+        self.idle.borrow_mut().retain_mut(|link| {
+            now.saturating_duration_since(link.idle_since) < IDLE_TIMEOUT && !link.is_stale()
+        });
+    }
+}
+
+/// Counts a request in flight on an upstream until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Rc<Upstream>);
+
+impl InFlight {
+    /// One more request is on its way to `upstream`.
+    #[must_use]
+    pub fn on(upstream: &Rc<Upstream>) -> Self {
+        upstream.in_flight.set(upstream.in_flight.get() + 1);
+        Self(Rc::clone(upstream))
+    }
+
+    /// The upstream.
+    #[must_use]
+    pub fn upstream(&self) -> &Rc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+    }
+}

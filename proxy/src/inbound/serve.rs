@@ -1,0 +1,127 @@
+//! One request for the application, from its head to the head of its answer: who calls is read and taken away, the
+//! application gets the rest as it came.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
+
+use crate::balance::{ASSUMED_LATENCY, PeakEwma};
+use crate::http::body::AnswerBody;
+use crate::http::connection::Serve;
+use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority};
+use crate::http::refusal::{Refusal, is_grpc};
+use crate::http::send::{Outgoing, Unsent, send};
+use crate::http::state::{Signs, WorkerState};
+use crate::http::tally::Tally;
+use crate::http::upstream::Upstream;
+use crate::report::edges::{EDGES_MAX, EdgeHandle};
+
+/// The inbound half of a worker.
+#[derive(Debug)]
+pub struct Inbound {
+    state: Rc<WorkerState>,
+    application: Rc<Upstream>,
+    serves: Vec<Authority>,
+    /// Which of `serves` a spelling means.
+    spellings: RefCell<HashMap<Box<[u8]>, usize>>,
+    /// Per service, the edge from each caller.
+    edges: RefCell<Vec<HashMap<Box<[u8]>, EdgeHandle>>>,
+}
+
+impl Inbound {
+    /// Forwards to the application, which speaks `protocol`. Without a service it `serves`, requests count under the
+    /// workload's own name.
+    #[must_use]
+    pub fn new(
+        state: &Rc<WorkerState>,
+        application: std::net::SocketAddr,
+        protocol: Protocol,
+        serves: &[Authority],
+    ) -> Rc<Self> {
+        let mut serves = serves.to_vec();
+        if serves.is_empty() {
+            let name = state.workload.to_string().parse().expect("a workload's name is a service's name too");
+            serves.push(Authority::new(name, application.port().max(1)));
+        }
+        Rc::new(Self {
+            state: Rc::clone(state),
+            application: Rc::new(Upstream::new(application, protocol, PeakEwma::assumed(ASSUMED_LATENCY))),
+            spellings: RefCell::default(),
+            edges: RefCell::new(vec![HashMap::new(); serves.len()]),
+            serves,
+        })
+    }
+
+    /// Called by the worker's sweep.
+    pub fn sweep(&self, now: Instant) {
+        self.application.sweep(now);
+    }
+
+    /// Which of the services a request means; the first when it names none of them.
+    fn service(&self, text: &[u8]) -> usize {
+        if self.serves.len() == 1 {
+            return 0;
+        }
+        if let Some(service) = self.spellings.borrow().get(text) {
+            return *service;
+        }
+        let authority = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Authority>().ok());
+        let service =
+            authority.and_then(|asked| self.serves.iter().position(|serves| *serves == asked)).unwrap_or(0);
+        let mut spellings = self.spellings.borrow_mut();
+        if spellings.len() < EDGES_MAX {
+            spellings.insert(text.into(), service);
+        }
+        service
+    }
+
+    /// The edge from `caller`, as the header spells it, to one of the services.
+    fn edge(&self, service: usize, caller: Option<&HeaderValue>) -> EdgeHandle {
+        let text = caller.map_or(&[][..], HeaderValue::as_bytes);
+        let mut edges = self.edges.borrow_mut();
+        if let Some(edge) = edges[service].get(text) {
+            return *edge;
+        }
+        let mut table = self.state.edges.borrow_mut();
+        if edges[service].len() >= EDGES_MAX {
+            return table.folded(Direction::Inbound);
+        }
+        let edge = table.intern(Edge {
+            direction: Direction::Inbound,
+            caller: std::str::from_utf8(text).ok().and_then(|text| text.parse::<WorkloadName>().ok()),
+            authority: self.serves[service].clone(),
+            callee: Some(self.state.workload.clone()),
+        });
+        edges[service].insert(text.into(), edge);
+        edge
+    }
+}
+
+impl Serve for Inbound {
+    async fn serve(self: Rc<Self>, signs: Rc<Signs>, request: Request<Incoming>) -> Response<AnswerBody> {
+        let started = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let is_grpc = is_grpc(&parts.headers);
+        let caller = parts.headers.remove(CALLER_HEADER);
+        let edge = self.edge(self.service(spelled_authority(&parts)), caller.as_ref());
+        let mut tally = Tally::open(&self.state, &signs, edge, started);
+        if parts.method == Method::CONNECT {
+            let refusal = Refusal::Unsupported("CONNECT is not carried; send the request itself");
+            return refused(refusal, is_grpc, tally);
+        }
+        prepare(&mut parts);
+        tally.picked(&self.application, edge);
+        let mut outgoing = Outgoing::new(parts, body);
+        match send(&self.application, &mut outgoing, &mut tally).await {
+            Ok(answer) => passed_back(answer, tally),
+            Err(Unsent::Lost(refusal)) => refused(refusal, is_grpc, tally),
+            Err(Unsent::NotConnected) => refused(Refusal::ConnectFailed, is_grpc, tally),
+            Err(Unsent::CallerGone) => refused(Refusal::BrokenOff, is_grpc, tally),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The endpoints of one authority as a worker sees them: who may be picked, and what is known of each. Rebuilt when the
+//! set changes; an endpoint that stays keeps its connections and its measured latency.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh::{Health, WorkloadName};
+
+use crate::balance::{ASSUMED_LATENCY, Chance, PeakEwma, Weights, pick};
+use crate::http::upstream::Upstream;
+use crate::snapshot::EndpointSet;
+
+/// After so many sweeps (seconds) without a target, a cluster's connections and measures are given up.
+const UNUSED_SWEEPS_MAX: u32 = 60;
+
+/// One endpoint that may be picked.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// What runs there.
+    pub(super) workload: WorkloadName,
+    /// Its connections and load.
+    pub(super) upstream: Rc<Upstream>,
+}
+
+/// All endpoints of one authority that may be picked.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    /// What it was made from.
+    pub(super) set: Arc<EndpointSet>,
+    members: Vec<Member>,
+    weights: Weights,
+    unused_sweeps: Cell<u32>,
+}
+
+impl Cluster {
+    /// The cluster of `set`; endpoints that `before` has too keep what is known of them.
+    pub(super) fn new(set: &Arc<EndpointSet>, before: Option<&Self>, now: Instant) -> Self {
+        let known: HashMap<_, _> = before
+            .into_iter()
+            .filter(|before| before.set.protocol == set.protocol)
+            .flat_map(|before| &before.members)
+            .map(|member| (member.upstream.address, &member.upstream))
+            .collect();
+        let assumed = mean_latency(known.values().copied(), now);
+        let mut members = Vec::new();
+        let mut weights = Vec::new();
+        for endpoint in set.endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready) {
+            let upstream = known.get(&endpoint.address).map_or_else(
+                || Rc::new(Upstream::new(endpoint.address, set.protocol, PeakEwma::assumed(assumed))),
+                |upstream| Rc::clone(upstream),
+            );
+            members.push(Member { workload: endpoint.workload.clone(), upstream });
+            weights.push(endpoint.weight);
+        }
+        Self { set: Arc::clone(set), members, weights: Weights::new(&weights), unused_sweeps: Cell::new(0) }
+    }
+
+    /// One endpoint that is not among `tried`; endpoints that refuse connections are left alone while others serve.
+    pub(super) fn pick(&self, tried: &[usize], now: Instant, chance: &mut Chance) -> Option<usize> {
+        let load = |index: usize| self.members[index].upstream.load(self.weights.relative(index), now);
+        let untried = |index: usize| !tried.contains(&index);
+        let sound = |index: usize| untried(index) && !self.members[index].upstream.is_avoided(now);
+        pick(&self.weights, sound, load, chance).or_else(|| pick(&self.weights, untried, load, chance))
+    }
+
+    /// The member that was picked.
+    pub(super) fn member(&self, index: usize) -> &Member {
+        &self.members[index]
+    }
+
+    /// Closes idle connections that are past their time; `false` once it was out of use for so long that it can go.
+    pub(super) fn sweep(&self, is_used: bool, now: Instant) -> bool {
+        for member in &self.members {
+            member.upstream.sweep(now);
+        }
+        self.unused_sweeps.set(if is_used { 0 } else { self.unused_sweeps.get() + 1 });
+        self.unused_sweeps.get() < UNUSED_SWEEPS_MAX
+    }
+}
+
+/// What a new endpoint is assumed to be like: its measured siblings.
+fn mean_latency<'u>(upstreams: impl Iterator<Item = &'u Rc<Upstream>>, now: Instant) -> Duration {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for upstream in upstreams {
+        let latency = upstream.latency.borrow();
+        if latency.is_measured() {
+            sum += latency.seconds_at(now);
+            count += 1.0;
+        }
+    }
+    if count > 0.0 { Duration::from_secs_f64(sum / count) } else { ASSUMED_LATENCY }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::*;
+    use mesh::{Endpoint, InstanceName, Locality, Protocol, Revision};
+
+    fn set(endpoints: &[(u16, Health)]) -> Arc<EndpointSet> {
+        let endpoints = endpoints.iter().map(|(port, health)| Endpoint {
+            instance: InstanceName(format!("web-{port}")),
+            address: ([127, 0, 0, 1], *port).into(),
+            workload: "web".parse().unwrap(),
+            locality: Locality::default(),
+            weight: 100,
+            health: *health,
+        });
+        Arc::new(EndpointSet {
+            authority: "web".parse().unwrap(),
+            protocol: Protocol::Http1,
+            revision: Revision::default(),
+            endpoints: endpoints.collect(),
+        })
+    }
+
+    #[test]
+    fn a_draining_endpoint_is_not_picked_and_those_that_stay_keep_what_is_known() {
+        let now = Instant::now();
+        let first = Cluster::new(&set(&[(1, Health::Ready), (2, Health::Ready)]), None, now);
+        let kept = &first.member(1).upstream;
+        kept.latency.borrow_mut().observe(Duration::from_millis(4), now);
+        let second = Cluster::new(
+            &set(&[(1, Health::Draining), (2, Health::Ready), (3, Health::Ready)]),
+            Some(&first),
+            now,
+        );
+        assert_eq!(second.members.len(), 2);
+        assert!(Rc::ptr_eq(kept, &second.member(0).upstream));
+        let assumed = second.member(1).upstream.latency.borrow().seconds_at(now);
+        assert!((0.003..0.005).contains(&assumed), "a new endpoint counts as its siblings: {assumed}");
+    }
+
+    #[test]
+    fn an_endpoint_that_refuses_connections_is_picked_only_when_no_other_is_left() {
+        let now = Instant::now();
+        let cluster = Cluster::new(&set(&[(1, Health::Ready), (2, Health::Ready)]), None, now);
+        cluster.member(0).upstream.connect_failed(now);
+        let mut chance = Chance::seeded(3);
+        for _ in 0..100 {
+            assert_eq!(cluster.pick(&[], now, &mut chance), Some(1));
+        }
+        assert_eq!(cluster.pick(&[1], now, &mut chance), Some(0));
+        assert_eq!(cluster.pick(&[0, 1], now, &mut chance), None);
+    }
+}

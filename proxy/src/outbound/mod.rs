@@ -1,0 +1,9 @@
+//! The application's own requests: by the authority they ask for to a `target`, by its routes to a cluster, by the balancer
+//! to one endpoint. Knows the snapshot; leaves connections and bodies to `http`.
+
+mod cluster;
+mod routing;
+mod serve;
+mod target;
+
+pub use serve::Outbound;

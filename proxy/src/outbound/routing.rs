@@ -1,0 +1,124 @@
+//! Which rule takes a request, and which of its backends. Pure: chance is handed in.
+
+use http::request;
+use mesh::{MatchKind, RouteMatch, RouteRule};
+
+use crate::balance::Chance;
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// No rule matches: to the service itself.
+    Service,
+    /// To this backend of this rule.
+    Backend { rule: usize, backend: usize },
+    /// A rule matches, and none of its backends takes requests.
+    Nowhere,
+}
+
+/// The first rule that matches, and one of its backends by weight.
+pub(super) fn choose(rules: &[RouteRule], request: &request::Parts, chance: &mut Chance) -> Choice {
+    let Some(rule) = rules.iter().position(|rule| {
+        rule.matches.is_empty() || rule.matches.iter().any(|wanted| matches(wanted, request))
+    }) else {
+        return Choice::Service;
+    };
+    let backends = &rules[rule].backends;
+    let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
+    if total == 0 {
+        return Choice::Nowhere;
+    }
+    if let [_] = backends[..] {
+        return Choice::Backend { rule, backend: 0 };
+    }
+    let mut ticket = chance.below(total);
+    let backend = backends.iter().position(|backend| {
+        let weight = u64::from(backend.weight);
+        let hit = ticket < weight;
+        ticket = ticket.saturating_sub(weight);
+        hit
+    });
+    Choice::Backend { rule, backend: backend.expect("the ticket is below the sum of the weights") }
+}
+
+fn matches(wanted: &RouteMatch, request: &request::Parts) -> bool {
+    wanted.method.as_ref().is_none_or(|method| request.method == method.as_str())
+        && wanted.path.as_ref().is_none_or(|path| path.matches(request.uri.path()))
+        && wanted.headers.iter().all(|header| match header.kind {
+            MatchKind::Present => request.headers.contains_key(header.name.as_str()),
+            MatchKind::Exact => {
+                request.headers.get(header.name.as_str()).is_some_and(|value| value == header.value.as_str())
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::*;
+    use http::Request;
+    use mesh::{Backend, HeaderMatch, PathMatch};
+
+    fn rule(matches: Vec<RouteMatch>, weights: &[u32]) -> RouteRule {
+        let backends = weights
+            .iter()
+            .enumerate()
+            .map(|(number, weight)| Backend {
+                authority: format!("web-{number}").parse().unwrap(),
+                weight: *weight,
+            })
+            .collect();
+        RouteRule { matches, backends, request_timeout: None }
+    }
+
+    fn parts(request: http::request::Builder) -> request::Parts {
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_first_matching_rule_takes_the_request_and_all_its_parts_must_match() {
+        let beta = HeaderMatch { name: "x-beta".to_owned(), value: "yes".to_owned(), kind: MatchKind::Exact };
+        let rules = [
+            rule(
+                vec![RouteMatch {
+                    path: Some(PathMatch::Prefix("/cart".to_owned())),
+                    headers: vec![beta],
+                    method: Some("POST".to_owned()),
+                }],
+                &[1],
+            ),
+            rule(
+                vec![RouteMatch {
+                    path: Some(PathMatch::Exact("/down".to_owned())),
+                    ..RouteMatch::default()
+                }],
+                &[0],
+            ),
+        ];
+        let mut chance = Chance::seeded(1);
+        for (request, choice) in [
+            (Request::post("/cart/7").header("x-beta", "yes"), Choice::Backend { rule: 0, backend: 0 }),
+            (Request::get("/cart/7").header("x-beta", "yes"), Choice::Service),
+            (Request::post("/cart/7").header("x-beta", "no"), Choice::Service),
+            (Request::post("/cart/7"), Choice::Service),
+            (Request::get("/down?x"), Choice::Nowhere),
+            (Request::get("/"), Choice::Service),
+        ] {
+            assert_eq!(choose(&rules, &parts(request), &mut chance), choice);
+        }
+    }
+
+    #[test]
+    fn backends_share_by_weight_and_zero_takes_none() {
+        let rules = [rule(Vec::new(), &[900, 0, 100])];
+        let (mut chance, mut shares) = (Chance::seeded(5), [0; 3]);
+        for _ in 0..10_000 {
+            let Choice::Backend { backend, .. } = choose(&rules, &parts(Request::get("/")), &mut chance)
+            else {
+                panic!("a backend takes it")
+            };
+            shares[backend] += 1;
+        }
+        assert!((8850..9150).contains(&shares[0]) && shares[1] == 0, "{shares:?}");
+    }
+}

@@ -1,0 +1,54 @@
+//! What a worker counts beside edges: open connections, and each time a bound was hit. Collected with the edges.
+
+/// Totals only rise; the others are as of now. Added up over the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Open connections from the application.
+    pub outbound_connections: u64,
+    /// Open connections from callers.
+    pub inbound_connections: u64,
+    /// Requests that run now.
+    pub requests_running: u64,
+    /// Connections accepted so far.
+    pub accepted_total: u64,
+    /// Connections refused because a worker had its most.
+    pub connections_refused_total: u64,
+    /// Requests refused as malformed (two lengths, a bad head): 400.
+    pub malformed_total: u64,
+    /// Requests refused because their head was too large: 431.
+    pub head_too_large_total: u64,
+    /// Connections closed because a head did not arrive in time: 408.
+    pub head_timeout_total: u64,
+    /// Requests for a service that the mesh does not have: 404.
+    pub unknown_service_total: u64,
+    /// Requests for which no word of their service came in time: 503.
+    pub demand_timeout_total: u64,
+    /// Demands that found the queue full.
+    pub demand_refused_total: u64,
+    /// Requests cut off at the end of a drain.
+    pub cut_off_total: u64,
+    /// Idle connections to endpoints that were closed because the pool was full.
+    pub pool_overflow_total: u64,
+    /// Edges counted under `other` because the table was full.
+    pub edges_folded_total: u64,
+}
+
+impl Counters {
+    /// Adds what another worker counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.outbound_connections += other.outbound_connections;
+        self.inbound_connections += other.inbound_connections;
+        self.requests_running += other.requests_running;
+        self.accepted_total += other.accepted_total;
+        self.connections_refused_total += other.connections_refused_total;
+        self.malformed_total += other.malformed_total;
+        self.head_too_large_total += other.head_too_large_total;
+        self.head_timeout_total += other.head_timeout_total;
+        self.unknown_service_total += other.unknown_service_total;
+        self.demand_timeout_total += other.demand_timeout_total;
+        self.demand_refused_total += other.demand_refused_total;
+        self.cut_off_total += other.cut_off_total;
+        self.pool_overflow_total += other.pool_overflow_total;
+        self.edges_folded_total += other.edges_folded_total;
+    }
+}
