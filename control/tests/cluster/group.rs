@@ -22,6 +22,8 @@ use tonic::transport::{Channel, Endpoint as Address};
 
 /// How long anything may take on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A question that was not answered as hoped is asked again, but not in a circle without a breath.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(10);
 
 /// Some nodes, and a runtime to ask them from.
 pub(crate) struct Group {
@@ -99,6 +101,10 @@ impl Group {
         self.nodes.keys().copied().collect()
     }
 
+    pub(crate) fn running_node(&self, node: u64) -> &Running {
+        &self.nodes[&node]
+    }
+
     pub(crate) fn settings(&self, node: u64) -> &Settings {
         &self.settings[&node]
     }
@@ -123,11 +129,12 @@ impl Group {
     /// Asks until the answer fits.
     pub(crate) fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
         let asking = async {
+            let mut beat = tokio::time::interval(BETWEEN_QUESTIONS);
             loop {
+                beat.tick().await;
                 if let Some(answer) = ask().await {
                     return answer;
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let answered = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await });

@@ -2,6 +2,9 @@
 //! What needs a killed process or a cut link stands with the real processes.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
-#[allow(dead_code)] // the themes that use the rest follow
 mod group;
+mod leases;
+mod queries;
+mod starting;
+mod traffic;
 mod writes;
