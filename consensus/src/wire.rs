@@ -156,6 +156,10 @@ fn checked_kind(kind: i32) -> Result<MessageType, String> {
 
 fn check_entries(kind: MessageType, message: &PeerMessage) -> Result<(), String> {
     match kind {
+        // An entry beyond the log has term 0 for raft: it would match, and be committed.
+        MessageType::MsgAppend if (message.index == 0) != (message.log_term == 0) => {
+            Err(format!("it continues entry {} of term {}", message.index, message.log_term))
+        }
         MessageType::MsgAppend => {
             let (mut index, mut term) = (message.index, message.log_term);
             for entry in &message.entries {

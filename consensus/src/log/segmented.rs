@@ -21,12 +21,12 @@ use super::recovery::{self, Segment};
 use super::snapshot_files::SnapshotFiles;
 use super::vfs::{FileLock, Vfs, VfsFile};
 
-/// Segments kept for later use. Fewer would have to be filled with zeros in the way of a write; more would
-/// only take space.
-const SPARES_MAX: usize = 2;
-/// Default length of a segment. A smaller one means more directory syncs; a larger one a longer pause when
-/// one has to be filled with zeros (16 MiB take some 20 ms).
-const SEGMENT_BYTES: u64 = 16 << 20;
+/// Segments kept for later use: about as many as one snapshot frees. Fewer would have to be filled with zeros
+/// again in the way of a write; more would only take space.
+const SPARES_MAX: usize = 4;
+/// Default length of a segment. A smaller one means more directory syncs; a larger one a longer pause when one
+/// has to be filled with zeros (8 MiB take some 10 ms), which happens until the first compaction.
+const SEGMENT_BYTES: u64 = 8 << 20;
 
 /// Where the log lies and whose it is.
 #[derive(Debug, Clone, PartialEq)]

@@ -207,10 +207,10 @@ impl Replica {
             MessageType::MsgAppendResponse
                 if raft.state == StateRole::Leader
                     && message.term == raft.term
-                    && !message.reject
-                    && message.index > last =>
+                    && message.index.max(message.reject_hint) > last =>
             {
-                let reason = format!("it confirms entry {}, the log ends at {last}", message.index);
+                let answered = message.index.max(message.reject_hint);
+                let reason = format!("it answers for entry {answered}, the log ends at {last}");
                 Err(ReceiveError::Malformed { from, reason })
             }
             MessageType::MsgAppend if !message.entries.is_empty() => {

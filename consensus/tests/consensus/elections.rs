@@ -189,7 +189,9 @@ fn messages_that_no_peer_can_mean_are_refused_and_change_nothing() {
         (message(15, name, 0, &[]), "names 0 reads"),
         (message(7, name, 9, &[]), "without its data"),
         (message(3, name, 9, &[58, 2, 24, 9]), "follows entry 0"),
-        (message(4, name, u8::try_from(before.term).unwrap(), &[48, 99]), "confirms entry 99"),
+        (message(4, name, u8::try_from(before.term).unwrap(), &[48, 99]), "answers for entry 99"),
+        (message(4, name, u8::try_from(before.term).unwrap(), &[80, 1, 88, 99]), "answers for entry 99"),
+        (message(3, name, 9, &[48, 99]), "continues entry 99 of term 0"),
     ] {
         let error = replica.receive(NodeId(from), bytes, now).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");

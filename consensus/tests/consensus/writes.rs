@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{NodeId, Output, ProposeError};
+use consensus::{
+    Membership, NodeId, Output, ProposeError, ReceiveError, Recovered, Replica, ReplicaSettings,
+};
 
 use crate::cluster::{Cluster, MILLISECOND};
 
@@ -121,4 +123,47 @@ fn each_proposal_is_answered_once_also_when_leadership_changes_hands() {
     }
     assert_eq!(cluster.acknowledged.len() + lost, proposed);
     assert!(proposed > 150, "{proposed}");
+}
+
+/// Two replicas that talk at once, on disks that take no time; the follower's snapshots never come.
+#[test]
+fn a_log_whose_snapshots_never_come_stops_growing_on_leader_and_follower() {
+    let founding = || Recovered::founding(Membership::of_voters([1, 2].map(NodeId)));
+    let replica = |node: u64, snapshot_after_bytes: usize| {
+        let settings = ReplicaSettings { snapshot_after_bytes, ..ReplicaSettings::new(NodeId(node), node) };
+        Replica::new(settings, founding(), Duration::ZERO)
+    };
+    let mut nodes = [replica(1, 40_000), replica(2, 10_000)];
+    let mut now = Duration::ZERO;
+    let (mut full, mut busy) = (0, 0);
+    for round in 0..4000 {
+        now += MILLISECOND;
+        nodes[0].tick(now);
+        if let Err(error) = nodes[0].propose(round, Bytes::from(vec![b'x'; 500])) {
+            busy += u32::from(matches!(error, ProposeError::Busy { .. }));
+        }
+        for sender in [0, 1, 0, 1, 0] {
+            for output in nodes[sender].outputs(now) {
+                match output {
+                    Output::Send { bytes, .. } => {
+                        let from = NodeId(sender as u64 + 1);
+                        if let Err(error) = nodes[1 - sender].receive(from, bytes, now) {
+                            assert!(matches!(error, ReceiveError::LogFull { .. }), "{error}");
+                            full += 1;
+                        }
+                    }
+                    Output::Persist(batch) => nodes[sender].persisted(batch.number, now),
+                    Output::Apply(entries) => nodes[sender].applied(entries.last().unwrap().index),
+                    _ => {}
+                }
+            }
+        }
+    }
+    let held = nodes.each_ref().map(|node| node.status().log_bytes);
+    assert!(full > 0 && busy > 0, "{full} appends and {busy} proposals were refused");
+    assert!(held[0] < 4 * 40_000 + 2000 && held[1] < 4 * 10_000 + 100_000, "{held:?}");
+    let applied = nodes[1].status().applied;
+    nodes[1].snapshot_made(applied, Bytes::from_static(b"state"));
+    nodes[1].snapshot_kept(applied);
+    assert!(nodes[1].status().log_bytes < held[1] / 2, "a snapshot makes room");
 }
