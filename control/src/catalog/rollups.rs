@@ -142,7 +142,7 @@ impl Rollups {
             touched.windows.insert(traffic.window);
             self.add_window(traffic);
         }
-        self.shorten();
+        self.shorten(HISTORY_BYTES_MAX);
         Ok(Counting::Added)
     }
 
@@ -204,8 +204,8 @@ impl Rollups {
     }
 
     /// Ends the oldest spans before their time while there are more bytes than may be.
-    fn shorten(&mut self) {
-        while self.bytes > HISTORY_BYTES_MAX {
+    fn shorten(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max {
             let oldest = self.minutes.pop_first().or_else(|| self.windows.pop_first());
             let Some((_, span)) = oldest else { return };
             self.drop_span(span);
@@ -261,4 +261,36 @@ fn pairs_of(partial: &log::Partial) -> Result<BTreeSet<(ProxyId, Window)>, Refus
         }
     }
     Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use mesh::{Direction, Edge};
+
+    use super::*;
+
+    #[test]
+    fn too_many_bytes_end_the_oldest_spans_and_are_counted_to_the_last_one() {
+        let mut rollups = Rollups::default();
+        let edge = |at: u64| Edge {
+            direction: Direction::Inbound,
+            caller: None,
+            authority: format!("s{at}:80").parse().unwrap(),
+            callee: None,
+        };
+        for number in 0..130 {
+            rollups.advance(Window(number).start());
+            let edges = vec![(edge(number % 3), EdgeTraffic { successes: 1, ..EdgeTraffic::default() })];
+            rollups.add_window(WindowTraffic { window: Window(number), edges });
+        }
+        assert_eq!((rollups.minutes.len(), rollups.windows.len()), (12, 61));
+        let half = rollups.bytes / 2;
+        rollups.shorten(half);
+        assert!(rollups.bytes <= half);
+        assert!(rollups.minutes.is_empty(), "minutes go first");
+        assert!(!rollups.windows.is_empty());
+        rollups.shorten(0);
+        assert_eq!((rollups.bytes, rollups.edges.len(), rollups.shortened), (0, 0, 12 + 61));
+    }
 }

@@ -219,11 +219,11 @@ fn kind(fields: &mut Fields<'_>, complaints: &mut Complaints) -> Option<Kind> {
     match fields.text("apiVersion", complaints) {
         Some((version, _)) if version == expected => {}
         Some((version, position)) => {
-            let message = format!("{} must be {expected} for a {}", shown(version), kind.as_str());
+            let message = format!("{} must be {expected} for kind {}", shown(version), kind.as_str());
             complaints.add(position, "apiVersion", message);
         }
         None if complaints.count() == had => {
-            fields.missing("apiVersion", &format!("write {expected} for a {}", kind.as_str()), complaints);
+            fields.missing("apiVersion", &format!("write {expected} for kind {}", kind.as_str()), complaints);
         }
         None => {}
     }

@@ -133,3 +133,22 @@ fn too_many_routes_on_one_service_are_refused() {
     script.done(put(&[], &routes[..1]));
     assert_eq!(script.refused(put(&[], &routes[100..])).0, Reason::Limit);
 }
+
+#[test]
+fn too_many_services_are_refused_whether_they_are_declared_or_registered() {
+    let mut script = Script::new();
+    for batch in 0..10 {
+        let name = |at: usize| service(&format!("s{batch}-{at}"), &[(80, Protocol::Http1)]);
+        script.done(put(&(0..1000).map(name).collect::<Vec<_>>(), &[]));
+    }
+    let one_more = service("more", &[(80, Protocol::Http1)]);
+    let (reason, message) = script.refused(put(std::slice::from_ref(&one_more), &[]));
+    assert_eq!(
+        (reason, message.as_str()),
+        (Reason::Limit, "services: at most 10000; delete some that are not used")
+    );
+    assert_eq!(script.refused(register("more:80", "more-1", "10.0.0.1:4143")).0, Reason::Limit);
+    script.done(register("s1-1:80", "s-1", "10.0.0.1:4143"));
+    script.done(delete_service("s0-0"));
+    script.done(put(&[one_more], &[]));
+}

@@ -61,7 +61,7 @@ spec:
         "a.yaml:15:13 spec.ports[2].port: \"81\" must be a whole number from 1 to 65535, without quotes",
         "a.yaml:16:17 spec.ports[2].protocol: \"UDP\" is not supported: only TCP is carried; write TCP or leave it out",
         "a.yaml:17:3 spec.clusterIP: is not supported yet: leave it out",
-        "a.yaml:19:13 apiVersion: \"gateway.networking.k8s.io/v1beta1\" must be gateway.networking.k8s.io/v1 for a HTTPRoute",
+        "a.yaml:19:13 apiVersion: \"gateway.networking.k8s.io/v1beta1\" must be gateway.networking.k8s.io/v1 for kind HTTPRoute",
         "a.yaml:24:14 spec.parentRefs[0].kind: \"Gateway\" is not supported: a parent is a Service",
         "a.yaml:27:24 spec.rules[0].matches[0].path.type: \"Regex\" must be Exact or PathPrefix",
         "a.yaml:27:38 spec.rules[0].matches[0].path.value: \"web\" must begin with '/'",
@@ -117,10 +117,10 @@ fn kinds_and_versions_are_held_to_the_letter_and_near_ones_suggested() {
 fn a_document_that_lacks_its_parts_is_told_each_of_them() {
     let told = told(&["kind: Service\n---\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {}\n"]);
     let expected = [
-        "a.yaml:1:1 apiVersion: is missing: write v1 for a Service",
+        "a.yaml:1:1 apiVersion: is missing: write v1 for kind Service",
         "a.yaml:1:1 metadata: is missing: every document has `metadata` with a `name`",
         "a.yaml:1:1 spec: is missing: a Service has a `spec` with `ports`",
-        "a.yaml:3:1 apiVersion: is missing: write gateway.networking.k8s.io/v1 for a HTTPRoute",
+        "a.yaml:3:1 apiVersion: is missing: write gateway.networking.k8s.io/v1 for kind HTTPRoute",
         "a.yaml:5:7 spec.parentRefs: is missing: an HTTPRoute names at least one Service whose requests it rules",
         "a.yaml:5:7 spec.rules: is missing: an HTTPRoute has at least one rule",
     ];
