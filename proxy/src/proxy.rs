@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh::{Authority, ProxyId, Timestamp};
 use runtime::admin::{self, Admin, Condition, Readiness};
+use runtime::signals::Signals;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -111,7 +112,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (stopped_sender, stopped) = oneshot::channel();
     let body = move || {
         if let Ok(parts) = parts.recv() {
-            run(&runtime, parts);
+            carry(&runtime, parts);
         }
         // Dropped unsent, it says the same.
         let _ = stopped_sender.send(());
@@ -155,6 +156,26 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     Ok(Running { outbound_address, inbound_address, admin_address, stop, stopped, admin })
 }
 
+/// Starts a proxy and runs it until SIGTERM or SIGINT, then drains it; a second signal cuts the drain short. Blocks.
+///
+/// # Errors
+/// [`StartError`].
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let mut signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::Thread)?;
+    let running = start(settings)?;
+    let stop = runtime.block_on(signals.next());
+    info!(%stop, "stopping");
+    let drained = runtime.block_on(running.drain(async {
+        signals.next().await;
+    }));
+    if drained == Drained::CutShort {
+        warn!("drain cut short; letting go of what still ran");
+    }
+    Ok(())
+}
+
 impl Running {
     /// Stops well: stops being ready, leaves the mesh, serves on until callers have moved on, finishes what runs,
     /// reports the last window. `cut_short` (a second signal) lets go at once.
@@ -189,7 +210,7 @@ struct Parts {
 }
 
 /// The body of the control thread.
-fn run(runtime: &Runtime, parts: Parts) {
+fn carry(runtime: &Runtime, parts: Parts) {
     LocalSet::new().block_on(runtime, control(parts));
 }
 

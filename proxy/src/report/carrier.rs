@@ -261,3 +261,7 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         raise(&metrics.refused.with_label_values(&[reason]), total);
     }
 }
+
+#[cfg(test)]
+#[path = "carrier_tests.rs"]
+mod tests;
