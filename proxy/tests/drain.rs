@@ -1,0 +1,130 @@
+//! The drain under load: real clients that keep their connections busy while the worker ends. A client does what any
+//! client does: it opens a new connection when it was told that the old one closes, and stops when none is taken.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+mod support;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use mesh::{Direction, Protocol};
+use proxy::worker::DrainPlan;
+use support::{endpoint, get, http1, http2, mesh, run, service, settings};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+const PLAN: DrainPlan = DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_secs(20) };
+
+/// Sends requests over kept connections until none is taken any more; each one that was sent must be answered.
+async fn caller(address: SocketAddr, answered: Rc<Cell<u64>>) {
+    while let Ok(stream) = TcpStream::connect(address).await {
+        stream.set_nodelay(true).unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let mut is_open = true;
+        while is_open {
+            let response =
+                sender.send_request(get("web", "/")).await.expect("a request that was sent is answered");
+            assert_eq!(response.status(), 200);
+            is_open = response.headers().get("connection").is_none_or(|value| value != "close");
+            response.into_body().collect().await.expect("an answer that began ends");
+            answered.set(answered.get() + 1);
+            is_open = is_open && sender.ready().await.is_ok();
+        }
+    }
+}
+
+#[test]
+fn no_request_is_lost_when_the_drain_comes_under_load() {
+    run(async {
+        let web = support::app("web-1", Protocol::Http1).await;
+        let mesh =
+            mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])]);
+        let answered = Rc::new(Cell::new(0));
+        let callers: Vec<_> =
+            (0..16).map(|_| tokio::task::spawn_local(caller(mesh.outbound, Rc::clone(&answered)))).collect();
+        while answered.get() < 500 {
+            tokio::task::yield_now().await;
+        }
+        mesh.workers.drain(PLAN);
+        mesh.workers.drain(PLAN);
+        let last = mesh.workers.finished().await;
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        assert_eq!((last.counters.cut_off_total, last.counters.outbound_connections), (0, 0));
+        let counted: u64 = last
+            .edges
+            .iter()
+            .filter(|(edge, _)| edge.direction == Direction::Outbound)
+            .map(|(_, traffic)| traffic.successes)
+            .sum();
+        assert_eq!(counted, answered.get(), "what was counted equals what the callers saw");
+        assert_eq!(web.requests.borrow().len() as u64, answered.get());
+    });
+}
+
+#[test]
+fn running_streams_of_http2_end_well_and_their_connection_is_told_to_go_away() {
+    run(async {
+        let web = support::app("web-1", Protocol::Http2).await;
+        let mesh =
+            mesh(&settings(), &[service("web", Protocol::Http2, vec![endpoint("web", web.address, 100)])]);
+        let client = http2(mesh.outbound).await;
+        let answered = Rc::new(Cell::new(0));
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let (mut client, answered) = (client.clone(), Rc::clone(&answered));
+                tokio::task::spawn_local(async move {
+                    loop {
+                        if client.ready().await.is_err() {
+                            return;
+                        }
+                        let request = Request::get("http://web/").body(Full::default()).unwrap();
+                        // A stream that the far side never took may be sent anew; one that it took must be answered.
+                        let Ok(response) = client.send_request(request).await else { return };
+                        response.into_body().collect().await.expect("an answer that began ends");
+                        answered.set(answered.get() + 1);
+                    }
+                })
+            })
+            .collect();
+        while answered.get() < 200 {
+            tokio::task::yield_now().await;
+        }
+        mesh.workers.drain(PLAN);
+        let last = mesh.workers.finished().await;
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        assert_eq!(last.counters.cut_off_total, 0);
+        let failed: u64 = last.edges.iter().map(|(_, traffic)| traffic.requests() - traffic.successes).sum();
+        assert_eq!(failed, 0);
+        assert_eq!(web.requests.borrow().len() as u64, answered.get());
+    });
+}
+
+#[test]
+fn what_still_runs_at_the_deadline_is_cut_off_and_counted() {
+    run(async {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let services =
+            [service("web", Protocol::Http1, vec![endpoint("web", silent.local_addr().unwrap(), 100)])];
+        let mesh = mesh(&settings(), &services);
+        let mut client = http1(mesh.outbound).await;
+        let asking =
+            tokio::task::spawn_local(async move { client.send_request(get("web", "/")).await.is_ok() });
+        let (mut endpoint, _) = silent.accept().await.unwrap();
+        endpoint.read_u8().await.unwrap();
+        mesh.workers
+            .drain(DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_millis(50) });
+        assert_eq!(mesh.workers.finished().await.counters.cut_off_total, 1);
+        drop(asking);
+    });
+}
