@@ -6,14 +6,16 @@ mod config;
 mod demo;
 mod health;
 mod names;
+mod program;
 mod query;
 mod span;
 
-pub use command::{Args, Command, CompletionsArgs, PassedArgs};
+pub use command::{Args, Command, CompletionsArgs};
 pub use config::{ApplyArgs, ApplyForm, DeleteArgs, DocumentForm, GetArgs};
 pub use demo::{DemoArgs, DemoForm};
 pub use health::CheckArgs;
 pub use names::{DocumentKind, Name, Resource, ResourceKind};
+pub use program::{ControlArgs, ProcessArgs, ProxyArgs};
 pub use query::{
     ConnectionArgs, EdgesArgs, EndpointsArgs, Form, MembersArgs, ProxiesArgs, ServicesArgs, StatArgs,
 };

@@ -12,6 +12,7 @@ mod get;
 mod health;
 mod members;
 mod preflight;
+mod program;
 mod proxies;
 mod run;
 mod services;

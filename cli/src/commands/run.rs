@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use super::{apply, check, completions, delete, edges, endpoints, get, members, proxies, services, stat};
+use super::{
+    apply, check, completions, delete, edges, endpoints, get, members, program, proxies, services, stat,
+};
 use crate::answer::{Answer, Failure};
 use crate::args::{Args, Command};
 
@@ -10,9 +12,8 @@ use crate::args::{Args, Command};
 #[must_use]
 pub fn run(args: Args) -> Answer {
     match args.command {
-        Command::Control(_) | Command::Proxy(_) => {
-            Failure::Refused("this command is not built in yet".to_owned()).into()
-        }
+        Command::Control(args) => program::control(&args),
+        Command::Proxy(args) => program::proxy(&args),
         Command::Demo(args) => asked(crate::demo::run(args)),
         Command::Stat(args) => asked(stat::run(args)),
         Command::Edges(args) => asked(edges::run(args)),

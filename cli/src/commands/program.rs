@@ -1,0 +1,73 @@
+//! `penstock control` and `penstock proxy`: reads settings, sets up the process, and runs the program until it is told to
+//! stop. What the programs do is theirs; here is only how a process of ours begins and ends.
+
+use runtime::process::end_with_parent;
+use runtime::settings::Complaints;
+use runtime::signals::Signals;
+use runtime::telemetry::{self, Filter, Format};
+
+use crate::answer::{Answer, Failure};
+use crate::args::{ControlArgs, ProcessArgs, ProxyArgs};
+
+/// The variable that tells clients where control nodes are; a control node itself has no use for it.
+const CLIENTS_VARIABLE: &str = "PENSTOCK_CONTROL";
+
+/// Runs a control node until SIGTERM or SIGINT, and drains it.
+pub(super) fn control(args: &ControlArgs) -> Answer {
+    let environment = std::env::vars_os().filter(|(variable, _)| variable != CLIENTS_VARIABLE);
+    let run = || {
+        let settings = control::Settings::read(args.sources(environment)).map_err(|wrong| usage(&wrong))?;
+        begin(&args.process, &settings.log, settings.log_format)?;
+        control::run(settings).map_err(|error| Failure::Refused(error.to_string()))
+    };
+    ended(run())
+}
+
+/// Runs a proxy until SIGTERM or SIGINT, and drains it.
+pub(super) fn proxy(args: &ProxyArgs) -> Answer {
+    let run = || {
+        let settings =
+            proxy::Settings::read(args.sources(std::env::vars_os())).map_err(|wrong| usage(&wrong))?;
+        begin(&args.process, &settings.log, settings.log_format)?;
+        carry(settings)
+    };
+    ended(run())
+}
+
+/// Starts a proxy, waits for a signal, and drains; a second signal cuts the drain short.
+fn carry(settings: proxy::Settings) -> Result<(), Failure> {
+    let refused = |error: &dyn std::fmt::Display| Failure::Refused(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| refused(&error))?.block_on(async {
+        let mut signals = Signals::listen().map_err(|error| refused(&error))?;
+        let running = proxy::start(settings).map_err(|error| refused(&error))?;
+        let stop = signals.next().await;
+        tracing::info!(%stop, "stopping");
+        let cut_short = async {
+            signals.next().await;
+        };
+        running.drain(cut_short).await;
+        Ok(())
+    })
+}
+
+fn usage(complaints: &Complaints) -> Failure {
+    Failure::Usage(complaints.to_string())
+}
+
+fn ended(outcome: Result<(), Failure>) -> Answer {
+    outcome.map_or_else(Answer::from, |()| Answer::fine(String::new()))
+}
+
+/// What each process of ours does first.
+fn begin(process: &ProcessArgs, log: &Filter, format: Format) -> Result<(), Failure> {
+    if let Some(parent) = process.end_with_parent {
+        end_with_parent(parent).map_err(|error| Failure::Refused(error.to_string()))?;
+    }
+    telemetry::install(log, format).map_err(|error| Failure::Refused(error.to_string()))?;
+    runtime::panic_hook::install();
+    if let Err(error) = runtime::rlimit::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays low");
+    }
+    Ok(())
+}
