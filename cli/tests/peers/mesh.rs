@@ -1,0 +1,174 @@
+//! A control plane of three real processes, and what the story asks of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use api::v1::query_client::QueryClient;
+use api::v1::registration_client::RegistrationClient;
+use api::v1::{
+    Authority, Endpoint, GroupBy, LeaseKey, LeaveRequest, ProxiesRequest, QualifiedName, RegisterRequest,
+    StatRequest, WriteId,
+};
+use tokio::process::{Child, Command};
+use tonic::transport::Channel;
+
+use crate::found::{free_addresses, until};
+use crate::story::Peer;
+
+/// Longer than a test runs: nothing here renews.
+const LEASE_SECONDS: u32 = 3600;
+
+/// Longest wait for one answer of a node that may be gone.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub struct Mesh {
+    nodes: Vec<Node>,
+    scratch: PathBuf,
+    sequence: u64,
+}
+
+struct Node {
+    process: Child,
+    client: SocketAddr,
+    alive: bool,
+}
+
+fn name(name: &str) -> Option<QualifiedName> {
+    Some(QualifiedName { name: name.to_owned(), namespace: "default".to_owned() })
+}
+
+fn authority<P: Peer>() -> Option<Authority> {
+    Some(Authority { service: name(P::SERVICE), port: 80 })
+}
+
+impl Mesh {
+    /// Three nodes of which one leads.
+    pub async fn start() -> Self {
+        let unique = format!("penstock-peers-{}-{:?}", std::process::id(), std::thread::current().id());
+        let scratch = std::env::temp_dir().join(unique.replace(['(', ')'], ""));
+        std::fs::create_dir_all(&scratch).unwrap();
+        let addresses: [SocketAddr; 9] = free_addresses();
+        let peers: Vec<_> = (0..3).map(|at| format!("{}={}", at + 1, addresses[at * 3 + 1])).collect();
+        let nodes = (0..3).map(|at| {
+            let [client, peer, http] = [addresses[at * 3], addresses[at * 3 + 1], addresses[at * 3 + 2]];
+            let log = std::fs::File::create(scratch.join(format!("node-{}.log", at + 1))).unwrap();
+            let process = Command::new(env!("CARGO_BIN_EXE_penstock"))
+                .arg("control")
+                .arg(format!("--end-with-parent={}", std::process::id()))
+                .arg(format!("--node={}", at + 1))
+                .arg(format!("--peers={}", peers.join(",")))
+                .arg(format!("--client-address={client}"))
+                .arg(format!("--peer-address={peer}"))
+                .arg(format!("--http-address={http}"))
+                .arg(format!("--data-directory={}", scratch.join(format!("node-{}", at + 1)).display()))
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap();
+            Node { process, client, alive: true }
+        });
+        let mut mesh = Self { nodes: nodes.collect(), scratch, sequence: 0 };
+        until("three nodes run, and one leads", async || mesh.leads().await).await;
+        mesh
+    }
+
+    pub fn control(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.client).collect()
+    }
+
+    async fn leads(&mut self) -> Option<()> {
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            if let Ok(Some(status)) = node.process.try_wait() {
+                let log = self.scratch.join(format!("node-{}.log", at + 1));
+                panic!("node {} ended, {status}: {}", at + 1, std::fs::read_to_string(log).unwrap());
+            }
+        }
+        let request = api::v1::MembersRequest {};
+        let members = QueryClient::new(self.channel().await?).members(request).await.ok()?.into_inner();
+        let all = members.members.len() == 3 && members.members.iter().all(|member| member.reachable);
+        (all && members.members.iter().any(|member| member.role == "leader")).then_some(())
+    }
+
+    /// A connection to a node that lives.
+    async fn channel(&self) -> Option<Channel> {
+        let node = self.nodes.iter().find(|node| node.alive)?;
+        let endpoint = Channel::from_shared(format!("http://{}", node.client)).unwrap();
+        endpoint.timeout(CALL_TIMEOUT).connect().await.ok()
+    }
+
+    fn write_id<P: Peer>(&mut self) -> Option<WriteId> {
+        self.sequence += 1;
+        Some(WriteId { client: format!("story-of-{}", P::ID), sequence: self.sequence })
+    }
+
+    /// Registers an instance at an address, or moves it there. Sent again until it is taken: the write id makes that
+    /// safe.
+    pub async fn register<P: Peer>(&mut self, instance: &str, address: SocketAddr) {
+        let request = RegisterRequest {
+            id: self.write_id::<P>(),
+            authority: authority::<P>(),
+            protocol: P::PROTOCOL.into(),
+            endpoint: Some(Endpoint {
+                instance: instance.to_owned(),
+                address: address.to_string(),
+                workload: name(P::SERVICE),
+                ..Endpoint::default()
+            }),
+            lease_seconds: LEASE_SECONDS,
+        };
+        until(&format!("{instance} is registered at {address}"), async || {
+            RegistrationClient::new(self.channel().await?).register(request.clone()).await.ok()
+        })
+        .await;
+    }
+
+    pub async fn leave<P: Peer>(&mut self, instance: &str) {
+        let lease = Some(LeaseKey { authority: authority::<P>(), instance: instance.to_owned() });
+        let request = LeaveRequest { id: self.write_id::<P>(), lease };
+        until(&format!("{instance} has left"), async || {
+            RegistrationClient::new(self.channel().await?).leave(request.clone()).await.ok()
+        })
+        .await;
+    }
+
+    /// The node that a client follows and whose news it has taken in.
+    pub async fn followed(&self, id: &str) -> Option<u64> {
+        let request = ProxiesRequest::default();
+        let rows = QueryClient::new(self.channel().await?).proxies(request).await.ok()?.into_inner();
+        let row = rows.proxies.into_iter().find(|row| row.proxy == id && row.state == "current")?;
+        assert_eq!((row.refused, row.refusal.as_str()), (0, ""), "{id} refused a resource");
+        Some(row.node)
+    }
+
+    /// SIGKILL, as a power cut would end it.
+    pub async fn kill(&mut self, node: u64) {
+        let at = usize::try_from(node).unwrap() - 1;
+        self.nodes[at].process.kill().await.unwrap();
+        self.nodes[at].alive = false;
+    }
+
+    /// Successes and failures of the calls of a client to its service, as `stat` has them.
+    pub async fn counted<P: Peer>(&self) -> Option<(u64, u64)> {
+        let request = StatRequest {
+            group_by: GroupBy::Edge.into(),
+            from: name(P::WORKLOAD),
+            window_seconds: 600,
+            ..StatRequest::default()
+        };
+        let rows = QueryClient::new(self.channel().await?).stat(request).await.ok()?.into_inner().rows;
+        let row = rows.into_iter().find(|row| row.authority == authority::<P>())?;
+        let traffic = row.traffic?;
+        Some((traffic.successes, traffic.failures.iter().sum()))
+    }
+
+    pub async fn stop(mut self) {
+        for node in self.nodes.iter_mut().filter(|node| node.alive) {
+            node.process.kill().await.unwrap();
+        }
+        std::fs::remove_dir_all(&self.scratch).unwrap();
+    }
+}
