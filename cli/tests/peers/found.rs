@@ -44,6 +44,18 @@ pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     bound.map(|listener| listener.local_addr().unwrap())
 }
 
+/// The same free port on three addresses of this machine, as nodes behind one name have it.
+pub fn free_port_on_three_addresses() -> [SocketAddr; 3] {
+    let tries = (0..100).find_map(|_| {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        let all = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], port)));
+        let others: Result<Vec<_>, _> = all[1..].iter().map(TcpListener::bind).collect();
+        others.is_ok().then_some(all)
+    });
+    tries.expect("of a hundred ports one is free on each of 127.0.0.1 to 127.0.0.3")
+}
+
 /// Asks until there is an answer.
 ///
 /// # Panics

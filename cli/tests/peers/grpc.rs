@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::found::program;
+use crate::name_server;
 use crate::story::Peer;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/grpc_peer.py");
@@ -33,9 +34,10 @@ impl Peer for Grpc {
 
     async fn start(control: &[SocketAddr]) -> Self {
         let python = program("PENSTOCK_PEER_PYTHON", "bin/python");
-        let nodes: Vec<_> = control.iter().map(ToString::to_string).collect();
+        let names = name_server::start(control).await;
+        let target = format!("dns://{names}/{}:{}", name_server::NAME, control[0].port());
         let mut process = Command::new(python)
-            .args([SCRIPT, &format!("ipv4:{}", nodes.join(",")), Self::ID, Self::WORKLOAD, Self::SERVICE])
+            .args([SCRIPT, &target, Self::ID, Self::WORKLOAD, Self::SERVICE])
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

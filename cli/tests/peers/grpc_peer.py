@@ -10,6 +10,8 @@ import sys
 from concurrent import futures
 
 control, node_id, workload, service = sys.argv[1:]
+# Each lost stream would be told; set it to see why a call fails.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 # Read by gRPC when the first channel is made.
 os.environ["GRPC_XDS_BOOTSTRAP_CONFIG"] = json.dumps({
     "xds_servers": [{

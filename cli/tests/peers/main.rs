@@ -11,6 +11,7 @@ mod envoy;
 mod found;
 mod grpc;
 mod mesh;
+mod name_server;
 mod story;
 
 use envoy::Envoy;

@@ -14,7 +14,7 @@ use api::v1::{
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 
-use crate::found::{free_addresses, until};
+use crate::found::{free_addresses, free_port_on_three_addresses, until};
 use crate::story::Peer;
 
 /// Longer than a test runs: nothing here renews.
@@ -49,10 +49,11 @@ impl Mesh {
         let unique = format!("penstock-peers-{}-{:?}", std::process::id(), std::thread::current().id());
         let scratch = std::env::temp_dir().join(unique.replace(['(', ')'], ""));
         std::fs::create_dir_all(&scratch).unwrap();
-        let addresses: [SocketAddr; 9] = free_addresses();
-        let peers: Vec<_> = (0..3).map(|at| format!("{}={}", at + 1, addresses[at * 3 + 1])).collect();
+        let clients = free_port_on_three_addresses();
+        let addresses: [SocketAddr; 6] = free_addresses();
+        let peers: Vec<_> = (0..3).map(|at| format!("{}={}", at + 1, addresses[at])).collect();
         let nodes = (0..3).map(|at| {
-            let [client, peer, http] = [addresses[at * 3], addresses[at * 3 + 1], addresses[at * 3 + 2]];
+            let (client, peer, http) = (clients[at], addresses[at], addresses[at + 3]);
             let log = std::fs::File::create(scratch.join(format!("node-{}.log", at + 1))).unwrap();
             let process = Command::new(env!("CARGO_BIN_EXE_penstock"))
                 .arg("control")
