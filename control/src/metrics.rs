@@ -321,4 +321,14 @@ mod tests {
         assert!(!families.is_empty());
         assert!(families.iter().all(|family| family.name().starts_with("penstock_")));
     }
+
+    #[test]
+    fn every_family_is_explained_in_the_documentation() {
+        let documentation = include_str!("../../docs/metrics.md");
+        let metrics = Metrics::new();
+        for family in metrics.registry.gather() {
+            let name = family.name();
+            assert!(documentation.contains(&format!("`{name}`")), "{name} is missing in docs/metrics.md");
+        }
+    }
 }

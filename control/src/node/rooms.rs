@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api::v1::config_server::ConfigServer;
 use api::v1::query_server::QueryServer;
 use api::v1::registration_server::RegistrationServer;
 use api::v1::reports_server::ReportsServer;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use tonic::Status;
 use tonic::transport::server::Router;
 
+use crate::config::ConfigService;
 use crate::discovery::Discovery;
 use crate::intake::RegistrationService;
 use crate::query::{ConnectedProxies, QueryService};
@@ -28,6 +30,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Faces {
     pub(super) door: Door,
     pub(super) registration: RegistrationService,
+    pub(super) config: ConfigService,
     pub(super) reports: ReportsService,
     pub(super) query: QueryService,
 }
@@ -37,6 +40,11 @@ impl Faces {
         router
             .add_service(
                 RegistrationServer::new(self.registration).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            )
+            .add_service(
+                ConfigServer::new(self.config)
+                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(ANSWER_BYTES_MAX),
             )
             .add_service(ReportsServer::new(self.reports).max_decoding_message_size(MESSAGE_BYTES_MAX))
             .add_service(QueryServer::new(self.query).max_encoding_message_size(ANSWER_BYTES_MAX))

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::rooms::{Faces, OwnRooms, sessions};
 use super::{StartError, joined};
+use crate::config::ConfigService;
 use crate::discovery::Discovery;
 use crate::intake::leases::Brake;
 use crate::intake::{IntakeActor, RegistrationService};
@@ -136,6 +137,7 @@ fn set_up(parts: TruthParts) -> Result<(Started, JoinHandle<()>), ReplicaError> 
     };
     let faces = Faces {
         registration: RegistrationService::new(door.clone(), intake),
+        config: ConfigService::new(door.clone()),
         reports: ReportsService::new(rollup.start()),
         query: QueryService::new(door.clone(), own, sessions(discovery)),
         door,

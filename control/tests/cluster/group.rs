@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use api::v1::config_client::ConfigClient;
 use api::v1::query_client::QueryClient;
 use api::v1::registration_client::RegistrationClient;
 use api::v1::reports_client::ReportsClient;
@@ -120,6 +121,10 @@ impl Group {
 
     pub(crate) fn query(&self, node: u64) -> QueryClient<Channel> {
         QueryClient::new(self.channel(node))
+    }
+
+    pub(crate) fn config(&self, node: u64) -> ConfigClient<Channel> {
+        ConfigClient::new(self.channel(node))
     }
 
     pub(crate) fn reports(&self, node: u64) -> ReportsClient<Channel> {

@@ -2,6 +2,7 @@
 //! What needs a killed process or a cut link stands with the real processes.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
+mod configs;
 mod group;
 mod leases;
 mod queries;
