@@ -12,6 +12,7 @@ mod source;
 mod style;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use source::{Source, Violation, files_below};
 
@@ -19,9 +20,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-fn rust_files() -> Vec<Source> {
-    let found = files_below(&root(), &|name| name.ends_with(".rs"));
-    found.iter().map(|(path, text)| Source::new(path, text)).collect()
+/// Every Rust file, read once for all tests.
+fn rust_files() -> &'static [Source] {
+    static FILES: OnceLock<Vec<Source>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let found = files_below(&root(), &|name| name.ends_with(".rs"));
+        found.iter().map(|(path, text)| Source::new(path, text)).collect()
+    })
 }
 
 fn assert_none(mut found: Vec<Violation>) {
@@ -33,7 +38,7 @@ fn assert_none(mut found: Vec<Violation>) {
 
 #[test]
 fn the_tree_is_really_read() {
-    let paths: Vec<String> = rust_files().into_iter().map(|source| source.path).collect();
+    let paths: Vec<String> = rust_files().iter().map(|source| source.path.clone()).collect();
     for expected in ["mesh/src/lib.rs", "control/src/lib.rs", "simulation/tests/house_rules/style.rs"] {
         assert!(paths.iter().any(|path| path == expected), "{expected} is not among {} files", paths.len());
     }
