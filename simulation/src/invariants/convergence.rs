@@ -1,9 +1,9 @@
 //! In the end every proxy holds exactly what the catalog holds about the services that it follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::catalog::Catalog;
-use mesh::{Authority, Endpoint};
+use mesh::{Authority, Backend, Endpoint};
 use proxy::discovery::{Resolution, Subscriber};
 use proxy::snapshot::{Known, ServiceView};
 
@@ -31,9 +31,9 @@ pub(crate) fn converged(proxy: u64, subscriber: &Subscriber, catalog: &Catalog) 
 
 fn same(proxy: u64, authority: &Authority, view: &ServiceView, catalog: &Catalog) -> Result<(), Violation> {
     let rules = catalog.rules(authority).map(|(_, rules)| rules.to_vec()).unwrap_or_default();
-    let told: Vec<_> = view.rules.iter().map(|rule| &rule.backends).collect();
-    let true_ones: Vec<_> = rules.iter().map(|rule| &rule.backends).collect();
-    // The last rule of a proxy may be the plain one that sends everything to the authority itself.
+    let told: Vec<_> = view.rules.iter().map(|rule| shares(&rule.backends)).collect();
+    let true_ones: Vec<_> = rules.iter().map(|rule| shares(&rule.backends)).collect();
+    // The last rule of a proxy is the plain one that sends everything to the authority itself.
     if told.len() < true_ones.len() || told[..true_ones.len()] != true_ones[..] {
         let story = format!("proxy {proxy} has rules {told:?} for {authority}, the catalog {true_ones:?}");
         return Err(Violation::new(NAME, story));
@@ -48,4 +48,16 @@ fn same(proxy: u64, authority: &Authority, view: &ServiceView, catalog: &Catalog
         }
     }
     Ok(())
+}
+
+/// Who gets which share of a rule's requests. A lone backend gets all, whatever its weight.
+fn shares(backends: &[Backend]) -> BTreeMap<&Authority, u32> {
+    let mut shares = BTreeMap::new();
+    for backend in backends.iter().filter(|backend| backend.weight > 0) {
+        *shares.entry(&backend.authority).or_default() += backend.weight;
+    }
+    if shares.len() == 1 {
+        shares.values_mut().for_each(|weight| *weight = 1);
+    }
+    shares
 }
