@@ -92,6 +92,9 @@ pub(crate) struct World {
     pub(super) acknowledged: AcknowledgedWritesSurvive,
 }
 
+/// About ten times what the busiest honest run needs.
+const EVENTS_MAX: u64 = 2_000_000;
+
 /// Usual time of one fsync.
 pub(super) const DISK_LATENCY: Duration = Duration::from_micros(300);
 
@@ -171,6 +174,13 @@ impl World {
                 break;
             }
             self.events += 1;
+            if self.events > EVENTS_MAX {
+                let story = format!(
+                    "{EVENTS_MAX} events in {:?}: something answers itself for ever",
+                    self.heap.now()
+                );
+                return Err(Violation::new("the world comes to rest", story));
+            }
             self.trace.tell_number(u64::try_from(self.heap.now().as_nanos()).unwrap_or(u64::MAX));
             self.happen(event)?;
         }
