@@ -38,13 +38,14 @@ fn main() -> ExitCode {
     for seed in first..first.saturating_add(count) {
         match run(seed, &RunSettings::default()) {
             Ok(report) => println!(
-                "seed {seed} trace {:016x} events {} leaders {} crashes {} entries {} acknowledged {}",
+                "seed {seed} trace {:016x} events {} leaders {} crashes {} entries {} acknowledged {} requests {}",
                 report.trace,
                 report.events,
                 report.leaders,
                 report.crashes,
                 report.entries,
-                report.acknowledged
+                report.acknowledged,
+                report.requests
             ),
             Err(failure) => {
                 broken += 1;

@@ -5,12 +5,14 @@ mod convergence;
 mod leaders;
 mod logs;
 mod revisions;
+mod rollups;
 
 pub(crate) use acknowledged::{AcknowledgedWritesSurvive, WriteKey};
 pub(crate) use convergence::converged;
 pub(crate) use leaders::OneLeaderPerTerm;
 pub(crate) use logs::{AppliedEntry, LogsAgree};
 pub(crate) use revisions::RevisionsNeverFall;
+pub(crate) use rollups::{ProxyLife, RollupsConserve};
 
 /// What broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use bytes::Bytes;
 use consensus::NodeId;
+use mesh::{TrafficReport, Window};
 
 use crate::network::Host;
 
@@ -31,6 +32,12 @@ pub(crate) enum Event {
     ProxyWake { proxy: u64, life: u64 },
     /// A proxy wants other services.
     ProxyWanders(u64),
+    /// A proxy counts requests, and tells them.
+    Traffic { proxy: u64, life: u64 },
+    /// A node looks whether traffic is due to be proposed.
+    PollPartials { node: u64, life: u64 },
+    /// A node has waited long enough for the outcome of a partial.
+    PartialTimeout { node: u64, life: u64, batch: u64 },
     /// A request of a proxy's stream arrives at a node.
     StreamRequest { proxy: u64, node: u64, stream: u64, request: Box<DeltaDiscoveryRequest> },
     /// An answer of a node arrives at a proxy.
@@ -52,6 +59,8 @@ pub(crate) enum Event {
 pub(crate) enum Request {
     /// Apply this command.
     Propose(Box<api::log::v1::Command>),
+    /// Count these windows.
+    Report(Box<TrafficReport>),
 }
 
 /// What a node answers.
@@ -61,6 +70,8 @@ pub(crate) enum Reply {
     Outcome(Box<api::log::v1::Outcome>),
     /// Nothing was done; ask this one.
     NotLeader(Option<NodeId>),
+    /// The windows of a proxy's life were counted, or are too old.
+    Counted { life: u64, acknowledged: Vec<Window>, too_old: Vec<Window> },
     /// Nobody knows: ask again.
     Unknown,
 }

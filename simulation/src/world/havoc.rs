@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::faults::FaultClass;
-use super::node::NODES;
+use super::node::{NODES, POLL_PARTIALS};
 use super::run::World;
 use crate::invariants::{Violation, converged};
 use crate::network::Host;
@@ -85,6 +85,8 @@ impl World {
                 format!("node {id} refuses its own directory: {error}"),
             )
         })?;
+        let life = node.life;
+        self.heap.put_in(POLL_PARTIALS, Event::PollPartials { node: id, life });
         self.with(id, None, |running, at, _, effects| running.settle(at, effects))
     }
 
@@ -113,6 +115,7 @@ impl World {
                 return Err(stalled(format!("node {id} holds {applied} of {}", self.logs.last())));
             }
             self.acknowledged.held(*id, applied)?;
+            self.check_rollups(&running.catalog)?;
             for (proxy, follower) in &self.proxies {
                 converged(*proxy, &follower.subscriber, &running.catalog)?;
             }

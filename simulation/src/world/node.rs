@@ -15,6 +15,7 @@ use consensus::{
 };
 use control::catalog::{Catalog, Change};
 use control::discovery::{Output as SessionOutput, Session, Shelf, Way};
+use control::rollup::partials::Partials;
 use prost::Message;
 
 use super::event::Reply;
@@ -31,7 +32,10 @@ pub(crate) const NODES: u64 = 3;
 const SEGMENT_BYTES: u64 = 64 << 10;
 
 /// Wall clock of a perfect node when the simulation begins: 2026-01-01 in milliseconds.
-const WALL_START_MS: u64 = 1_767_225_600_000;
+pub(crate) const WALL_START_MS: u64 = 1_767_225_600_000;
+
+/// How often a node looks whether traffic is due to be proposed.
+pub(crate) const POLL_PARTIALS: Duration = Duration::from_millis(250);
 
 /// A proxy and the number of its stream.
 pub(crate) type StreamKey = (u64, u64);
@@ -48,6 +52,8 @@ pub(crate) struct Effects {
     pub(crate) leads: Vec<u64>,
     pub(crate) applied: Vec<(u64, AppliedEntry, Option<WriteKey>)>,
     pub(crate) installed: Vec<(u64, u64)>,
+    /// Partials that are to be proposed by whoever leads.
+    pub(crate) forwards: Vec<(u64, Box<Command>)>,
     /// Answers of sessions: to which proxy, on which stream.
     pub(crate) answers: Vec<(StreamKey, DeltaDiscoveryResponse)>,
     /// The disk has something to do and was idle.
@@ -108,6 +114,10 @@ pub(crate) struct Running {
     next_token: u64,
     shelf: Shelf,
     sessions: BTreeMap<StreamKey, Session>,
+    pub(super) partials: Partials,
+    /// Who waits for the answer to a report, by the number it was given.
+    pub(super) reporters: BTreeMap<u64, (Waiting, u64)>,
+    pub(super) life: u64,
 }
 
 fn answer(stream: StreamKey, outputs: Vec<SessionOutput>, effects: &mut Effects) {
@@ -151,6 +161,9 @@ impl Node {
             next_token: 0,
             shelf: Shelf::default(),
             sessions: BTreeMap::new(),
+            partials: Partials::new(self.id),
+            reporters: BTreeMap::new(),
+            life: self.life,
         });
         Ok(())
     }

@@ -11,6 +11,7 @@ use proxy::discovery::{Bounds, Kind, Subscriber};
 
 use super::clients::SERVICES;
 use super::node::NODES;
+use super::traffic::Teller;
 use crate::chance::Chance;
 
 /// How long a proxy waits between two dials.
@@ -31,20 +32,30 @@ pub(crate) struct Proxy {
     pub(crate) stream: Option<(u64, u64)>,
     /// Counts dials.
     pub(crate) dials: u64,
+    /// What it counts and tells.
+    pub(crate) teller: Teller,
     /// Counts starts; a restarted proxy holds nothing.
     pub(crate) life: u64,
 }
 
 impl Proxy {
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, subscriber: subscriber(id), stream: None, dials: 0, life: 1 }
+        Self {
+            id,
+            subscriber: subscriber(id),
+            stream: None,
+            dials: 0,
+            teller: Teller::new((id, 1), Duration::ZERO),
+            life: 1,
+        }
     }
 
     /// The process dies and starts again, empty.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self, now: Duration) {
         self.subscriber = subscriber(self.id);
         self.stream = None;
         self.life += 1;
+        self.teller = Teller::new((self.id, self.life), now);
     }
 
     /// Opens a stream to some node; the first requests.

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use api::log::v1::Command;
+
 use super::clients::{ASK_AGAIN, Client, PAUSE};
 use super::event::{Event, Reply, Request};
 use super::faults::FaultPlan;
@@ -12,7 +14,7 @@ use super::proxies::Proxy;
 use crate::chance::Chance;
 use crate::heap::Heap;
 use crate::invariants::{
-    AcknowledgedWritesSurvive, LogsAgree, OneLeaderPerTerm, RevisionsNeverFall, Violation,
+    AcknowledgedWritesSurvive, LogsAgree, OneLeaderPerTerm, RevisionsNeverFall, RollupsConserve, Violation,
 };
 use crate::network::{Host, Network, NetworkSettings};
 use crate::trace::TraceHash;
@@ -53,6 +55,8 @@ pub struct Report {
     pub entries: u64,
     /// Times that a node was killed.
     pub crashes: u64,
+    /// Requests that proxies counted and were told to be counted.
+    pub requests: u64,
 }
 
 /// A run in which something broke.
@@ -82,6 +86,7 @@ pub(crate) struct World {
     /// Clients begin no new write after this.
     pub(super) writes_end: Duration,
     pub(super) revisions: RevisionsNeverFall,
+    pub(super) rollups: RollupsConserve,
     pub(super) plan: FaultPlan,
     pub(super) healed: bool,
     pub(super) trace: TraceHash,
@@ -91,6 +96,9 @@ pub(crate) struct World {
     pub(super) logs: LogsAgree,
     pub(super) acknowledged: AcknowledgedWritesSurvive,
 }
+
+/// How long a node waits for the outcome of a partial.
+const PARTIAL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// About ten times what the busiest honest run needs.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -115,6 +123,7 @@ pub fn run(seed: u64, settings: &RunSettings) -> Result<Report, Failure> {
         acknowledged: world.acknowledged.count(),
         entries: world.logs.last(),
         crashes: world.crashes,
+        requests: world.rollups.told(),
     })
 }
 
@@ -141,6 +150,7 @@ impl World {
             writes_end: settings.faults + settings.healing / 2,
             doomed: BTreeSet::new(),
             revisions: RevisionsNeverFall::default(),
+            rollups: RollupsConserve::default(),
             plan: FaultPlan::drawn(&mut chance),
             chance,
             healed: false,
@@ -164,6 +174,7 @@ impl World {
         for proxy in 0..settings.proxies {
             self.heap.put(Duration::ZERO, Event::ProxyWake { proxy, life: 1 });
             self.heap.put(Duration::ZERO, Event::ProxyWanders(proxy));
+            self.heap.put(Duration::ZERO, Event::Traffic { proxy, life: 1 });
         }
         let first = self.plan.pause(&mut self.chance);
         self.heap.put(first, Event::Fault);
@@ -223,17 +234,20 @@ impl World {
                 running.disk_done(at, effects);
                 running.settle(at, effects);
             }),
-            Event::Request { from, to, call, body } => {
-                let Request::Propose(command) = body;
-                self.with(to, None, |running, at, wall, effects| {
-                    running.propose(*command, wall, (from, call), effects);
-                    running.settle(at, effects);
-                })
-            }
+            Event::Request { from, to, call, body } => self.with(to, None, |running, at, wall, effects| {
+                match body {
+                    Request::Propose(command) => running.propose(*command, wall, (from, call), effects),
+                    Request::Report(report) => running.report(*report, (from, call), at, effects),
+                }
+                running.settle(at, effects);
+            }),
             Event::Reply { to, call, body } => self.answered(to, call, body),
             Event::ClientWake { client, call } => {
                 self.client_wakes(client, call);
                 Ok(())
+            }
+            event @ (Event::Traffic { .. } | Event::PollPartials { .. } | Event::PartialTimeout { .. }) => {
+                self.traffic_event(&event)
             }
             event @ (Event::ProxyWake { .. }
             | Event::ProxyWanders(_)
@@ -304,6 +318,9 @@ impl World {
         for ((proxy, stream), response) in effects.answers {
             self.send_answer(id, proxy, stream, response);
         }
+        for (batch, command) in effects.forwards {
+            self.forward(id, life, batch, command);
+        }
         if effects.disk_begins {
             let usual = self.disk_latency.get(&id).copied().unwrap_or(DISK_LATENCY);
             let latency = self.chance.latency(usual);
@@ -324,6 +341,18 @@ impl World {
         if node.wake.1 != at {
             node.wake = (node.wake.0 + 1, at);
             self.heap.put(at, Event::Wake { node: id, life: node.life, number: node.wake.0 });
+        }
+    }
+
+    /// A node sends a partial to the node that it believes to lead, which may be itself.
+    fn forward(&mut self, id: u64, life: u64, batch: u64, command: Box<Command>) {
+        let (now, from) = (self.heap.now(), Host::Node(id));
+        self.heap.put_in(PARTIAL_TIMEOUT, Event::PartialTimeout { node: id, life, batch });
+        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.status().leader);
+        let Some(to) = leader.map(|leader| leader.0) else { return };
+        let call = life << 32 | batch;
+        if let Some(at) = self.network.stream(from, Host::Node(to), now, &mut self.chance) {
+            self.heap.put(at, Event::Request { from, to, call, body: Request::Propose(command) });
         }
     }
 
@@ -352,7 +381,18 @@ impl World {
     }
 
     fn answered(&mut self, to: Host, call: u64, reply: Reply) -> Result<(), Violation> {
-        let Host::Client(id) = to else { return Ok(()) };
+        let id = match to {
+            Host::Client(id) => id,
+            Host::Proxy(id) => {
+                self.told(id, &reply);
+                return Ok(());
+            }
+            Host::Node(node) => {
+                return self.with(node, None, |running, at, _, effects| {
+                    running.partial_answered(call, &reply, at, effects);
+                });
+            }
+        };
         let client = self.clients.get_mut(&id).expect("every client exists");
         if client.call != call {
             return Ok(());
@@ -366,7 +406,7 @@ impl World {
                 self.acknowledged.acknowledged((write.client, write.sequence), outcome.index)?;
             }
             Reply::NotLeader(leader) => client.turn(leader.map(|node| node.0)),
-            Reply::Unknown => client.turn(None),
+            Reply::Unknown | Reply::Counted { .. } => client.turn(None),
         }
         client.call += 1;
         let wake = Event::ClientWake { client: id, call: client.call };

@@ -72,7 +72,7 @@ impl World {
             requests = proxy.dial(&mut self.chance);
         }
         self.send_requests(id, requests);
-        let pause = self.chance.latency(DIAL_AGAIN);
+        let pause = self.chance.between(DIAL_AGAIN / 2, DIAL_AGAIN * 3 / 2);
         self.heap.put_in(pause, Event::ProxyWake { proxy: id, life });
     }
 
@@ -143,12 +143,13 @@ impl World {
         let id = self.chance.below(self.proxies.len() as u64);
         let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
         let open = proxy.stream;
-        proxy.restart();
+        proxy.restart(self.heap.now());
         let life = proxy.life;
         self.revisions.restarted(id);
         if let Some((node, stream)) = open {
             self.heap.put_in(Duration::from_millis(2), Event::SessionBroken { node, proxy: id, stream });
         }
         self.heap.put_in(DIAL_AGAIN, Event::ProxyWake { proxy: id, life });
+        self.heap.put_in(DIAL_AGAIN, Event::Traffic { proxy: id, life });
     }
 }
