@@ -44,22 +44,6 @@ impl Cut {
 }
 
 impl Subscriptions {
-    /// Names to look at now: one, while refused company is taken apart.
-    fn candidates(&self) -> Vec<Arc<str>> {
-        match self.alone.first() {
-            Some(first) => vec![first.clone()],
-            None => self.dirty.iter().cloned().collect(),
-        }
-    }
-
-    fn told(&mut self, name: &Arc<str>, told: Told) {
-        self.dirty.remove(name);
-        self.alone.remove(name);
-        if let Some(followed) = self.find_mut(name) {
-            followed.told = told;
-        }
-    }
-
     /// Notes that the client hears of a name's absence; one that it did not ask for by name is forgotten.
     fn gone(&mut self, name: &Arc<str>) {
         self.told(name, Told::Missing);

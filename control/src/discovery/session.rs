@@ -187,13 +187,13 @@ impl Session {
             return;
         }
         let cut = loop {
-            let apart = subscriptions.alone.len();
+            let apart = subscriptions.names_apart();
             let cut = match self.way {
                 Way::Delta => subscriptions.cut_delta(kind, removals, client, shelf),
                 Way::Whole => subscriptions.cut_whole(kind, removals, client, shelf),
             };
-            // What was to go alone may have turned out to be told already: then the next one has its turn.
-            if cut.is_some() || subscriptions.alone.len() == apart {
+            // What was to go apart may have turned out to be told already: then the next part has its turn.
+            if cut.is_some() || subscriptions.names_apart() == apart {
                 break cut;
             }
         };
@@ -278,22 +278,19 @@ impl Session {
     }
 
     /// The client refused an answer. What it names in its reason is to blame; where it names nothing and the answer
-    /// held several, each is sent once more alone, so that the good ones get through and the bad one is found.
+    /// held several, it is taken apart, so that the good ones get through and the bad one is found.
     pub(super) fn refused(&mut self, kind: Kind, answer: &InFlight, reason: &str) {
         let named: Vec<_> = answer.names.iter().filter(|name| mentions(reason, name)).collect();
         let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
         self.last_reason.clone_from(&reason);
         let can_part = self.way == Way::Delta || matches!(kind, Kind::Endpoints | Kind::Routes);
+        if named.is_empty() && answer.names.len() > 1 && can_part {
+            self.kinds[kind.place()].halve(&answer.names);
+            return;
+        }
         for name in &answer.names {
             if !named.is_empty() && !named.contains(&name) {
                 self.took(kind, name);
-            } else if answer.names.len() > 1 && named.is_empty() && can_part {
-                let subscriptions = &mut self.kinds[kind.place()];
-                if let Some(followed) = subscriptions.find_mut(name) {
-                    followed.told = Told::Nothing;
-                    subscriptions.dirty.insert(name.clone());
-                    subscriptions.alone.insert(name.clone());
-                }
             } else if let Some(followed) = self.kinds[kind.place()].find(name) {
                 let version = if let Told::At(version) = followed.told { Some(version) } else { None };
                 self.refusals.insert((kind, name.clone()), Refusal { version, reason: reason.clone() });
@@ -322,6 +319,18 @@ impl Session {
         if !aliased {
             out.push(Output::Unwatch(Touch { kind, name: topic }));
         }
+    }
+
+    /// All that it asked to be told of and did not take back.
+    pub(super) fn watched(&self) -> impl Iterator<Item = Touch> {
+        let asked = Kind::ALL.into_iter().flat_map(|kind| {
+            let followed = self.kinds[kind.place()].iter().filter(|followed| followed.asked);
+            followed.map(move |followed| (kind, &followed.name))
+        });
+        asked.flat_map(|(kind, name)| {
+            let meant = (kind == Kind::Listener).then(|| Touch { kind, name: topic_of(name).into() });
+            [Some(Touch { kind, name: name.clone() }), meant].into_iter().flatten()
+        })
     }
 
     /// Every resource that the client refused in its newest version.

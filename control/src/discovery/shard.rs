@@ -44,8 +44,6 @@ pub enum Request {
 struct Open {
     session: Session,
     since: Timestamp,
-    /// What it is to be told of, to be forgotten with it.
-    watched: BTreeSet<Touch>,
 }
 
 /// Many sessions over one shelf.
@@ -88,7 +86,7 @@ impl Shard {
         }
         self.last_id += 1;
         let id = SessionId(self.last_id);
-        self.open.insert(id, Open { session: Session::new(way), since: now, watched: BTreeSet::new() });
+        self.open.insert(id, Open { session: Session::new(way), since: now });
         Ok(id)
     }
 
@@ -141,7 +139,7 @@ impl Shard {
     pub fn closed(&mut self, id: SessionId) {
         let Some(open) = self.open.remove(&id) else { return };
         self.held.remove(&id);
-        for touch in open.watched {
+        for touch in open.session.watched() {
             self.unwatch(&touch, id);
         }
         for all in &mut self.watchers_of_all {
@@ -165,6 +163,12 @@ impl Shard {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// How many names are followed by some stream.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.watchers.len()
     }
 
     /// The shelf, to be looked at.
@@ -206,17 +210,9 @@ impl Shard {
                 Output::Send(push) => turn.push((id, Sent::Push(push))),
                 Output::Close(status) => turn.push((id, Sent::Close(status))),
                 Output::Watch(touch) => {
-                    if let Some(open) = self.open.get_mut(&id) {
-                        open.watched.insert(touch.clone());
-                    }
                     self.watchers.entry(touch).or_default().insert(id);
                 }
-                Output::Unwatch(touch) => {
-                    if let Some(open) = self.open.get_mut(&id) {
-                        open.watched.remove(&touch);
-                    }
-                    self.unwatch(&touch, id);
-                }
+                Output::Unwatch(touch) => self.unwatch(&touch, id),
                 Output::WatchAll(kind) => {
                     self.watchers_of_all[kind.place()].insert(id);
                 }

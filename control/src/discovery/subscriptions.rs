@@ -51,8 +51,9 @@ pub(super) struct Subscriptions {
     followed: Vec<Followed>,
     /// Names of which something may have to be told. A set: what changes twice is told once.
     pub(super) dirty: BTreeSet<Arc<str>>,
-    /// Dirty names that must go out one by one, because an answer that held them with others was refused.
-    pub(super) alone: BTreeSet<Arc<str>>,
+    /// Dirty names of a refused answer, in halves: the last group goes out next, by itself, and is halved again when it
+    /// is refused. So one bad resource among thousands is found in a dozen answers, and the good ones get through.
+    apart: Vec<BTreeSet<Arc<str>>>,
     pub(super) in_flight: Option<InFlight>,
     /// Nonce of the last answer of this kind.
     pub(super) last_nonce: u64,
@@ -84,10 +85,50 @@ impl Subscriptions {
         &mut self.followed[place]
     }
 
+    /// Names to look at now: a part of a refused answer, or whatever is dirty.
+    pub(super) fn candidates(&self) -> Vec<Arc<str>> {
+        self.apart.last().unwrap_or(&self.dirty).iter().cloned().collect()
+    }
+
+    /// How many names of refused answers are still to go out.
+    pub(super) fn names_apart(&self) -> usize {
+        self.apart.iter().map(BTreeSet::len).sum()
+    }
+
+    /// Takes a refused answer apart. Its names are dirty again.
+    pub(super) fn halve(&mut self, names: &[Arc<str>]) {
+        let still: Vec<_> = names.iter().filter(|name| self.find(name).is_some()).cloned().collect();
+        for name in &still {
+            if let Some(followed) = self.find_mut(name) {
+                followed.told = Told::Nothing;
+            }
+        }
+        self.dirty.extend(still.iter().cloned());
+        let (first, second) = still.split_at(still.len().div_ceil(2));
+        for half in [second, first].into_iter().filter(|half| !half.is_empty()) {
+            self.apart.push(half.iter().cloned().collect());
+        }
+    }
+
+    /// Notes what the client was told of a name: nothing more is to be told of it now.
+    pub(super) fn told(&mut self, name: &Arc<str>, told: Told) {
+        self.clean(name);
+        if let Some(followed) = self.find_mut(name) {
+            followed.told = told;
+        }
+    }
+
+    fn clean(&mut self, name: &str) {
+        self.dirty.remove(name);
+        for group in &mut self.apart {
+            group.remove(name);
+        }
+        self.apart.retain(|group| !group.is_empty());
+    }
+
     /// Forgets this name.
     pub(super) fn forget(&mut self, name: &str) -> Option<Followed> {
-        self.dirty.remove(name);
-        self.alone.remove(name);
+        self.clean(name);
         let forgotten = self.followed.remove(self.place(name).ok()?);
         self.asked -= usize::from(forgotten.asked);
         Some(forgotten)
@@ -95,10 +136,10 @@ impl Subscriptions {
 
     /// Forgets all names that were not asked for by name.
     pub(super) fn keep_asked(&mut self) {
-        self.followed.retain(|followed| followed.asked);
-        let kept: BTreeSet<_> = self.followed.iter().map(|followed| followed.name.clone()).collect();
-        self.dirty.retain(|name| kept.contains(name));
-        self.alone.retain(|name| kept.contains(name));
+        let others = self.followed.iter().filter(|followed| !followed.asked);
+        for name in others.map(|followed| followed.name.clone()).collect::<Vec<_>>() {
+            self.forget(&name);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Followed> {

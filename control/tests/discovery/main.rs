@@ -7,5 +7,6 @@ mod delta;
 mod desk;
 mod refusals;
 mod resources;
+mod shard;
 mod stream;
 mod whole;

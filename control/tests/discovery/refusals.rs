@@ -43,12 +43,33 @@ fn what_a_refusal_names_is_to_blame_and_the_others_count_as_taken() {
 fn a_refusal_that_names_nothing_is_taken_apart_so_that_the_good_ones_get_through() {
     let mut desk = desk();
     assert_eq!(desk.ask(Kind::Cluster, &["a", "b", "c"], &[]), ["CDS 1 a@1.1 b@1.2 c@1.3"]);
-    assert_eq!(desk.nack(Kind::Cluster, "1", "redacted"), ["CDS 2 a@1.1"]);
-    assert_eq!(desk.ack(Kind::Cluster, "2"), ["CDS 3 b@1.2"]);
-    assert_eq!(desk.nack(Kind::Cluster, "3", "redacted"), ["CDS 4 c@1.3"]);
-    assert!(desk.ack(Kind::Cluster, "4").is_empty());
+    assert_eq!(desk.nack(Kind::Cluster, "1", "redacted"), ["CDS 2 a@1.1 b@1.2"]);
+    assert_eq!(desk.nack(Kind::Cluster, "2", "redacted"), ["CDS 3 a@1.1"]);
+    assert_eq!(desk.ack(Kind::Cluster, "3"), ["CDS 4 b@1.2"]);
+    assert_eq!(desk.nack(Kind::Cluster, "4", "redacted"), ["CDS 5 c@1.3"]);
+    assert!(desk.ack(Kind::Cluster, "5").is_empty());
     assert_eq!(refused(&desk).len(), 1);
     assert_eq!(refused(&desk)[0].0, full("b"));
+}
+
+#[test]
+fn one_bad_resource_among_many_is_found_in_few_answers() {
+    let mut desk = Desk::new(Way::Delta, "envoy");
+    for number in 0..1000 {
+        desk.service(&format!("s{number}"));
+    }
+    let mut told = desk.ask(Kind::Cluster, &["*"], &[]);
+    let mut answers = 0;
+    while let Some(line) = told.pop() {
+        answers += 1;
+        let nonce = line.split(' ').nth(1).unwrap().to_owned();
+        let bad = line.contains(" s777@");
+        told = if bad { desk.nack(Kind::Cluster, &nonce, "") } else { desk.ack(Kind::Cluster, &nonce) };
+    }
+    assert!(answers <= 22, "{answers}");
+    assert_eq!(refused(&desk).len(), 1);
+    assert_eq!(refused(&desk)[0].0, full("s777"));
+    assert_eq!(desk.session.standing(&desk.shelf).resources, 999);
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Many sessions over one shelf: a change concerns those who follow it, and nothing is left of those who went.
+
+use control::discovery::{Kind, Request, SESSIONS_MAX, Sent, SessionId, Shard, Way};
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use mesh::{Protocol, Revision, Timestamp};
+use tonic::Code;
+
+use crate::desk::{endpoints, full, node, service};
+
+fn ask(kind: Kind, name: &str) -> Request {
+    Request::Delta(Box::new(DeltaDiscoveryRequest {
+        node: Some(node("penstock")),
+        type_url: kind.type_url(),
+        resource_names_subscribe: vec![full(name)],
+        ..DeltaDiscoveryRequest::default()
+    }))
+}
+
+fn answer(kind: Kind, sent: &Sent) -> Request {
+    let Sent::Push(push) = sent else { panic!("{sent:?}") };
+    Request::Delta(Box::new(DeltaDiscoveryRequest {
+        type_url: kind.type_url(),
+        response_nonce: push.nonce.to_string(),
+        ..DeltaDiscoveryRequest::default()
+    }))
+}
+
+fn open(shard: &mut Shard) -> SessionId {
+    shard.open(Way::Delta, Timestamp::default()).unwrap()
+}
+
+fn shard() -> Shard {
+    let mut shard = Shard::default();
+    shard.begin();
+    let at = Revision::new(1, 1);
+    let services = [0, 1, 2, 3].map(|number| service(&format!("s{number}"), Some(Protocol::Http1), 1));
+    shard.changed(&services, at, at, true);
+    shard
+}
+
+#[test]
+fn a_change_is_told_to_those_who_follow_it_and_encoded_once() {
+    let mut shard = shard();
+    for number in 0..1000 {
+        let id = open(&mut shard);
+        let turn = shard.request(id, &ask(Kind::Endpoints, &format!("s{}", number % 4)));
+        assert_eq!(turn.len(), 1);
+        shard.request(id, &answer(Kind::Endpoints, &turn[0].1));
+    }
+    let at = Revision::new(1, 2);
+    let before = shard.shelf().encodings();
+    let turn = shard.changed(&[endpoints("s3", &["10.0.0.1:80"], 2)], at, at, false);
+    assert_eq!(turn.len(), 250);
+    assert_eq!(shard.shelf().encodings() - before, 1);
+}
+
+#[test]
+fn nothing_is_left_of_streams_that_ended() {
+    let mut shard = shard();
+    let ids: Vec<_> = (0..100).map(|_| open(&mut shard)).collect();
+    for id in &ids {
+        shard.request(*id, &ask(Kind::Endpoints, "s1"));
+        shard.request(*id, &ask(Kind::Listener, "s1"));
+        shard.request(*id, &ask(Kind::Cluster, "*"));
+    }
+    ids.into_iter().for_each(|id| shard.closed(id));
+    assert_eq!((shard.len(), shard.watched(), shard.held()), (0, 0, 0));
+    let at = Revision::new(1, 2);
+    assert!(shard.changed(&[endpoints("s1", &["10.0.0.1:80"], 2)], at, at, false).is_empty());
+}
+
+#[test]
+fn more_streams_than_the_bound_are_refused_with_where_to_go() {
+    let mut shard = Shard::default();
+    for _ in 0..SESSIONS_MAX {
+        open(&mut shard);
+    }
+    let refused = shard.open(Way::Delta, Timestamp::default()).unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("connect to another node"), "{refused}");
+}
+
+#[test]
+fn a_held_stream_is_answered_as_soon_as_this_node_has_caught_up() {
+    let mut shard = shard();
+    let id = open(&mut shard);
+    let Request::Delta(mut request) = ask(Kind::Endpoints, "s1") else { unreachable!("ask is incremental") };
+    request.initial_resource_versions = [(full("s1"), "1.3".to_owned())].into();
+    assert!(shard.request(id, &Request::Delta(request)).is_empty());
+    assert_eq!(shard.held(), 1);
+    let at = |index| Revision::new(1, index);
+    assert!(shard.changed(&[], at(2), at(1), false).is_empty());
+    let turn = shard.changed(&[endpoints("s1", &["10.0.0.1:80"], 4)], at(4), at(1), false);
+    assert_eq!((turn.len(), shard.held()), (1, 0));
+}
