@@ -88,6 +88,30 @@ fn head_no_content_and_http_1_0_have_the_framing_of_their_kind() {
 }
 
 #[test]
+fn a_body_that_is_announced_waits_for_the_word_to_continue() {
+    run(async {
+        let web = app("web-1", Protocol::Http1).await;
+        let mesh =
+            mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])]);
+        let mut stream = tokio::net::TcpStream::connect(mesh.outbound).await.unwrap();
+        let head = "PUT / HTTP/1.1\r\nhost: web\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&answer));
+        stream.write_all(b"hello").await.unwrap();
+        answer.clear();
+        while !answer.ends_with(b"hello") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        assert_eq!(web.requests.borrow()[0].headers["expect"], "100-continue");
+    });
+}
+
+#[test]
 fn an_endpoint_that_does_not_listen_is_passed_over_and_the_retry_is_counted() {
     run(async {
         let web = app("web-1", Protocol::Http1).await;

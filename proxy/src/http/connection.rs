@@ -182,9 +182,7 @@ async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, 
         let answer = Rc::clone(&service).serve(Rc::clone(&told), request);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
-    // The preface is HTTP/2's own; there is nothing to check for HTTP/1.
-    signs.tunnel.set(true);
-    let guard = Guard::new(stream, first, Rc::clone(signs));
+    let guard = Guard::unchecked(stream, first, Rc::clone(signs));
     let mut connection = pin!(
         hyper::server::conn::http2::Builder::new(LocalExecutor)
             .auto_date_header(false)

@@ -15,8 +15,9 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use super::dial::dial;
 use super::h1::Trouble;
-use super::upstream::{CONNECT_TIMEOUT, Upstream};
+use super::upstream::Upstream;
 
 /// Flow-control windows: the defaults of 64 KiB throttle a single stream across any distance.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -74,7 +75,7 @@ pub(super) fn forget(upstream: &Upstream) {
 
 /// Connects, tells those who wait, and drives the connection to its end.
 async fn drive(upstream: Rc<Upstream>) {
-    let made = tokio::time::timeout(CONNECT_TIMEOUT, handshake(&upstream)).await.ok().flatten();
+    let made = handshake(&upstream).await;
     let (connection, driver) = made.unzip();
     let next = connection.clone().map_or(Shared::None, Shared::Ready);
     let waiting = std::mem::replace(&mut *upstream.shared.borrow_mut(), next);
@@ -98,8 +99,7 @@ async fn drive(upstream: Rc<Upstream>) {
 type Driver = h2::client::Connection<TcpStream, Bytes>;
 
 async fn handshake(upstream: &Upstream) -> Option<(SendRequest<Bytes>, Driver)> {
-    let stream = TcpStream::connect(upstream.address).await.ok()?;
-    stream.set_nodelay(true).ok()?;
+    let stream = dial(upstream.address).await.ok()?;
     h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod classify;
 pub mod connection;
+mod dial;
 pub mod framing;
 pub mod guard;
 pub mod h1;

@@ -26,7 +26,10 @@ pub fn spelled_authority(parts: &request::Parts) -> &[u8] {
 
 /// Makes a request's head fit to be sent on. An upgrade that HTTP/1.1 asks for is passed on.
 pub fn prepare(parts: &mut request::Parts) {
-    let upgrade = hop::strip(&mut parts.headers).filter(|_| parts.version == Version::HTTP_11);
+    let upgrade = hop::strip(&mut parts.headers).filter(|protocol| {
+        // HTTP/2 is spoken with prior knowledge only; a caller that offers it gets HTTP/1.1, as it may.
+        parts.version == Version::HTTP_11 && protocol != "h2c"
+    });
     if parts.version < Version::HTTP_2
         && let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())

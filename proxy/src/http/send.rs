@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 use mesh::Protocol;
 
 use super::body::Source;
+use super::dial::dial;
 use super::h1::{self, Link, Trouble, Upload};
 use super::h2;
 use super::refusal::Refusal;
 use super::tally::Tally;
-use super::upstream::{CONNECT_TIMEOUT, Upstream};
+use super::upstream::Upstream;
 
 /// A request on its way out.
 #[derive(Debug)]
@@ -89,11 +90,11 @@ pub async fn send(
 }
 
 async fn fresh_link(upstream: &Upstream, tally: &Tally) -> Result<Link, Unsent> {
-    match Link::dial(upstream.address, CONNECT_TIMEOUT).await {
-        Ok(link) => {
+    match dial(upstream.address).await {
+        Ok(stream) => {
             upstream.connected();
             tally.connected();
-            Ok(link)
+            Ok(Link::new(stream))
         }
         Err(error) => {
             tracing::debug!(address = %upstream.address, %error, "connection to an endpoint failed");
@@ -112,11 +113,14 @@ async fn send_h1(
         Some(link) => link,
         None => fresh_link(upstream, tally).await?,
     };
+    link.read = tally.state().spare_buffer();
     let head = loop {
         match h1::exchange(&mut link, &mut outgoing.upload, &mut outgoing.parts).await {
             Ok(head) => break head,
             Err(Trouble::Broken) if link.reused && outgoing.may_be_sent_again() => {
+                let buffer = std::mem::take(&mut link.read);
                 link = fresh_link(upstream, tally).await?;
+                link.read = buffer;
             }
             Err(trouble) => return Err(trouble.into()),
         }

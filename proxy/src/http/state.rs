@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::HeaderValue;
 use mesh::{Direction, WorkloadName};
 use tokio::net::TcpStream;
@@ -47,6 +48,9 @@ impl Default for Limits {
 
 /// Most connections of one worker. Each costs up to some 30 KB while busy; past it new ones are answered 503.
 pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Most read buffers kept for the next exchange; as many as requests usually run at once.
+const SPARE_BUFFERS_MAX: usize = 64;
 
 /// How far a connection's end is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -140,6 +144,7 @@ pub struct WorkerState {
     /// Told when a connection ends.
     pub ended: Notify,
     connections: RefCell<HashMap<u64, (Direction, Rc<Signs>)>>,
+    spare_buffers: RefCell<Vec<BytesMut>>,
     next_connection: Cell<u64>,
 }
 
@@ -157,6 +162,7 @@ impl WorkerState {
             closing: Cell::default(),
             ended: Notify::new(),
             connections: RefCell::default(),
+            spare_buffers: RefCell::default(),
             next_connection: Cell::new(0),
         })
     }
@@ -164,6 +170,20 @@ impl WorkerState {
     /// Counts with `count`.
     pub fn count(&self, count: impl FnOnce(&mut Counters)) {
         count(&mut self.counters.borrow_mut());
+    }
+
+    /// An empty buffer for an exchange; its memory is used again once all that was cut from it is gone.
+    #[must_use]
+    pub fn spare_buffer(&self) -> BytesMut {
+        self.spare_buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub fn keep_buffer(&self, buffer: BytesMut) {
+        let mut spare = self.spare_buffers.borrow_mut();
+        if spare.len() < SPARE_BUFFERS_MAX {
+            spare.push(buffer);
+        }
     }
 
     /// Counts the bound or rule that `refusal` stands for.

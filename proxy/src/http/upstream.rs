@@ -13,9 +13,6 @@ use super::h2::Shared;
 use super::state::WorkerState;
 use crate::balance::PeakEwma;
 
-/// Longest time to connect. Endpoints are near: what has not answered a SYN in a second will hardly serve.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Most idle connections kept to one endpoint; more than this many at once are closed after use.
 const IDLE_MAX: usize = 256;
 
@@ -95,7 +92,7 @@ impl Upstream {
     pub fn park(&self, mut link: Link, state: &WorkerState, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_MAX {
-            link.park(now);
+            state.keep_buffer(link.park(now));
             idle.push(link);
         } else {
             state.count(|counters| counters.pool_overflow_total += 1);

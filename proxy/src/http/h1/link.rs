@@ -3,10 +3,9 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
@@ -17,6 +16,9 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// Past this much unwritten, a body is not read any further.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// Largest write buffer that an idle link keeps: a head's, as a rule.
+const IDLE_WRITE_BYTES_MAX: usize = 1024;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -33,22 +35,11 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects to `address`, for `timeout` at most.
-    ///
-    /// # Errors
-    /// What the system said, or `TimedOut`.
-    pub async fn dial(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            read: BytesMut::new(),
-            write: BytesMut::new(),
-            reused: false,
-            idle_since: Instant::now(),
-        })
+    /// A link over a connection that was just made.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
+        let (read, write) = (BytesMut::new(), BytesMut::new());
+        Self { stream, read, write, reused: false, idle_since: Instant::now() }
     }
 
     /// Reads once into `read`; zero is the end of the stream.
@@ -75,12 +66,15 @@ impl Link {
         self.write.len() >= WRITE_BYTES_MAX
     }
 
-    /// Makes it ready for the pool.
-    pub fn park(&mut self, now: Instant) {
+    /// Makes it ready for the pool; its read buffer, which is empty, is handed back for another link.
+    pub fn park(&mut self, now: Instant) -> BytesMut {
         self.reused = true;
         self.idle_since = now;
         self.write.clear();
-        self.read = BytesMut::new();
+        if self.write.capacity() > IDLE_WRITE_BYTES_MAX {
+            self.write = BytesMut::new();
+        }
+        std::mem::take(&mut self.read)
     }
 
     /// Whether the endpoint closed it, or spoke without being asked, while it was idle. Makes no system call unless the

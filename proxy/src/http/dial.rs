@@ -1,0 +1,36 @@
+//! Opens a connection to an endpoint, with what every connection of a mesh needs: no Nagle, and a bound on how long a host
+//! that vanished without a word can hold requests.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// Longest time to connect. Endpoints are near: what has not answered a SYN in a second will hardly serve.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After this long without a byte the kernel asks whether the far host still lives, and how often it asks.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
+
+/// How long sent bytes may stay unacknowledged before the connection counts as dead.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+
+/// Connects to `address`.
+///
+/// # Errors
+/// What the system said, or `TimedOut`.
+pub(super) async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    Ok(stream)
+}
