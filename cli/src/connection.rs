@@ -187,10 +187,10 @@ fn complaint(status: &Status) -> String {
 
 fn refusal(status: &Status) -> String {
     match status.code() {
-        Code::Unimplemented => format!(
-            "the control node does not know this call: is it of an older version, or another program? ({})",
-            status.message()
-        ),
+        Code::Unimplemented => {
+            "the control node does not know this call: is it of an older version, or another program?"
+                .to_owned()
+        }
         _ if status.message().is_empty() => status.code().to_string(),
         _ => status.message().to_owned(),
     }

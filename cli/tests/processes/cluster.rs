@@ -1,0 +1,218 @@
+//! Control nodes as child processes, on free ports and in a folder that goes away with them.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use api::v1::query_client::QueryClient;
+use api::v1::{MemberRow, MembersRequest, MembersResponse};
+use cli::args::{ConnectionArgs, Span};
+use cli::connection::Connection;
+use tokio::time::{Instant, interval};
+
+/// How long a cluster may take to do what it should; far more than it needs, for machines under load.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder below the system's temporary one, for one test.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = format!("penstock-{name}-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(folder);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program with `words`, tied to this thread's life, without settings of our own environment.
+pub(crate) fn penstock(program: &str, words: &[String]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
+    command.arg(program).arg(format!("--end-with-parent={}", std::process::id())).args(words);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("PENSTOCK_") {
+            command.env_remove(variable);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Free addresses of the loopback; held together, so that none is given twice.
+pub(crate) fn free_addresses(number: usize) -> Vec<SocketAddr> {
+    let held: Vec<TcpListener> = (0..number).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+/// One control node, running or not.
+struct Node {
+    words: Vec<String>,
+    log: PathBuf,
+    process: Option<Child>,
+}
+
+/// Control nodes that know each other. Nodes are numbered from 1.
+pub(crate) struct Cluster {
+    nodes: Vec<Node>,
+    clients: Vec<SocketAddr>,
+    scratch: Scratch,
+}
+
+impl Cluster {
+    /// Starts `number` nodes. Call it on the test's own thread: they end with it.
+    pub(crate) fn start(name: &str, number: usize) -> Self {
+        let scratch = Scratch::new(name);
+        let addresses = free_addresses(number * 3);
+        let (clients, rest) = addresses.split_at(number);
+        let (peers, https) = rest.split_at(number);
+        let group: Vec<String> = (0..number).map(|at| format!("{}={}", at + 1, peers[at])).collect();
+        let nodes = (0..number).map(|at| Node {
+            words: vec![
+                format!("--node={}", at + 1),
+                format!("--cluster={name}"),
+                format!("--peers={}", group.join(",")),
+                format!("--client-address={}", clients[at]),
+                format!("--peer-address={}", peers[at]),
+                format!("--http-address={}", https[at]),
+                format!("--data-directory={}", scratch.0.join(format!("data-{}", at + 1)).display()),
+            ],
+            log: scratch.0.join(format!("control-{}.log", at + 1)),
+            process: None,
+        });
+        let mut cluster = Self { nodes: nodes.collect(), clients: clients.to_vec(), scratch };
+        (1..=number as u64).for_each(|node| cluster.restart(node));
+        cluster
+    }
+
+    fn at(&mut self, node: u64) -> &mut Node {
+        &mut self.nodes[usize::try_from(node).unwrap() - 1]
+    }
+
+    /// Starts a node that does not run, with the data it left.
+    pub(crate) fn restart(&mut self, node: u64) {
+        let node = self.at(node);
+        assert!(node.process.is_none(), "it runs");
+        let log = File::options().create(true).append(true).open(&node.log).unwrap();
+        let mut command = penstock("control", &node.words);
+        node.process = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub(crate) fn kill(&mut self, node: u64) {
+        let mut process = self.at(node).process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// The flags of a node.
+    pub(crate) fn words(&self, node: u64) -> Vec<String> {
+        self.nodes[usize::try_from(node).unwrap() - 1].words.clone()
+    }
+
+    /// Where a node keeps its data.
+    pub(crate) fn data_directory(&self, node: u64) -> PathBuf {
+        self.scratch.0.join(format!("data-{node}"))
+    }
+
+    /// Where clients of every node ask.
+    pub(crate) fn control(&self) -> Vec<String> {
+        self.clients.iter().map(ToString::to_string).collect()
+    }
+
+    /// A way to whichever node answers.
+    pub(crate) fn connection(&self) -> Connection {
+        connection(self.control())
+    }
+
+    /// A way to one node alone.
+    pub(crate) fn connection_to(&self, node: u64) -> Connection {
+        connection(vec![self.clients[usize::try_from(node).unwrap() - 1].to_string()])
+    }
+
+    /// Waits until `holds` of what some node sees; ends with the logs' tails when that takes too long.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        holds: impl Fn(&MembersResponse) -> bool,
+    ) -> MembersResponse {
+        let deadline = Instant::now() + PATIENCE;
+        let mut connection = self.connection();
+        let mut last = String::new();
+        let mut looks = interval(Duration::from_millis(10));
+        while Instant::now() < deadline {
+            looks.tick().await;
+            match members(&mut connection).await {
+                Ok(seen) if holds(&seen) => return seen,
+                Ok(seen) => last = format!("{seen:#?}"),
+                Err(failure) => last = failure,
+            }
+        }
+        panic!("{what}: not within {} s; last seen: {last}\n{}", PATIENCE.as_secs(), self.logs());
+    }
+
+    /// Waits for a leader and tells its number.
+    pub(crate) async fn leader(&self) -> u64 {
+        let seen = self.until("a node leads", |seen| leader_of(seen).is_some()).await;
+        leader_of(&seen).unwrap().node
+    }
+
+    /// Waits until every node runs and has applied what the leader has.
+    pub(crate) async fn whole(&self) -> MembersResponse {
+        let number = self.nodes.len();
+        let whole = move |seen: &MembersResponse| {
+            let reached = |row: &&MemberRow| row.reachable && row.lag < 200;
+            leader_of(seen).is_some() && seen.members.iter().filter(reached).count() == number
+        };
+        self.until("every node is there and keeps up", whole).await
+    }
+
+    fn logs(&self) -> String {
+        let tail = |node: &Node| {
+            let text = std::fs::read_to_string(&node.log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("== {}\n{}\n", node.log.display(), lines[lines.len().saturating_sub(15)..].join("\n"))
+        };
+        self.nodes.iter().map(tail).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.nodes.iter_mut().filter_map(|node| node.process.as_mut()) {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn connection(control: Vec<String>) -> Connection {
+    Connection::new(&ConnectionArgs { control, timeout: Span(Duration::from_secs(20)) }).unwrap()
+}
+
+async fn members(connection: &mut Connection) -> Result<MembersResponse, String> {
+    let call = |channel| async move { QueryClient::new(channel).members(MembersRequest {}).await };
+    connection.ask(call).await.map_err(|failure| failure.to_string())
+}
+
+/// The row of the leader, as one node sees it.
+pub(crate) fn leader_of(seen: &MembersResponse) -> Option<&MemberRow> {
+    seen.members.iter().find(|row| row.reachable && row.role == "leader")
+}
+
+/// The first log segment of a data directory.
+pub(crate) fn first_segment(data: &Path) -> PathBuf {
+    let names = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let is_segment = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("log-");
+    names.filter(is_segment).min().unwrap()
+}

@@ -1,0 +1,8 @@
+//! The real program as real processes: leaders that are killed under write load, and starts that must be refused.
+//! Needs only the Rust toolchain. Every process is ended by its id, and dies with the test that started it.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+mod cluster;
+mod leader_kills;
+mod refused_starts;
+mod writers;
