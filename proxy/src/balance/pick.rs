@@ -40,6 +40,12 @@ impl Weights {
         self.count
     }
 
+    /// Whether all endpoints weigh the same.
+    #[must_use]
+    pub fn are_equal(&self) -> bool {
+        self.sums.is_empty()
+    }
+
     /// Weight of an endpoint relative to the mean, 1.0 when all are equal.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a sum of weights is far below 2^52
@@ -89,7 +95,7 @@ pub fn pick(
     let Some(second) = weights.draw_usable(|index| index != first && usable(index), chance) else {
         return Some(first);
     };
-    let factor = if weights.sums.is_empty() { 1.0 } else { UPSET_FACTOR };
+    let factor = if weights.are_equal() { 1.0 } else { UPSET_FACTOR };
     Some(if load(first) > factor * load(second) { second } else { first })
 }
 

@@ -55,10 +55,12 @@ impl Upstream {
         }
     }
 
-    /// Load for the pick: believed latency, times requests in flight relative to its weight, plus one.
+    /// Load for the pick: believed latency (at least `floor` seconds), times requests in flight relative to its weight,
+    /// plus one.
     #[must_use]
-    pub fn load(&self, relative_weight: f64, now: Instant) -> f64 {
-        self.latency.borrow().seconds_at(now) * (f64::from(self.in_flight.get()) / relative_weight + 1.0)
+    pub fn load(&self, relative_weight: f64, floor: f64, now: Instant) -> f64 {
+        self.latency.borrow().seconds_at(now).max(floor)
+            * (f64::from(self.in_flight.get()) / relative_weight + 1.0)
     }
 
     /// Whether it refused connections so recently that it should not be picked.

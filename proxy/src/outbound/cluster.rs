@@ -16,6 +16,10 @@ use crate::snapshot::EndpointSet;
 /// After so many sweeps (seconds) without a target, a cluster's connections and measures are given up.
 const UNUSED_SWEEPS_MAX: u32 = 60;
 
+/// Where weights differ, latencies below this count as equal: otherwise one hiccup of a few milliseconds would undo for
+/// seconds what an operator asked for. Larger, and a weighted endpoint may be that much slower and keep its share.
+const WEIGHTED_FLOOR_SECONDS: f64 = 0.010;
+
 /// One endpoint that may be picked.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -60,7 +64,8 @@ impl Cluster {
 
     /// One endpoint that is not among `tried`; endpoints that refuse connections are left alone while others serve.
     pub(super) fn pick(&self, tried: &[usize], now: Instant, chance: &mut Chance) -> Option<usize> {
-        let load = |index: usize| self.members[index].upstream.load(self.weights.relative(index), now);
+        let floor = if self.weights.are_equal() { 0.0 } else { WEIGHTED_FLOOR_SECONDS };
+        let load = |index: usize| self.members[index].upstream.load(self.weights.relative(index), floor, now);
         let untried = |index: usize| !tried.contains(&index);
         let sound = |index: usize| untried(index) && !self.members[index].upstream.is_avoided(now);
         pick(&self.weights, sound, load, chance).or_else(|| pick(&self.weights, untried, load, chance))
@@ -132,6 +137,25 @@ mod tests {
         assert!(Rc::ptr_eq(kept, &second.member(0).upstream));
         let assumed = second.member(1).upstream.latency.borrow().seconds_at(now);
         assert!((0.003..0.005).contains(&assumed), "a new endpoint counts as its siblings: {assumed}");
+    }
+
+    #[test]
+    fn a_hiccup_of_milliseconds_does_not_undo_the_weights_and_a_slow_endpoint_does() {
+        let now = Instant::now();
+        let mut weighted = EndpointSet::clone(&set(&[(1, Health::Ready), (2, Health::Ready)]));
+        weighted.endpoints[0].weight = 300;
+        let cluster = Cluster::new(&Arc::new(weighted), None, now);
+        let shares =
+            |chance: &mut Chance| (0..1000).filter(|_| cluster.pick(&[], now, chance) == Some(0)).count();
+        let observe = |index: usize, ms: u64| {
+            cluster.member(index).upstream.latency.borrow_mut().observe(Duration::from_millis(ms), now);
+        };
+        let mut chance = Chance::seeded(9);
+        observe(1, 1);
+        observe(0, 9);
+        assert!((700..800).contains(&shares(&mut chance)));
+        observe(0, 90);
+        assert_eq!(shares(&mut chance), 0);
     }
 
     #[test]
