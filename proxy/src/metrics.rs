@@ -53,6 +53,8 @@ pub struct FeedMetrics {
     pub turned_away: IntCounter,
     /// Streams given up because the node did not read.
     pub clogged: IntCounter,
+    /// Writes of the config to disk that failed.
+    pub cache_failed: IntCounter,
 }
 
 /// The workload's registration.
@@ -146,6 +148,7 @@ impl FeedMetrics {
             evicted: counter("services_evicted_total", "Services no longer followed: idle, unknown, no room"),
             turned_away: counter("services_turned_away_total", "Services not followed for want of room"),
             clogged: counter("control_streams_clogged_total", "Streams given up: the node did not read"),
+            cache_failed: counter("config_cache_failed_total", "Writes of the config to disk that failed"),
         }
     }
 }

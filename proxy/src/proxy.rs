@@ -217,7 +217,7 @@ fn carry(runtime: &Runtime, parts: Parts) {
 async fn control(parts: Parts) {
     let Parts { settings, metrics, .. } = parts;
     let (uplink_sender, uplink) = watch::channel(None);
-    let used = follow(&settings, &metrics, parts.published, parts.demands, uplink_sender);
+    let used = follow(&settings, &metrics, parts.published, parts.demands, uplink_sender, &parts.control);
     spawn_local(met_on_contact(uplink.clone(), parts.control));
 
     let leave = CancellationToken::new();
@@ -261,13 +261,21 @@ fn follow(
     published: Arc<Published>,
     demands: mpsc::Receiver<Demand>,
     uplink: watch::Sender<Option<Channel>>,
+    control: &Condition,
 ) -> mpsc::Sender<Vec<Authority>> {
     let (event_sender, events) = mpsc::channel(EVENTS_MAX);
     let (used_sender, used) = mpsc::channel(USED_MAX);
     let addresses = Addresses::new(settings.control.clone(), &settings.name);
     spawn_local(discovery::carry(addresses, event_sender, uplink, metrics.stream.clone(), chance));
     let subscriber = Subscriber::new(identity::node(settings), Bounds::default());
-    spawn_local(Feed::new(subscriber, published, metrics.feed.clone()).run(demands, used, events));
+    let mut feed = Feed::new(subscriber, published, metrics.feed.clone());
+    if let Some(directory) = settings.state_directory.clone()
+        && feed.keep_in(directory)
+    {
+        info!("serving with the config kept on disk until a control node answers");
+        control.met();
+    }
+    spawn_local(feed.run(demands, used, events));
     used_sender
 }
 

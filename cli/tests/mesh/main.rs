@@ -66,6 +66,22 @@ fn requests_go_on_when_the_control_plane_is_gone() {
 }
 
 #[test]
+fn a_restarted_proxy_serves_with_the_config_kept_on_disk_while_the_control_plane_is_gone() {
+    let mut stage = Stage::new("restarted");
+    let caller = stage.keeping_caller("web-1", "web");
+    let _one = stage.instance("shop-1", "shop");
+    until("the instance is found", || caller.get("shop").body == "shop-1");
+    let kept = stage.state_directory().join("config.cache");
+    until("the config is on disk", || std::fs::read(&kept).is_ok_and(|bytes| bytes.len() > 200));
+    stage.stop_control();
+    caller.drain();
+
+    let restarted = stage.keeping_caller("web-1", "web");
+    assert_eq!(restarted.get("shop").body, "shop-1");
+    assert_eq!(restarted.metric("penstock_proxy_control_connected"), Some(0.0));
+}
+
+#[test]
 fn the_admin_port_tells_what_was_carried_in_the_families_that_dashboards_know() {
     let stage = Stage::new("admin");
     let caller = stage.caller("web-1", "web");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proxy::settings::Application;
 
 /// Nothing here takes long; a test that hangs should say where.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A control node, and a scratch directory that goes with it.
 pub(crate) struct Stage {
@@ -41,7 +41,16 @@ impl Stage {
 
     /// A proxy beside a workload that only calls. Waits until it is ready.
     pub(crate) fn caller(&self, name: &str, workload: &str) -> Proxy {
-        self.proxy(name, workload, None)
+        self.proxy(name, workload, None, None)
+    }
+
+    /// The same, with its config kept on disk.
+    pub(crate) fn keeping_caller(&self, name: &str, workload: &str) -> Proxy {
+        self.proxy(name, workload, None, Some(self.state_directory()))
+    }
+
+    pub(crate) fn state_directory(&self) -> PathBuf {
+        self.scratch.join("caller")
     }
 
     /// An application of the service `service`, and a proxy beside it. Waits until it is registered.
@@ -55,15 +64,22 @@ impl Stage {
             weight: 100,
             lease: Duration::from_secs(15),
         };
-        let proxy = self.proxy(name, service, Some(application));
+        let proxy = self.proxy(name, service, Some(application), None);
         until("it is registered", || proxy.metric("penstock_proxy_registered") == Some(1.0));
         proxy
     }
 
-    fn proxy(&self, name: &str, workload: &str, application: Option<Application>) -> Proxy {
+    fn proxy(
+        &self,
+        name: &str,
+        workload: &str,
+        application: Option<Application>,
+        state_directory: Option<PathBuf>,
+    ) -> Proxy {
         let mut settings = proxy::Settings::alone(name, workload.parse().unwrap());
         settings.control = vec![self.address.to_string()];
         settings.application = application;
+        settings.state_directory = state_directory;
         settings.drain = Duration::from_secs(10);
         let running = proxy::start(settings).unwrap();
         let (outbound, admin) = (running.outbound_address, running.admin_address);

@@ -4,14 +4,18 @@
 //! the only thing it shares with the workers is the snapshot.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use mesh::{Authority, Timestamp};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
+use super::cache::{self, Cache};
 use super::outcome::{Outputs, Resolution};
 use super::stream::{Requests, StreamEvent};
 use super::subscriber::Subscriber;
@@ -28,6 +32,11 @@ pub struct Feed {
     published: Arc<Published>,
     services: HashMap<Authority, Known>,
     requests: Option<Requests>,
+    cache: Cache,
+    /// Where the cache is kept; `None`: nowhere.
+    directory: Option<PathBuf>,
+    /// A write of the cache that runs: the next one waits for it.
+    saving: Option<JoinHandle<()>>,
     metrics: FeedMetrics,
     origin: Instant,
 }
@@ -41,9 +50,38 @@ impl Feed {
             published,
             services: HashMap::new(),
             requests: None,
+            cache: Cache::default(),
+            directory: None,
+            saving: None,
             metrics,
             origin: Instant::now(),
         }
+    }
+
+    /// Keeps the last good config in `directory` from now on, and takes over what is there.
+    ///
+    /// Returns whether something was. What cannot be read is left aside: the control plane will tell it all again.
+    pub fn keep_in(&mut self, directory: PathBuf) -> bool {
+        let read = cache::load(&directory).map_err(|error| error.to_string());
+        let kept = match read.and_then(|bytes| bytes.map_or(Ok(Vec::new()), |bytes| cache::responses(&bytes)))
+        {
+            Ok(kept) => kept,
+            Err(reason) => {
+                warn!(directory = %directory.display(), %reason, "the config kept on disk cannot be used; starting without");
+                Vec::new()
+            }
+        };
+        self.directory = Some(directory);
+        let now = self.now();
+        for authority in cache::followed(&kept) {
+            let outputs = self.subscriber.want(&authority, now);
+            self.carry_out(outputs);
+        }
+        for response in kept {
+            let outputs = self.answered(response, now);
+            self.carry_out(outputs);
+        }
+        !self.services.is_empty()
     }
 
     /// Runs until the workers are gone (`demands` is closed).
@@ -70,7 +108,11 @@ impl Feed {
                     authorities.iter().for_each(|authority| self.subscriber.used(authority, now));
                     Outputs::default()
                 }
-                _ = evictions.tick() => self.subscriber.evict(now),
+                _ = evictions.tick() => {
+                    let outputs = self.subscriber.evict(now);
+                    self.keep();
+                    outputs
+                }
             };
             self.carry_out(outputs);
         }
@@ -87,13 +129,39 @@ impl Feed {
                 self.requests = Some(requests);
                 Outputs { requests: self.subscriber.connected(), ..Outputs::default() }
             }
-            StreamEvent::Answered(response) => self.subscriber.response(*response, now),
+            StreamEvent::Answered(response) => self.answered(*response, now),
             StreamEvent::Closed => {
                 self.requests = None;
                 self.subscriber.disconnected();
                 Outputs::default()
             }
         }
+    }
+
+    fn answered(&mut self, response: DeltaDiscoveryResponse, now: Timestamp) -> Outputs {
+        if self.directory.is_none() {
+            return self.subscriber.response(response, now);
+        }
+        let outputs = self.subscriber.response(response.clone(), now);
+        self.cache.note(&response, &self.subscriber);
+        outputs
+    }
+
+    /// Writes the cache if it changed, at most once a tick, on a thread for blocking work.
+    fn keep(&mut self) {
+        let Some(directory) = self.directory.clone() else { return };
+        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            return;
+        }
+        self.cache.keep_only(&self.subscriber);
+        let Some(bytes) = self.cache.changed_bytes() else { return };
+        let failed = self.metrics.cache_failed.clone();
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = cache::save(&directory, &bytes) {
+                failed.inc();
+                warn!(directory = %directory.display(), %error, "cannot keep the config on disk; a restart needs the control plane");
+            }
+        }));
     }
 
     fn carry_out(&mut self, outputs: Outputs) {

@@ -12,9 +12,10 @@
 //! | `decode`, `decode_routes`, `decode_endpoints` | xDS resources to the nouns, each checked |
 //! | `uplink` | which control node is next, and the connection to it |
 //! | `stream` | carries requests and responses, goes on to the next node when one is lost |
-//! | `feed` | carries demands in and snapshots out |
+//! | `feed`, `cache` | carries demands in and snapshots out; keeps the last good config on disk |
 
 mod bounds;
+mod cache;
 mod decode;
 mod decode_endpoints;
 mod decode_routes;
