@@ -199,7 +199,6 @@ impl Session {
         };
         let Some(cut) = cut else { return };
         self.nonce += 1;
-        subscriptions.last_nonce = self.nonce;
         subscriptions.owed = false;
         subscriptions.in_flight = Some(InFlight { nonce: self.nonce, names: cut.names });
         out.push(Output::Send(Push {

@@ -55,8 +55,6 @@ pub(super) struct Subscriptions {
     /// is refused. So one bad resource among thousands is found in a dozen answers, and the good ones get through.
     apart: Vec<BTreeSet<Arc<str>>>,
     pub(super) in_flight: Option<InFlight>,
-    /// Nonce of the last answer of this kind.
-    pub(super) last_nonce: u64,
 }
 
 impl Subscriptions {

@@ -36,14 +36,6 @@ impl Session {
         let (kind, client) = self.admit(&request.type_url, request.node.as_ref())?;
         let answer = self.answered(kind, &request.response_nonce)?;
         let subscriptions = &mut self.kinds[kind.place()];
-        let last = subscriptions.last_nonce;
-        if answer.is_none()
-            && !request.response_nonce.is_empty()
-            && request.response_nonce != last.to_string()
-        {
-            // It crossed an answer on its way; the client will repeat its names when it answers that one.
-            return Ok(());
-        }
         let first = !std::mem::replace(&mut subscriptions.begun, true);
         if let Some(answer) = answer {
             match &request.error_detail {
@@ -55,6 +47,8 @@ impl Session {
             // What the client holds is sent again, because it does not say which names it holds at that version.
             self.hold = self.hold.max(request.version_info.parse::<Revision>().ok());
         }
+        // The names count also when the request crossed an answer on its way: one that the client dropped and wants
+        // again meanwhile would never be sent again otherwise.
         let names = &request.resource_names;
         let silent = first && names.is_empty() && matches!(kind, Kind::Cluster | Kind::Listener);
         let all = silent || names.iter().any(|name| name == ALL);

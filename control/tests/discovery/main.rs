@@ -9,4 +9,5 @@ mod refusals;
 mod resources;
 mod shard;
 mod stream;
+mod walks;
 mod whole;
