@@ -13,5 +13,5 @@ pub mod replica;
 pub mod rollup;
 pub mod settings;
 
-pub use node::{Listeners, Running, StartError, run, start, start_on};
+pub use node::{Given, Running, StartError, run, start, start_with};
 pub use settings::Settings;

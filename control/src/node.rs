@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::{OpenError, StdVfs};
+use consensus::{OpenError, StdVfs, Vfs};
 use runtime::admin::{self, Admin, Condition, Readiness};
 use runtime::listen::{self, BindError, Listener, Share};
 use runtime::signals::Signals;
@@ -63,13 +63,15 @@ fn with_source(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
-/// Sockets that the caller has opened, so that nodes of one test can know each other's addresses before they start.
-#[derive(Debug, Default)]
-pub struct Listeners {
-    /// For clients; opened from the settings when absent.
+/// What the caller brings along, in place of what the settings name.
+#[derive(Default)]
+pub struct Given {
+    /// An open socket for clients, so that nodes of one test can know each other's addresses before they start.
     pub clients: Option<TcpListener>,
-    /// For the other nodes.
+    /// An open socket for the other nodes.
     pub peers: Option<TcpListener>,
+    /// Another file system than the machine's, for instance one that is full.
+    pub disk: Option<Arc<dyn Vfs>>,
 }
 
 /// A node that runs. Dropped, it ends abruptly; [`Running::stop`] drains it.
@@ -103,22 +105,22 @@ struct Clients {
 /// # Errors
 /// [`StartError`]; then nothing runs.
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    start_on(settings, Listeners::default())
+    start_with(settings, Given::default())
 }
 
-/// Starts a node on sockets that are open already.
+/// Starts a node with what the caller brings along.
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
-pub fn start_on(settings: Settings, listeners: Listeners) -> Result<Running, StartError> {
+pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartError> {
     let opened =
         |given: Option<TcpListener>, address| given.map_or_else(|| listen::bind(address, Share::Alone), Ok);
-    let client_socket = opened(listeners.clients, settings.client_address)?;
-    let peer_socket = opened(listeners.peers, settings.peer_address)?;
+    let client_socket = opened(given.clients, settings.client_address)?;
+    let peer_socket = opened(given.peers, settings.peer_address)?;
     client_socket.set_nonblocking(true)?;
     peer_socket.set_nonblocking(true)?;
     let (client_address, peer_address) = (client_socket.local_addr()?, peer_socket.local_addr()?);
-    let unstarted = Unstarted::open(Arc::new(StdVfs), &settings)?;
+    let unstarted = Unstarted::open(given.disk.unwrap_or_else(|| Arc::new(StdVfs)), &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let (serving, caught_up) = (
         readiness.condition("serving", "starting"),

@@ -16,7 +16,7 @@ use api::v1::{
     RegisterResponse, WriteId,
 };
 use consensus::NodeId;
-use control::{Listeners, Running, Settings};
+use control::{Given, Running, Settings};
 use tokio::runtime::Runtime;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint as Address};
@@ -75,7 +75,7 @@ impl Group {
     }
 
     fn start(&mut self, node: u64, settings: Settings, peers: Option<TcpListener>) {
-        let running = control::start_on(settings.clone(), Listeners { clients: None, peers }).unwrap();
+        let running = control::start_with(settings.clone(), Given { peers, ..Given::default() }).unwrap();
         self.addresses.insert(node, running.client_address.to_string());
         let settings = Settings { peer_address: running.peer_address, ..settings };
         self.settings.insert(node, settings);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod configs;
+mod disk;
 mod group;
 mod leases;
 mod queries;

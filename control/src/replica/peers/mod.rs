@@ -1,9 +1,9 @@
 //! How nodes reach each other, on the peer port: Raft frames on one stream per direction, snapshots and questions beside it.
 //!
-//! - [`identity`]: who calls, in metadata, checked on both ends
-//! - [`link`]: this node's end of the stream to one peer; when it breaks, the peer counts as lost
-//! - [`calls`]: questions to a peer, each with a deadline
-//! - [`service`]: what this node answers to its peers
+//! - `identity`: who calls, in metadata, checked on both ends
+//! - `link`: this node's end of the stream to one peer; when it breaks, the peer counts as lost
+//! - `calls`: questions to a peer, each with a deadline
+//! - `service`: what this node answers to its peers
 
 mod calls;
 mod identity;
