@@ -14,7 +14,7 @@ const ID_BYTES_MAX: usize = 256;
 /// Where Envoy listens when its node states nothing: Penstock's own outbound port.
 const OUTBOUND_ADDRESS: &str = "127.0.0.1:4140";
 
-/// Which resources a client can take (`docs/xds.md` has the table of what each insists on).
+/// Which resources a client can take (`docs/xds.md` has a table of what each insists on).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shape {
     /// Penstock's proxy, and whoever is none of the others: by name, on demand.
