@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use mesh::{Direction, Protocol};
 use proxy::worker::DrainPlan;
-use support::{endpoint, get, http1, http2, mesh, run, service, settings};
+use support::{ask, endpoint, get, http1, http2, mesh, run, service, settings, whole, with_inbound};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -126,5 +126,107 @@ fn what_still_runs_at_the_deadline_is_cut_off_and_counted() {
             .drain(DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_millis(50) });
         assert_eq!(mesh.workers.finished().await.counters.cut_off_total, 1);
         drop(asking);
+    });
+}
+
+/// A callee behind its own proxy is drained while a caller's proxy sends to it and to a sibling; nobody told the caller.
+async fn drain_one_of_two(protocol: Protocol) {
+    let (one, two) = (support::app("one", protocol).await, support::app("two", protocol).await);
+    let first = mesh(&with_inbound(one.address, protocol), &[]);
+    let second = mesh(&with_inbound(two.address, protocol), &[]);
+    let endpoints = [&first, &second].map(|mesh| endpoint("web", mesh.workers.inbound_address.unwrap(), 100));
+    let caller = mesh(&settings(), &[service("web", protocol, endpoints.to_vec())]);
+    let (answered, is_over) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(false)));
+    let callers: Vec<_> = (0..12)
+        .map(|number| {
+            let (answered, is_over, outbound) = (Rc::clone(&answered), Rc::clone(&is_over), caller.outbound);
+            tokio::task::spawn_local(async move {
+                let mut client = http1(outbound).await;
+                while !is_over.get() {
+                    let body = if number % 3 == 0 { "a body" } else { "" };
+                    let method = if body.is_empty() { "GET" } else { "POST" };
+                    let request = Request::builder().method(method).uri("/").header("host", "web");
+                    let answer = ask(&mut client, request.body(Full::from(body)).unwrap()).await;
+                    assert_eq!(answer.status, 200, "{:?}", answer.body);
+                    answered.set(answered.get() + 1);
+                }
+            })
+        })
+        .collect();
+    let until = |count: u64| {
+        let answered = Rc::clone(&answered);
+        async move {
+            while answered.get() < count {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    until(300).await;
+    first.workers.drain(PLAN);
+    assert_eq!(first.workers.finished().await.counters.cut_off_total, 0);
+    until(answered.get() + 300).await;
+    is_over.set(true);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let edges = support::edges(&caller.workers, Direction::Outbound).await;
+    let (asked, failed) = edges.iter().fold((0, 0), |(asked, failed), (_, traffic)| {
+        (asked + traffic.requests(), failed + traffic.requests() - traffic.successes)
+    });
+    assert_eq!((asked, failed), (answered.get(), 0));
+}
+
+#[test]
+fn callers_do_not_notice_when_one_of_two_instances_drains() {
+    run(drain_one_of_two(Protocol::Http1));
+}
+
+#[test]
+fn callers_do_not_notice_over_http2_either() {
+    run(drain_one_of_two(Protocol::Http2));
+}
+
+#[test]
+fn while_callers_learn_of_it_new_connections_are_served_and_told_to_close() {
+    run(async {
+        let web = support::app("web-1", Protocol::Http1).await;
+        let mesh =
+            mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])]);
+        mesh.workers
+            .drain(DrainPlan { accept_for: Duration::from_secs(1), finish_within: Duration::from_secs(9) });
+        mesh.workers.take().await; // comes after the drain
+        let answer = ask(&mut http1(mesh.outbound).await, get("web", "/")).await;
+        assert_eq!((answer.status, answer.headers["connection"].to_str().unwrap()), (200, "close"));
+        let request = Request::get("http://web/").body(Full::default()).unwrap();
+        let answer = whole(http2(mesh.outbound).await.send_request(request).await.unwrap()).await;
+        assert_eq!(answer.status, 200);
+        mesh.workers.finished().await;
+        assert!(
+            TcpStream::connect(web.address).await.is_ok() && TcpStream::connect(mesh.outbound).await.is_err()
+        );
+    });
+}
+
+#[test]
+fn two_workers_share_an_address_and_end_together() {
+    run(async {
+        let web = support::app("web-1", Protocol::Http1).await;
+        let published = proxy::snapshot::Published::new();
+        published.publish(support::snapshot(&[service(
+            "web",
+            Protocol::Http1,
+            vec![endpoint("web", web.address, 100)],
+        )]));
+        let (demand, _demands) = tokio::sync::mpsc::channel(1);
+        let settings = proxy::worker::WorkerSettings { workers: 2, ..settings() };
+        let workers = proxy::worker::start(&settings, &published, &demand).unwrap();
+        for _ in 0..20 {
+            let answer = ask(&mut http1(workers.outbound_address).await, get("web", "/")).await;
+            assert_eq!(answer.status, 200);
+        }
+        workers.drain(PLAN);
+        let last = workers.finished().await;
+        assert_eq!(last.counters.accepted_total, 20);
+        assert_eq!(last.edges.iter().map(|(_, traffic)| traffic.successes).sum::<u64>(), 20);
     });
 }

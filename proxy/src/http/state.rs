@@ -108,7 +108,10 @@ impl Signs {
         if self.refusal.get().is_some() || self.tunnel.get() {
             return;
         }
-        if self.head_since.get().is_some_and(|since| now.duration_since(since) >= limits.head) {
+        // A head that waits behind a running request is not slow: nobody reads it yet.
+        if self.running.get() == 0
+            && self.head_since.get().is_some_and(|since| now.duration_since(since) >= limits.head)
+        {
             self.refusal.set(Some(Refusal::HeadTimeout));
             self.wake();
         }
