@@ -112,6 +112,22 @@ fn a_body_that_is_announced_waits_for_the_word_to_continue() {
 }
 
 #[test]
+fn requests_sent_without_waiting_are_answered_in_their_order() {
+    run(async {
+        let web = app("web-1", Protocol::Http1).await;
+        let mesh =
+            mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])]);
+        let one = "POST /1 HTTP/1.1\r\nhost: web\r\ncontent-length: 3\r\n\r\none";
+        let two = "POST /2 HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n";
+        let three = "GET /3 HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n";
+        let answers = raw(mesh.outbound, [one, two, three].concat().as_bytes()).await;
+        let places = ["\r\n\r\none", "\r\n\r\ntwo", "\r\n\r\nweb-1"].map(|body| answers.find(body));
+        assert!(places[0] < places[1] && places[1] < places[2] && places[0].is_some(), "{answers}");
+        assert_eq!(web.requests.borrow().len(), 3);
+    });
+}
+
+#[test]
 fn an_endpoint_that_does_not_listen_is_passed_over_and_the_retry_is_counted() {
     run(async {
         let web = app("web-1", Protocol::Http1).await;

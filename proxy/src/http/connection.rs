@@ -70,11 +70,13 @@ type TunnelSlot = Rc<RefCell<Option<(TcpStream, BytesMut)>>>;
 pub async fn serve<S: Serve>(mut stream: TcpStream, opened: Opened, state: Rc<WorkerState>, service: Rc<S>) {
     let signs = Rc::clone(&opened.signs);
     match first_bytes(&mut stream, &signs).await {
-        Some((first, true)) => serve_h2(stream, first, &signs, service).await,
+        // Boxed, like all that is rare below: a future is as large as the largest thing it may ever wait for, and every
+        // idle connection pays for it.
+        Some((first, true)) => Box::pin(serve_h2(stream, first, &signs, service)).await,
         Some((first, false)) => serve_h1(stream, first, &signs, &state, service).await,
         None => {
             if let Some(refusal) = signs.refusal.get() {
-                refuse(stream, refusal, &state).await;
+                Box::pin(refuse(stream, refusal, &state)).await;
             }
         }
     }
@@ -141,12 +143,12 @@ async fn serve_h1<S: Serve>(
     serve_requests(Guard::new(stream, first, Rc::clone(signs)), signs, answer).await;
     let Some(stream) = signs.returned.take() else { return };
     if let Some((endpoint, unread)) = tunnel.take() {
-        carry(stream, endpoint, &unread).await;
+        Box::pin(carry(stream, endpoint, &unread)).await;
     } else if let Some(refusal) = signs.refusal.get() {
         if signs.is_mute.get() {
             state.count_refusal(refusal);
         } else {
-            refuse(stream, refusal, state).await;
+            Box::pin(refuse(stream, refusal, state)).await;
         }
     }
 }

@@ -90,6 +90,9 @@ impl AsyncRead for Guard {
             let step = this.prefix.len().min(buf.remaining());
             buf.put_slice(&this.prefix[..step]);
             this.prefix.advance(step);
+            if this.prefix.is_empty() {
+                this.prefix = Bytes::new(); // gives its memory back, which an empty slice still holds
+            }
         }
         if !this.passes(&buf.filled()[before..]) {
             buf.set_filled(before);

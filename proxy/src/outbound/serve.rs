@@ -123,7 +123,7 @@ impl Outbound {
         let sending = self.send_to(cluster, target, outgoing, tally);
         match timeout.filter(|timeout| *timeout > Duration::ZERO) {
             None => sending.await,
-            Some(timeout) => match tokio::time::timeout(timeout, sending).await {
+            Some(timeout) => match tokio::time::timeout(timeout, Box::pin(sending)).await {
                 Ok(sent) => sent,
                 Err(_) => Err(Unsent::Lost(Refusal::TimedOut)),
             },
@@ -141,7 +141,8 @@ impl Serve for Outbound {
             Some(target) => target,
             None => {
                 let text = spelled_authority(&parts).to_vec();
-                match self.target(&text).await {
+                // Boxed: every connection keeps room for its largest future, and this one is rare.
+                match Box::pin(self.target(&text)).await {
                     Ok(target) => target,
                     Err((refusal, edge)) => {
                         return refused(refusal, is_grpc, Tally::open(&self.state, &signs, edge, started));
