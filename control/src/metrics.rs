@@ -45,6 +45,8 @@ pub struct ReplicaMetrics {
     pub refused: IntCounter,
     /// Snapshots made durable.
     pub snapshots: IntCounter,
+    /// 1 while this node's catalog differs from another's.
+    pub diverged: IntGauge,
     /// Times that a room was too slow for the catalog's changes and got the whole view.
     pub subscriber_overruns: IntCounter,
 }
@@ -206,6 +208,8 @@ impl ReplicaMetrics {
                 .gauge("penstock_raft_proposals_in_flight", "Proposals that wait for their commit here"),
             refused: make.counter("penstock_raft_refused_total", "Proposals and reads refused at a bound"),
             snapshots: make.counter("penstock_raft_snapshots_total", "Snapshots made durable"),
+            diverged: make
+                .gauge("penstock_catalog_diverged", "1 while this node's catalog differs from another's"),
             subscriber_overruns: make.counter(
                 "penstock_catalog_overruns_total",
                 "Times that a room was too slow for the catalog's changes and got the whole view",

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use crate::discovery::{Discovery, DiscoveryThread};
 use crate::metrics::Metrics;
+use crate::replica::divergence;
 use crate::replica::messages::TransferLeadership;
 use crate::replica::peers::{Identity, PeerCalls};
 use crate::replica::{Door, StartError as ReplicaError, Unstarted};
@@ -122,8 +123,9 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let (client_address, peer_address) = (client_socket.local_addr()?, peer_socket.local_addr()?);
     let unstarted = Unstarted::open(given.disk.unwrap_or_else(|| Arc::new(StdVfs)), &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
-    let (serving, caught_up) = (
+    let (serving, sound, caught_up) = (
         readiness.condition("serving", "starting"),
+        readiness.condition("state", "not compared yet"),
         readiness.condition("catalog", "has not caught up with the leader"),
     );
     let admin = Admin::new(metrics.registry.clone(), readiness).start(settings.http_address)?;
@@ -142,6 +144,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     };
     let drain = settings.drain;
     let node = settings.node;
+    let diverged = metrics.replica.diverged.clone();
     let (truth, faces) = Truth::start(TruthParts {
         unstarted,
         settings,
@@ -157,6 +160,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let door = faces.door.clone();
     let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
     clients.catch_up(door.clone(), discovery.clone(), caught_up);
+    clients.spawn(divergence::watch(door.clone(), sound, diverged));
     serving.met();
     let http_address = admin.address();
     info!(node = node.0, %client_address, %peer_address, %http_address, "control node started");
@@ -280,10 +284,15 @@ impl Clients {
         Self { runtime: Some(runtime), stop, server: Some(server) }
     }
 
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            drop(runtime.spawn(task));
+        }
+    }
+
     /// Discovery begins once this node knows what the others know.
     fn catch_up(&self, door: Door, discovery: Discovery, caught_up: Condition) {
-        let Some(runtime) = &self.runtime else { return };
-        runtime.spawn(async move {
+        self.spawn(async move {
             let read = async { while door.consult(|_| ()).await.is_err() {} };
             tokio::pin!(read);
             let in_time = tokio::time::timeout(CATCH_UP_WAIT, read.as_mut()).await.is_ok();

@@ -18,8 +18,8 @@ use tracing::info;
 use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::messages::{
-    Consult, PeerLost, Propose, ProposeError, ReadError, Receive, ReceiveSnapshot, ReportStatus,
-    SnapshotKept, SnapshotSent, TransferLeadership,
+    Consult, PeerLost, Propose, ProposeError, ReadError, Receive, ReceiveSnapshot, ReportCheckpoints,
+    ReportStatus, SnapshotKept, SnapshotSent, TransferLeadership,
 };
 
 /// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
@@ -127,6 +127,14 @@ impl Handler<ReportStatus> for ReplicaActor {
 
     fn handle(&mut self, _: ReportStatus, _: &mut Self::Context) -> Self::Result {
         MessageResult::<ReportStatus>(self.driver.replica.status())
+    }
+}
+
+impl Handler<ReportCheckpoints> for ReplicaActor {
+    type Result = MessageResult<ReportCheckpoints>;
+
+    fn handle(&mut self, _: ReportCheckpoints, _: &mut Self::Context) -> Self::Result {
+        MessageResult::<ReportCheckpoints>(self.driver.checkpoints.told())
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::actor::ReplicaActor;
 use super::leadership::Leadership;
-use super::messages::{Class, Consult, Propose, ProposeError, ReadError, ReportStatus};
+use super::messages::{Class, Consult, Propose, ProposeError, ReadError, ReportCheckpoints, ReportStatus};
 use super::peers::PeerCalls;
 use super::refusal;
 use crate::catalog::Catalog;
@@ -95,6 +95,11 @@ impl Door {
     /// How this node's replica stands; `None` when it has stopped.
     pub async fn status(&self) -> Option<Status> {
         self.replica.send(ReportStatus).await.ok()
+    }
+
+    /// Hashes of this node's catalog at recent entries, as (index, hash); `None` when the replica has stopped.
+    pub async fn checkpoints(&self) -> Option<Vec<(u64, u64)>> {
+        self.replica.send(ReportCheckpoints).await.ok()
     }
 
     /// Who leads, to be watched.

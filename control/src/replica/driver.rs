@@ -17,6 +17,7 @@ use super::actor::ReplicaActor;
 use super::admission::{Admission, RETRY_AFTER, Verdict};
 use super::clock::Clock;
 use super::disk::Disk;
+use super::divergence::Checkpoints;
 use super::leadership::Leadership;
 use super::messages::{Class, ProposeError, ReadError};
 use super::peers::Links;
@@ -36,6 +37,7 @@ pub(super) type Answer = oneshot::Sender<Result<Outcome, ProposeError>>;
 pub(super) struct Driver {
     pub(super) replica: Replica,
     pub(super) links: Links,
+    pub(super) checkpoints: Checkpoints,
     catalog: Rc<RefCell<Catalog>>,
     disk: Disk,
     files: SnapshotFiles,
@@ -64,6 +66,7 @@ impl Driver {
         Self {
             replica: parts.replica,
             links: parts.links,
+            checkpoints: Checkpoints::default(),
             catalog: parts.catalog,
             disk: parts.disk,
             files: parts.files,
@@ -215,6 +218,7 @@ impl Driver {
         let mut catalog = self.catalog.borrow_mut();
         for entry in entries {
             let applied = catalog.apply(entry.index, &entry.data);
+            self.checkpoints.applied(entry.index, catalog.state_hash());
             self.subscribers.changed(applied.changes);
             let proposer = entry.token.and_then(|token| self.waiting.settled(token));
             if let Some(proposer) = proposer {
@@ -238,6 +242,7 @@ impl Driver {
             panic!("a snapshot cannot be installed: {failure}")
         });
         self.catalog.replace(catalog);
+        self.checkpoints.clear();
         self.subscribers.replaced();
         info!(index, bytes = data.len(), "snapshot installed");
         self.replica.applied(index);

@@ -129,6 +129,11 @@ pub struct CatalogChanged {
 #[rtype(result = "Status")]
 pub struct ReportStatus;
 
+/// Asks for the hashes of the catalog at recent entries. Sent by the peers' service and by the watch over divergence.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<(u64, u64)>")]
+pub struct ReportCheckpoints;
+
 /// Hands leadership to the node that is furthest, if this one leads. Sent by the drain, once; the answer names the new leader
 /// or is `None` when there was nothing to hand over. Watch [`super::Leadership`] for the end.
 #[derive(Debug, Clone, Copy, Message)]

@@ -5,12 +5,14 @@
 //! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
 //! - `admission.rs`, `waiting.rs`: who may go, who waits; `subscribers.rs`: who is told what changed
 //! - `disk.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
+//! - `divergence.rs` compares this node's catalog with the others'
 //! - `start.rs` puts it together, `ending.rs` says how a node ends itself
 
 mod actor;
 mod admission;
 mod clock;
 mod disk;
+pub(crate) mod divergence;
 mod door;
 mod driver;
 mod ending;

@@ -96,6 +96,26 @@ fn a_drained_leader_hands_over_and_every_write_in_between_succeeds() {
 }
 
 #[test]
+fn every_node_has_the_same_state_at_the_same_entry_also_after_a_restart() {
+    let mut group = Group::of(3);
+    let restarted = group.follower();
+    for number in 0..100 {
+        let instance = format!("web-{number}");
+        group.register(1, registration(&format!("service-{}", number % 7), &instance)).unwrap();
+    }
+    group.end_abruptly(restarted);
+    group.start_again(restarted);
+    group.instances(restarted, "service-1");
+    let hashes = |node: u64| group.runtime.block_on(group.running_node(node).door().checkpoints()).unwrap();
+    let own = hashes(restarted);
+    assert!(!own.is_empty());
+    for node in group.running() {
+        let theirs = hashes(node);
+        assert!(own.iter().all(|checkpoint| theirs.contains(checkpoint)), "node {node}: {own:?} {theirs:?}");
+    }
+}
+
+#[test]
 fn a_registration_that_has_no_meaning_is_refused_with_its_field_and_changes_nothing() {
     let group = Group::of(1);
     let mut request = registration("web", "web-1");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::peer::v1::peer_client::PeerClient;
-use api::peer::v1::{ProposeRequest, RenewLeases, RenewedLeases, StatusRequest};
+use api::peer::v1::{CheckpointsRequest, ProposeRequest, RenewLeases, RenewedLeases, StatusRequest};
 use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
 use bytes::Bytes;
 use consensus::NodeId;
@@ -75,6 +75,14 @@ impl PeerCalls {
     pub async fn status(&self, peer: NodeId) -> Result<MemberRow, Status> {
         let mut client = self.client(peer)?;
         timed(async { client.status(self.identity.sign(StatusRequest {})).await }).await
+    }
+
+    /// Hashes of a peer's catalog at recent entries.
+    pub(in crate::replica) async fn checkpoints(&self, peer: NodeId) -> Result<Vec<(u64, u64)>, Status> {
+        let mut client = self.client(peer)?;
+        let told =
+            timed(async { client.checkpoints(self.identity.sign(CheckpointsRequest {})).await }).await?;
+        Ok(told.checkpoints.into_iter().map(|checkpoint| (checkpoint.index, checkpoint.hash)).collect())
     }
 
     /// The proxies that are connected to a peer.

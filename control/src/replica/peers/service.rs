@@ -6,8 +6,8 @@ use std::sync::Arc;
 use actix::Addr;
 use api::peer::v1::peer_server::Peer;
 use api::peer::v1::{
-    ProposeRequest, ProposeResponse, RaftBatch, RaftClosed, RenewLeases, RenewedLeases, SnapshotPiece,
-    SnapshotTaken, StatusRequest,
+    Checkpoint, CheckpointsRequest, CheckpointsResponse, ProposeRequest, ProposeResponse, RaftBatch,
+    RaftClosed, RenewLeases, RenewedLeases, SnapshotPiece, SnapshotTaken, StatusRequest,
 };
 use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
 use bytes::{Bytes, BytesMut};
@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use super::identity::Identity;
 use crate::replica::ReplicaActor;
 use crate::replica::ending;
-use crate::replica::messages::{Class, PeerLost, Propose, Receive, ReceiveSnapshot};
+use crate::replica::messages::{Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportCheckpoints};
 use crate::replica::refusal;
 
 /// Largest snapshot that is taken from a peer: stated as a limit of this version. The catalog of 100,000 endpoints has about
@@ -131,6 +131,16 @@ impl Peer for PeerService {
         self.identity.caller(request.metadata())?;
         let lost = self.rooms.renew(request.into_inner().leases).await?;
         Ok(Response::new(RenewedLeases { lost }))
+    }
+
+    async fn checkpoints(
+        &self,
+        request: Request<CheckpointsRequest>,
+    ) -> Result<Response<CheckpointsResponse>, Status> {
+        self.identity.caller(request.metadata())?;
+        let told = self.replica.send(ReportCheckpoints).await.map_err(|_| stopped())?;
+        let checkpoints = told.into_iter().map(|(index, hash)| Checkpoint { index, hash }).collect();
+        Ok(Response::new(CheckpointsResponse { checkpoints }))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<MemberRow>, Status> {
