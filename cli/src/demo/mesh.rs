@@ -135,6 +135,8 @@ impl Mesh {
             flag("control", listed(&self.control)),
             flag("outbound-address", outbound),
             flag("admin-address", self.ports.next()),
+            flag("leave-grace-ms", 0), // nobody calls any more when the demo ends
+            flag("drain-seconds", 2),
         ];
         let inbound = self.ports.next();
         if let Some((service, address)) = application {
@@ -225,11 +227,12 @@ impl Mesh {
         self.scratch.path()
     }
 
-    /// Ends every child: asks all, then waits.
+    /// Ends every child, proxies first: they take their leave from control nodes.
     pub(super) async fn stop(&mut self) {
-        let mut children: Vec<&mut Child> = self.nodes.iter_mut().chain(&mut self.proxies).collect();
-        children.iter_mut().for_each(|child| child.terminate());
-        join_all(children.into_iter().map(Child::gone)).await;
+        for children in [&mut self.proxies, &mut self.nodes] {
+            children.iter_mut().for_each(Child::terminate);
+            join_all(children.iter_mut().map(Child::gone)).await;
+        }
         self.instances.shutdown().await;
     }
 }

@@ -27,8 +27,11 @@ const KILL_AFTER: Duration = Duration::from_secs(8);
 /// How long writes go on after the kill.
 const WRITES_AFTER_KILL: Duration = Duration::from_secs(3);
 
-/// How long after the end of the last window its figures may take to arrive.
-const FIGURES_MAX: Duration = Duration::from_secs(8);
+/// How long after a window's end its figures are usually there: the catalog waits five seconds for late reports.
+const FIGURES_AFTER_MS: u64 = 6_000;
+
+/// How long they may take at most.
+const FIGURES_MAX: Duration = Duration::from_secs(12);
 
 /// The window that covers a whole measured run.
 const RUN_WINDOW_SECONDS: u32 = 600;
@@ -123,17 +126,17 @@ async fn show(
 /// The table of the last window, and a line below it.
 fn frame(figures: &StatResponse, mesh: &Mesh, screen: &Screen, now_ms: u64) -> (String, String) {
     let window_ms = WINDOW_SECONDS * 1000;
-    let next = (window_ms - now_ms % window_ms).div_ceil(1000);
+    let next = (window_ms - now_ms.saturating_sub(FIGURES_AFTER_MS) % window_ms).div_ceil(1000);
     let failures = mesh.tally.books().mesh_failures();
-    let table = if figures.rows.is_empty() {
-        "no figures yet: proxies report each ten seconds\n".to_owned()
+    let (window, table) = if figures.rows.is_empty() {
+        (String::new(), "no figures yet: proxies report each ten seconds\n".to_owned())
     } else {
-        render::edges(figures, Form::Table, screen.ink())
+        (figures.to_ms.to_string(), render::edges(figures, Form::Table, screen.ink()))
     };
     let text = format!(
         "\n{table}\nthe last ten seconds; next figures in {next} s; {failures} calls failed because of the mesh\n"
     );
-    (figures.to_ms.to_string(), text)
+    (window, text)
 }
 
 fn figures_of(group_by: GroupBy, window_seconds: u32) -> StatRequest {

@@ -36,7 +36,7 @@ impl Rollups {
     /// anything that is kept, and at a whole minute where only minutes are kept.
     #[must_use]
     pub fn span(&self, now: Timestamp, seconds: u64) -> Span {
-        let to = Window::at(Timestamp(now.0.saturating_sub(SETTLE_MS))).start();
+        let to = Self::settled(now);
         let length_ms = seconds.max(WINDOW_SECONDS).saturating_mul(1000);
         let mut from = Window::at(Timestamp(to.0.saturating_sub(length_ms))).start();
         if let Some(first) = self.first() {
@@ -46,6 +46,12 @@ impl Rollups {
             from = Timestamp(from.0 / MINUTE_MS * MINUTE_MS);
         }
         Span { from, to }
+    }
+
+    /// The end of the newest window that has settled at `now`: where the newest span ends.
+    #[must_use]
+    pub fn settled(now: Timestamp) -> Timestamp {
+        Window::at(Timestamp(now.0.saturating_sub(SETTLE_MS))).start()
     }
 
     /// When the oldest traffic that is kept begins.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, StreamHandler};
 use api::log::v1::{Command, Outcome, Partial, Tick, command::Body};
-use mesh::{TrafficReport, WINDOW_SECONDS};
+use mesh::TrafficReport;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,13 +17,15 @@ use tracing::{debug, warn};
 
 use super::messages::{Acknowledged, Report, ReportError};
 use super::partials::{BatchId, Output, Partials, WaiterId};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Rollups};
 use crate::metrics::RollupMetrics;
-use crate::replica::Door;
 use crate::replica::messages::ProposeError;
+use crate::replica::{Clock, Door};
 
 /// How often the core is asked. It gathers for a second; this is how late it may be.
 const POLL_EVERY: Duration = Duration::from_millis(100);
+/// Pause before the log's time is moved again, when the first command that should is not applied yet.
+const TICK_AGAIN: Duration = Duration::from_secs(1);
 /// Reports that wait in the mailbox. Each may have a megabyte.
 const MAILBOX_MAX: usize = 256;
 
@@ -160,11 +162,13 @@ impl RollupActor {
         self.carry_out(outputs, context);
     }
 
-    /// While the catalog keeps a history, its time must pass also when nobody writes, or `stat` would show the past as now.
+    /// While the catalog keeps a history, its time must pass also when nobody writes, or `stat` would show the past as now:
+    /// once a window has settled by the clock, a span must reach it by the log's time too.
     fn let_time_pass(&mut self, context: &mut Context<Self>) {
         let now = self.now();
-        let due = now.saturating_sub(self.ticked) >= Duration::from_secs(WINDOW_SECONDS);
-        if !due
+        let behind = Rollups::settled(Clock::wall()) > Rollups::settled(self.catalog.borrow().now());
+        if !behind
+            || now.saturating_sub(self.ticked) < TICK_AGAIN
             || !self.door.leadership().borrow().is_here()
             || self.catalog.borrow().rollups().first().is_none()
         {
