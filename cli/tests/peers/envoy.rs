@@ -97,18 +97,20 @@ impl Peer for Envoy {
         self.backends
     }
 
-    async fn call(&mut self) -> Result<String, String> {
-        timeout(CALL_TIMEOUT, call(self.outbound)).await.map_err(|_| "no answer".to_owned())?
+    async fn call(&mut self, next: bool) -> Result<String, String> {
+        timeout(CALL_TIMEOUT, call(self.outbound, next)).await.map_err(|_| "no answer".to_owned())?
     }
 }
 
-async fn call(outbound: SocketAddr) -> Result<String, String> {
+async fn call(outbound: SocketAddr, next: bool) -> Result<String, String> {
     let stream = TcpStream::connect(outbound).await.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
     tokio::spawn(connection);
-    let request = Request::get("/").header("host", Envoy::SERVICE).body(Empty::<Bytes>::new()).unwrap();
+    let version = if next { "next" } else { "this" };
+    let request = Request::get("/").header("host", Envoy::SERVICE).header("x-version", version);
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();

@@ -1,5 +1,5 @@
 //! A real proxyless gRPC client (grpcio) over the state of the world. It and its backends are `grpc_peer.py`, which
-//! takes one line per call and answers one.
+//! takes one line per call, the version to ask for, and answers one.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -56,8 +56,9 @@ impl Peer for Grpc {
         self.backends
     }
 
-    async fn call(&mut self) -> Result<String, String> {
-        self.asks.write_all(b"call\n").await.unwrap();
+    async fn call(&mut self, next: bool) -> Result<String, String> {
+        let version: &[u8] = if next { b"next\n" } else { b"this\n" };
+        self.asks.write_all(version).await.unwrap();
         let line = timeout(LINE_TIMEOUT, self.answers.next_line()).await.unwrap().unwrap();
         let line = line.expect("the script runs as long as it is asked");
         match line.split_once(' ') {

@@ -1,7 +1,7 @@
 """A proxyless gRPC client and three backends that answer A, B and C.
 
 Arguments: the control plane's target, node id, workload, service. Writes the backends' ports as one line, then for
-each line read makes one call and writes `ok NAME` or `error STATUS`. Ends with its input.
+each line read makes one call that asks for that version by a header, and writes `ok NAME` or `error STATUS`. Ends with its input.
 """
 
 import json
@@ -41,9 +41,10 @@ backends = [backend(name) for name in "ABC"]
 print(*(port for _, port in backends), flush=True)
 
 call = grpc.insecure_channel(f"xds:///{service}").unary_unary(METHOD)
-for _ in sys.stdin:
+for version in sys.stdin:
     try:
-        print("ok", call(b"", timeout=10, wait_for_ready=True).decode(), flush=True)
+        answer = call(b"", timeout=10, wait_for_ready=True, metadata=[("x-version", version.strip())])
+        print("ok", answer.decode(), flush=True)
     except grpc.RpcError as error:
         print("error", error.code(), error.details().replace("\n", " "), flush=True)
 # Without waiting for gRPC's threads.

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use api::v1::config_client::ConfigClient;
 use api::v1::query_client::QueryClient;
 use api::v1::registration_client::RegistrationClient;
 use api::v1::{
-    Authority, Endpoint, GroupBy, LeaseKey, LeaveRequest, ProxiesRequest, QualifiedName, RegisterRequest,
-    StatRequest, WriteId,
+    ApplyRequest, Authority, DeleteRequest, Endpoint, GroupBy, LeaseKey, LeaveRequest, ProxiesRequest,
+    QualifiedName, RegisterRequest, SourceFile, StatRequest, WriteId,
 };
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
@@ -39,8 +40,32 @@ fn name(name: &str) -> Option<QualifiedName> {
     Some(QualifiedName { name: name.to_owned(), namespace: "default".to_owned() })
 }
 
-fn authority<P: Peer>() -> Option<Authority> {
-    Some(Authority { service: name(P::SERVICE), port: 80 })
+fn authority(service: &str) -> Option<Authority> {
+    Some(Authority { service: name(service), port: 80 })
+}
+
+/// Calls with a header go to the next version, and half of all others.
+fn route<P: Peer>() -> String {
+    let service = P::SERVICE;
+    format!(
+        r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {service}-route, namespace: default}}
+spec:
+  parentRefs: [{{group: "", kind: Service, name: {service}, port: 80}}]
+  rules:
+    - matches:
+        - headers: [{{name: x-version, value: next}}]
+          path: {{type: PathPrefix, value: /}}
+        - path: {{type: PathPrefix, value: /never}}
+      backendRefs: [{{name: {service}-next, port: 80}}]
+      timeouts: {{request: 30s}}
+    - backendRefs:
+        - {{name: {service}, port: 80, weight: 50}}
+        - {{name: {service}-next, port: 80, weight: 50}}
+"#
+    )
 }
 
 impl Mesh {
@@ -108,15 +133,15 @@ impl Mesh {
 
     /// Registers an instance at an address, or moves it there. Sent again until it is taken: the write id makes that
     /// safe.
-    pub async fn register<P: Peer>(&mut self, instance: &str, address: SocketAddr) {
+    pub async fn register<P: Peer>(&mut self, instance: &str, service: &str, address: SocketAddr) {
         let request = RegisterRequest {
             id: self.write_id::<P>(),
-            authority: authority::<P>(),
+            authority: authority(service),
             protocol: P::PROTOCOL.into(),
             endpoint: Some(Endpoint {
                 instance: instance.to_owned(),
                 address: address.to_string(),
-                workload: name(P::SERVICE),
+                workload: name(service),
                 ..Endpoint::default()
             }),
             lease_seconds: LEASE_SECONDS,
@@ -128,10 +153,31 @@ impl Mesh {
     }
 
     pub async fn leave<P: Peer>(&mut self, instance: &str) {
-        let lease = Some(LeaseKey { authority: authority::<P>(), instance: instance.to_owned() });
+        let lease = Some(LeaseKey { authority: authority(P::SERVICE), instance: instance.to_owned() });
         let request = LeaveRequest { id: self.write_id::<P>(), lease };
         until(&format!("{instance} has left"), async || {
             RegistrationClient::new(self.channel().await?).leave(request.clone()).await.ok()
+        })
+        .await;
+    }
+
+    pub async fn apply_route<P: Peer>(&mut self) {
+        let file = SourceFile { name: "route.yaml".to_owned(), yaml: route::<P>() };
+        let request = ApplyRequest { id: self.write_id::<P>(), files: vec![file], dry_run: false };
+        until("a route is applied", async || {
+            let client = ConfigClient::new(self.channel().await?).apply(request.clone()).await;
+            let response = client.ok()?.into_inner();
+            assert_eq!(response.complaints, Vec::new());
+            Some(())
+        })
+        .await;
+    }
+
+    pub async fn delete_route<P: Peer>(&mut self) {
+        let route = name(&format!("{}-route", P::SERVICE));
+        let request = DeleteRequest { id: self.write_id::<P>(), kind: "HTTPRoute".to_owned(), name: route };
+        until("the route is deleted", async || {
+            ConfigClient::new(self.channel().await?).delete(request.clone()).await.ok()
         })
         .await;
     }
@@ -161,7 +207,7 @@ impl Mesh {
             ..StatRequest::default()
         };
         let rows = QueryClient::new(self.channel().await?).stat(request).await.ok()?.into_inner().rows;
-        let row = rows.into_iter().find(|row| row.authority == authority::<P>())?;
+        let row = rows.into_iter().find(|row| row.authority == authority(P::SERVICE))?;
         let traffic = row.traffic?;
         Some((traffic.successes, traffic.failures.iter().sum()))
     }
