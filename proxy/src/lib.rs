@@ -17,5 +17,5 @@ pub mod settings;
 pub mod snapshot;
 pub mod worker;
 
-pub use proxy::{Drained, Running, StartError, run, start};
+pub use proxy::{Drained, Running, StartError, start};
 pub use settings::Settings;

@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh::{Authority, ProxyId, Timestamp};
 use runtime::admin::{self, Admin, Condition, Readiness};
-use runtime::signals::Signals;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -154,26 +153,6 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     };
     hand_over.send(parts).expect("the control thread waits for its parts");
     Ok(Running { outbound_address, inbound_address, admin_address, stop, stopped, admin })
-}
-
-/// Starts a proxy and runs it until SIGTERM or SIGINT, then drains it; a second signal cuts the drain short. Blocks.
-///
-/// # Errors
-/// [`StartError`].
-pub fn run(settings: Settings) -> Result<(), StartError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    let mut signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::Thread)?;
-    let running = start(settings)?;
-    let stop = runtime.block_on(signals.next());
-    info!(%stop, "stopping");
-    let drained = runtime.block_on(running.drain(async {
-        signals.next().await;
-    }));
-    if drained == Drained::CutShort {
-        warn!("drain cut short; letting go of what still ran");
-    }
-    Ok(())
 }
 
 impl Running {
