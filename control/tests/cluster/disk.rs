@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use api::log::v1::{Command, Register, command::Body};
 use consensus::log::FileLock;
 use consensus::{StdVfs, Vfs, VfsFile};
 use control::replica::messages::ProposeError;
 use control::settings::Timings;
 use control::{Given, Settings};
+
+use crate::group::bulk;
 
 /// The machine's files, until it is said to be full: then no file is made or made longer.
 struct Filling {
@@ -81,13 +82,6 @@ impl VfsFile for FillingFile {
         room(&self.full)?;
         self.file.preallocate(length)
     }
-}
-
-/// A command of three megabytes that means nothing: it goes into the log, and the catalog refuses it.
-fn bulk() -> Command {
-    let endpoint = api::v1::Endpoint { instance: "x".repeat(3 << 20), ..api::v1::Endpoint::default() };
-    let register = Register { endpoint: Some(endpoint), ..Register::default() };
-    Command { id: None, at_ms: 0, body: Some(Body::Register(register)) }
 }
 
 #[test]

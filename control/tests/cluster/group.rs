@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use api::log::v1::{Command, Register, command::Body};
 use api::v1::config_client::ConfigClient;
 use api::v1::query_client::QueryClient;
 use api::v1::registration_client::RegistrationClient;
@@ -228,4 +229,11 @@ pub(crate) fn registration(service: &str, instance: &str) -> RegisterRequest {
         }),
         lease_seconds: 60,
     }
+}
+
+/// A command of three megabytes that means nothing: it goes into the log, and the catalog refuses it.
+pub(crate) fn bulk() -> Command {
+    let endpoint = Endpoint { instance: "x".repeat(3 << 20), ..Endpoint::default() };
+    let register = Register { endpoint: Some(endpoint), ..Register::default() };
+    Command { id: None, at_ms: 0, body: Some(Body::Register(register)) }
 }

@@ -2,7 +2,7 @@
 
 use api::v1::{EndpointsRequest, LeaveRequest, RegisterRequest};
 
-use crate::group::{Group, lease, registration, write_id};
+use crate::group::{Group, bulk, lease, registration, write_id};
 
 #[test]
 fn a_node_alone_takes_a_registration_and_still_has_it_after_a_restart() {
@@ -74,6 +74,25 @@ fn a_node_that_comes_back_catches_up_with_what_it_missed() {
         let request = EndpointsRequest::default();
         let rows = client.endpoints(request).await.ok()?.into_inner().endpoints;
         (rows.len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_node_that_missed_a_hundred_megabytes_catches_up_by_snapshot_or_log() {
+    let mut group = Group::of(3);
+    let away = group.follower();
+    group.register(away, registration("web", "before")).unwrap();
+    group.end_abruptly(away);
+    let leader = group.leader();
+    for _ in 0..35 {
+        group.runtime.block_on(group.running_node(leader).door().propose(bulk())).unwrap();
+    }
+    group.register(leader, registration("web", "missed")).unwrap();
+    group.start_again(away);
+    let mut client = group.query(away);
+    group.until("the missed write", async move || {
+        let rows = client.endpoints(EndpointsRequest::default()).await.ok()?.into_inner().endpoints;
+        (rows.len() == 2).then_some(())
     });
 }
 

@@ -14,10 +14,9 @@ use api::peer::v1::peer_client::PeerClient;
 use api::peer::v1::{RaftBatch, SnapshotPiece};
 use bytes::Bytes;
 use consensus::{NodeId, SnapshotFiles};
-use futures_util::StreamExt;
+use futures_util::Stream;
 use runtime::backoff::Backoff;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
@@ -32,6 +31,9 @@ use crate::replica::messages::{PeerLost, SnapshotSent};
 const FRAMES_MAX: usize = 1024;
 /// Frames that go in one gRPC message: enough to share its cost, few enough to stay small.
 const FRAMES_PER_BATCH_MAX: usize = 64;
+/// Bytes after which a gRPC message takes no further frame. With the largest frame on top it stays far below what the other
+/// side takes, which would end the stream; a follower that catches up is sent hundreds of frames of a megabyte.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 /// First and longest wait between two dials. Shorter spins on a dead host; longer keeps a restarted node out of the group.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// Wait after a refusal that a person must mend (another cluster, a stranger).
@@ -178,9 +180,7 @@ impl Link {
     async fn stream(&self, channel: Channel, waits: &mut Backoff) -> Duration {
         let (frames, queued) = mpsc::channel(FRAMES_MAX);
         self.slot.replace(Some(frames));
-        let batches = ReceiverStream::new(queued)
-            .ready_chunks(FRAMES_PER_BATCH_MAX)
-            .map(|messages| RaftBatch { messages });
+        let batches = batches(queued);
         debug!(peer = self.peer.0, "peer connected");
         let ended = PeerClient::new(channel).raft(self.identity.sign(batches)).await;
         self.slot.replace(None);
@@ -198,8 +198,47 @@ impl Link {
     }
 }
 
+/// The queued frames, as many in one message as have come and may go together.
+fn batches(queued: mpsc::Receiver<Bytes>) -> impl Stream<Item = RaftBatch> + Send {
+    futures_util::stream::unfold(queued, |mut queued| async move {
+        let first = queued.recv().await?;
+        let mut bytes = first.len();
+        let mut messages = vec![first];
+        while messages.len() < FRAMES_PER_BATCH_MAX && bytes < BATCH_BYTES_MAX {
+            let Ok(frame) = queued.try_recv() else { break };
+            bytes += frame.len();
+            messages.push(frame);
+        }
+        Some((RaftBatch { messages }, queued))
+    })
+}
+
 /// Spreads the redials of the pairs of a group; two nodes never compute the same.
 fn jitter(peer: NodeId, node: NodeId) -> f64 {
     let mixed = peer.0.wrapping_mul(31).wrapping_add(node.0).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
     f64::from(u32::try_from(mixed).unwrap_or_default()) / 256.0
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    async fn batched(sizes: &[usize]) -> Vec<usize> {
+        let (frames, queued) = mpsc::channel(FRAMES_MAX);
+        for size in sizes {
+            frames.try_send(Bytes::from(vec![0; *size])).unwrap();
+        }
+        drop(frames);
+        batches(queued).map(|batch| batch.messages.len()).collect().await
+    }
+
+    #[tokio::test]
+    async fn small_frames_go_together_and_large_ones_alone() {
+        assert_eq!(batched(&[100; 130]).await, [64, 64, 2]);
+        assert_eq!(batched(&[BATCH_BYTES_MAX; 3]).await, [1, 1, 1]);
+        assert_eq!(batched(&[BATCH_BYTES_MAX / 2; 3]).await, [2, 1]);
+    }
 }
