@@ -6,6 +6,7 @@ pub mod args;
 pub mod commands;
 pub mod connection;
 pub mod demo;
+pub mod ports;
 pub mod render;
 pub mod yaml;
 

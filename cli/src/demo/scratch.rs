@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// A folder below the system's temporary one; removed when dropped, unless it is to be kept.
@@ -41,11 +41,8 @@ pub(super) struct Ports(VecDeque<(SocketAddr, TcpListener)>);
 impl Ports {
     /// Takes `number` ports.
     pub(super) fn reserve(number: usize) -> io::Result<Self> {
-        let one = |_| {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            Ok((listener.local_addr()?, listener))
-        };
-        (0..number).map(one).collect::<io::Result<_>>().map(Self)
+        let held = crate::ports::reserve(number)?.into_iter();
+        held.map(|listener| Ok((listener.local_addr()?, listener))).collect::<io::Result<_>>().map(Self)
     }
 
     /// The next address; free from now on for whoever binds it first.

@@ -1,7 +1,7 @@
 //! Control nodes as child processes, on free ports and in a folder that goes away with them.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,7 +51,7 @@ pub(crate) fn penstock(program: &str, words: &[String]) -> Command {
 
 /// Free addresses of the loopback; held together, so that none is given twice.
 pub(crate) fn free_addresses(number: usize) -> Vec<SocketAddr> {
-    let held: Vec<TcpListener> = (0..number).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let held = cli::ports::reserve(number).unwrap();
     held.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
 
