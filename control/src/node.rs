@@ -39,6 +39,9 @@ const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// Silence of a client's connection after which it is asked whether it lives, and how long it may take to say so.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// Calls that one client connection may have open. Fewer queue the writes of a busy gateway; more let one client take all.
+const CALLS_PER_CONNECTION_MAX: u32 = 1024;
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -270,6 +273,7 @@ impl Clients {
                 Err(error) => return warn!(%error, "the clients' socket cannot be used"),
             };
             let router = Server::builder()
+                .max_concurrent_streams(Some(CALLS_PER_CONNECTION_MAX))
                 .http2_keepalive_interval(Some(CLIENT_KEEP_ALIVE))
                 .http2_keepalive_timeout(Some(CLIENT_KEEP_ALIVE))
                 .add_service(streams)

@@ -33,7 +33,8 @@ pub struct IntakeActor {
     catalog: Rc<RefCell<Catalog>>,
     door: Door,
     leadership: watch::Receiver<Leadership>,
-    leading: bool,
+    /// The term in which this node leads. Leases of another term, even its own, missed renewals in between.
+    leading: Option<u64>,
     /// Authorities whose endpoints changed since the table was last brought up to date.
     stale: BTreeSet<Authority>,
     started: Instant,
@@ -55,7 +56,7 @@ impl IntakeActor {
             catalog,
             door,
             leadership,
-            leading: false,
+            leading: None,
             stale: BTreeSet::new(),
             started: Instant::now(),
             metrics,
@@ -81,7 +82,7 @@ impl IntakeActor {
     }
 
     fn check(&mut self, context: &mut Context<Self>) {
-        if !self.leading {
+        if self.leading.is_none() {
             return;
         }
         self.refresh();
@@ -143,15 +144,16 @@ impl Actor for IntakeActor {
 /// Leadership came or went.
 impl StreamHandler<Leadership> for IntakeActor {
     fn handle(&mut self, leadership: Leadership, _: &mut Self::Context) {
-        if leadership.is_here() == self.leading {
+        let leading = leadership.is_here().then_some(leadership.term);
+        if leading == self.leading {
             return;
         }
-        self.leading = leadership.is_here();
+        self.leading = leading;
         self.leases.clear();
         self.stale.clear();
         self.metrics.leases.set(0);
         self.metrics.held.set(0);
-        if self.leading {
+        if self.leading.is_some() {
             self.stale.extend(self.catalog.borrow().leases().map(|lease| lease.authority.clone()));
             self.refresh();
             info!(leases = self.leases.count(), "keeping leases; each starts anew");
@@ -167,7 +169,7 @@ impl Handler<CatalogChanged> for IntakeActor {
     type Result = ();
 
     fn handle(&mut self, event: CatalogChanged, _: &mut Self::Context) {
-        if !self.leading {
+        if self.leading.is_none() {
             return;
         }
         let touched = event.changes.iter().filter_map(|change| match change {
@@ -182,7 +184,7 @@ impl Handler<Renew> for IntakeActor {
     type Result = Result<Vec<LeaseKey>, NotLeader>;
 
     fn handle(&mut self, Renew(keys): Renew, _: &mut Self::Context) -> Self::Result {
-        if !self.leading {
+        if self.leading.is_none() {
             return Err(NotLeader { leader: self.leadership.borrow().leader });
         }
         let now = self.now();
