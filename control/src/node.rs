@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
+use crate::catalog::Catalog;
 use crate::discovery::{Discovery, DiscoveryThread};
 use crate::metrics::Metrics;
 use crate::replica::divergence;
@@ -36,6 +37,9 @@ const LOAD_REPORTS_MAX: usize = 1024;
 const TRANSFER_WAIT: Duration = Duration::from_secs(1);
 /// How long a fresh node waits for a leader before it serves discovery from what it knows, which is better than nothing.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// Between two tries to find out whether waiting clients wait for something that will come. Shorter floods a group without
+/// a leader with reads; longer keeps clients of lost data waiting.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
 /// Silence of a client's connection after which it is asked whether it lives, and how long it may take to say so.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -307,6 +311,7 @@ impl Clients {
                 read.await;
             }
             caught_up.met();
+            confirm_to(&door, &discovery).await;
         });
     }
 
@@ -323,6 +328,23 @@ impl Clients {
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// Tells discovery, each time that a client waits for revisions that this node has not applied, what a linearizable read finds.
+async fn confirm_to(door: &Door, discovery: &Discovery) {
+    let mut tickets = discovery.tickets();
+    while tickets.changed().await.is_ok() {
+        let ticket = *tickets.borrow_and_update();
+        let Ok(applied) = door.consult(Catalog::applied).await else {
+            // Without a leader nobody can tell: they go on waiting, and may go to another node.
+            tickets.mark_changed();
+            tokio::time::sleep(CONFIRM_PAUSE).await;
+            continue;
+        };
+        if discovery.confirm(ticket, applied).await.is_err() {
+            return;
         }
     }
 }

@@ -6,15 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix::{Actor, Context, Handler};
 use mesh::{Revision, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::Status;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::metrics::DiscoveryMetrics;
 use crate::replica::messages::CatalogChanged;
 
 use super::client::Client;
-use super::messages::{Begin, CloseStream, EndStreams, OpenStream, ReportProxies, Take};
+use super::messages::{Begin, CloseStream, Confirm, EndStreams, OpenStream, ReportProxies, Take};
 use super::session::Standing;
 use super::shard::{Sent, SessionId, Shard, Turn};
 
@@ -29,17 +29,20 @@ pub struct ShardActor {
     metrics: DiscoveryMetrics,
     /// Encodings that were counted.
     counted: u64,
+    tickets: watch::Sender<u64>,
 }
 
 impl ShardActor {
-    /// An empty shard.
+    /// An empty shard; tells the last ticket of a held session, see [`Shard::last_ticket`].
     #[must_use]
-    pub fn new(metrics: DiscoveryMetrics) -> Self {
-        Self { shard: Shard::default(), streams: BTreeMap::new(), metrics, counted: 0 }
+    pub fn new(metrics: DiscoveryMetrics, tickets: watch::Sender<u64>) -> Self {
+        Self { shard: Shard::default(), streams: BTreeMap::new(), metrics, counted: 0, tickets }
     }
 
     fn carry(&mut self, turn: Turn) {
         self.metrics.held.set(self.shard.held().try_into().unwrap_or(i64::MAX));
+        let ticket = self.shard.last_ticket();
+        self.tickets.send_if_modified(|told| std::mem::replace(told, ticket) != ticket);
         let encodings = self.shard.shelf().encodings();
         self.metrics.encodings.inc_by(encodings - std::mem::replace(&mut self.counted, encodings));
         for (id, sent) in turn {
@@ -98,6 +101,21 @@ impl Handler<Begin> for ShardActor {
     fn handle(&mut self, _: Begin, _: &mut Self::Context) {
         let turn = self.shard.begin();
         info!(answered = turn.len(), applied = %self.shard.shelf().applied(), "discovery begins to answer");
+        self.carry(turn);
+    }
+}
+
+impl Handler<Confirm> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, Confirm { ticket, applied }: Confirm, _: &mut Self::Context) {
+        let turn = self.shard.confirmed(ticket, applied);
+        if !turn.is_empty() {
+            warn!(
+                answers = turn.len(),
+                "clients show revisions that this cluster never had: they followed another one, or its data was lost"
+            );
+        }
         self.carry(turn);
     }
 }

@@ -39,6 +39,19 @@ pub struct CloseStream(pub SessionId);
 #[rtype(result = "()")]
 pub struct Begin;
 
+/// A linearizable read that began after `ticket` was told by [`Discovery::tickets`] found `applied`. Sent by `node.rs`
+/// after each new ticket.
+///
+/// [`Discovery::tickets`]: super::Discovery::tickets
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Confirm {
+    /// The ticket.
+    pub ticket: u64,
+    /// What the read found applied.
+    pub applied: mesh::Revision,
+}
+
 /// Asks who follows this node's streams. Sent for `penstock proxies`; answers a row per stream, without the node's id.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<api::v1::ProxyRow>")]

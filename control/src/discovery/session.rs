@@ -127,6 +127,12 @@ impl Session {
         self.hold.is_some()
     }
 
+    /// What the client has seen can never be applied here: it is of another cluster, or of one whose data was lost.
+    /// From now on it is answered with what there is.
+    pub fn release(&mut self) {
+        self.hold = None;
+    }
+
     /// Notes that a resource may have changed; [`Self::flush`] tells it. Names that it does not follow are ignored.
     pub fn touched(&mut self, touch: &Touch) {
         let Some(client) = self.client.clone() else { return };

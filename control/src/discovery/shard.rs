@@ -52,8 +52,11 @@ pub struct Shard {
     open: BTreeMap<SessionId, Open>,
     watchers: HashMap<Touch, BTreeSet<SessionId>>,
     watchers_of_all: [BTreeSet<SessionId>; 4],
-    /// Sessions that wait for this node to catch up.
-    held: BTreeSet<SessionId>,
+    /// Sessions that wait for this node to catch up, each with the ticket it drew when it began to.
+    held: BTreeMap<SessionId, u64>,
+    last_ticket: u64,
+    /// Up to which ticket, and at which revision, this node was found to have caught up with everything there is.
+    confirmed: Option<(u64, Revision)>,
     last_id: u64,
 }
 
@@ -67,7 +70,9 @@ impl Default for Shard {
             open: BTreeMap::new(),
             watchers: HashMap::new(),
             watchers_of_all: Default::default(),
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
+            last_ticket: 0,
+            confirmed: None,
             last_id: 0,
         }
     }
@@ -98,8 +103,9 @@ impl Shard {
             Request::Delta(request) => open.session.delta_request(request, &mut self.shelf, &mut out),
             Request::Whole(request) => open.session.whole_request(request, &mut self.shelf, &mut out),
         }
-        if open.session.is_held() || self.shelf.is_waiting() {
-            self.held.insert(id);
+        let held = open.session.is_held() || self.shelf.is_waiting();
+        if held {
+            self.hold(id);
         }
         let mut turn = Turn::new();
         self.carry(id, out, &mut turn);
@@ -115,7 +121,7 @@ impl Shard {
         replaced: bool,
     ) -> Turn {
         let touched = self.shelf.changed(changes, applied, routing, replaced);
-        let mut concerned = std::mem::take(&mut self.held);
+        let mut concerned: BTreeSet<_> = self.held.keys().copied().collect();
         for touch in &touched {
             let by_name = self.watchers.get(touch).into_iter().flatten();
             for id in by_name.chain(&self.watchers_of_all[touch.kind.place()]) {
@@ -125,13 +131,49 @@ impl Shard {
                 }
             }
         }
+        self.release();
         self.flush(concerned)
+    }
+
+    /// The last ticket that a session drew which waits for this node to catch up.
+    #[must_use]
+    pub fn last_ticket(&self) -> u64 {
+        self.last_ticket
+    }
+
+    /// A linearizable read that began after this ticket was drawn found `applied`. What a client with that ticket or an
+    /// earlier one has seen and this node has not applied by then, was never committed here: it waits no longer.
+    pub fn confirmed(&mut self, ticket: u64, applied: Revision) -> Turn {
+        self.confirmed = Some((ticket, applied));
+        let released = self.release();
+        self.flush(released)
+    }
+
+    fn release(&mut self) -> BTreeSet<SessionId> {
+        let reached = self.confirmed.take_if(|(_, applied)| self.shelf.applied() >= *applied);
+        let Some((ticket, _)) = reached else { return BTreeSet::new() };
+        let released: BTreeSet<_> =
+            self.held.iter().filter(|(_, drawn)| **drawn <= ticket).map(|(id, _)| *id).collect();
+        for id in &released {
+            if let Some(open) = self.open.get_mut(id) {
+                open.session.release();
+            }
+        }
+        released
+    }
+
+    fn hold(&mut self, id: SessionId) {
+        let last = &mut self.last_ticket;
+        self.held.entry(id).or_insert_with(|| {
+            *last += 1;
+            *last
+        });
     }
 
     /// Answers from now on; until then this node may not have caught up with the others.
     pub fn begin(&mut self) -> Turn {
         self.shelf.begin();
-        let held = std::mem::take(&mut self.held);
+        let held = self.held.keys().copied().collect();
         self.flush(held)
     }
 
@@ -196,8 +238,8 @@ impl Shard {
             let Some(open) = self.open.get_mut(&id) else { continue };
             let mut out = Vec::new();
             open.session.flush(&mut self.shelf, &mut out);
-            if open.session.is_held() || self.shelf.is_waiting() {
-                self.held.insert(id);
+            if !open.session.is_held() && !self.shelf.is_waiting() {
+                self.held.remove(&id);
             }
             self.carry(id, out, &mut turn);
         }

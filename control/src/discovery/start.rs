@@ -6,15 +6,15 @@ use std::thread::JoinHandle;
 use actix::{Actor as _, Addr, MailboxError};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
-use mesh::TrafficReport;
-use tokio::sync::{mpsc, oneshot};
+use mesh::{Revision, TrafficReport};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::DiscoveryMetrics;
 use crate::replica::messages::CatalogChanged;
 
 use super::actor::ShardActor;
 use super::load_service::LoadReports;
-use super::messages::{Begin, EndStreams, ReportProxies};
+use super::messages::{Begin, Confirm, EndStreams, ReportProxies};
 use super::service::Streams;
 
 /// Discovery of one node; cheap to clone.
@@ -23,6 +23,7 @@ pub struct Discovery {
     shard: Addr<ShardActor>,
     metrics: DiscoveryMetrics,
     load: mpsc::Sender<TrafficReport>,
+    tickets: watch::Receiver<u64>,
 }
 
 /// A thread that ends when the last [`Discovery`] and every stream is gone, or it is told to.
@@ -44,11 +45,12 @@ impl Discovery {
     ) -> std::io::Result<(Self, DiscoveryThread)> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ticket, tickets) = watch::channel(0);
         let (started, address) = std::sync::mpsc::sync_channel(1);
         let shard_metrics = metrics.clone();
         let thread = std::thread::Builder::new().name("discovery".to_owned()).spawn(move || {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
-                let shard = ShardActor::new(shard_metrics).start();
+                let shard = ShardActor::new(shard_metrics, ticket).start();
                 if started.send(shard).is_ok() {
                     // An error means that the other end was dropped: the node is gone, so that this ends too.
                     let _ended = stopped.await;
@@ -57,13 +59,7 @@ impl Discovery {
         })?;
         let shard =
             address.recv().map_err(|_| std::io::Error::other("the discovery thread ended at once"))?;
-        Ok((Self { shard, metrics, load }, DiscoveryThread { stop, thread }))
-    }
-
-    /// Discovery of a shard that was started in a LocalSet of the caller's.
-    #[must_use]
-    pub fn of(shard: Addr<ShardActor>, metrics: DiscoveryMetrics, load: mpsc::Sender<TrafficReport>) -> Self {
-        Self { shard, metrics, load }
+        Ok((Self { shard, metrics, load, tickets }, DiscoveryThread { stop, thread }))
     }
 
     /// Who is to be told of the catalog's changes.
@@ -91,6 +87,22 @@ impl Discovery {
     /// If the shard is gone.
     pub async fn begin(&self) -> Result<(), MailboxError> {
         self.shard.send(Begin).await
+    }
+
+    /// Changes when clients wait because they have seen revisions that this node has not applied. Whoever drives this
+    /// makes a linearizable read then and tells [`Self::confirm`] what it found: without that, clients of a cluster
+    /// whose data was lost would wait for ever.
+    #[must_use]
+    pub fn tickets(&self) -> watch::Receiver<u64> {
+        self.tickets.clone()
+    }
+
+    /// A linearizable read that began after this ticket was told found `applied`.
+    ///
+    /// # Errors
+    /// If the shard is gone.
+    pub async fn confirm(&self, ticket: u64, applied: Revision) -> Result<(), MailboxError> {
+        self.shard.send(Confirm { ticket, applied }).await
     }
 
     /// Who follows this node's streams; the node's own id is left 0.

@@ -93,3 +93,19 @@ fn a_held_stream_is_answered_as_soon_as_this_node_has_caught_up() {
     let turn = shard.changed(&[endpoints("s1", &["10.0.0.1:80"], 4)], at(4), at(1), false);
     assert_eq!((turn.len(), shard.held()), (1, 0));
 }
+
+#[test]
+fn a_client_of_another_life_of_the_cluster_is_answered_once_that_is_certain() {
+    let mut shard = shard();
+    let id = open(&mut shard);
+    let Request::Delta(mut request) = ask(Kind::Endpoints, "s1") else { unreachable!("ask is incremental") };
+    request.initial_resource_versions = [(full("s1"), "1.900".to_owned())].into();
+    assert!(shard.request(id, &Request::Delta(request)).is_empty());
+    let ticket = shard.last_ticket();
+    let at = |index| Revision::new(1, index);
+    assert!(shard.confirmed(ticket - 1, at(1)).is_empty(), "that read began before it came");
+    assert!(shard.confirmed(ticket, at(3)).is_empty(), "the change that the read found is still on its way");
+    assert_eq!(shard.held(), 1);
+    let turn = shard.changed(&[], at(3), at(1), false);
+    assert_eq!((turn.len(), shard.held()), (1, 0));
+}

@@ -281,3 +281,27 @@ async fn a_load_report_becomes_a_traffic_report_at_the_latest_when_its_stream_en
     let report = tokio::time::timeout(DEADLINE, served.reports.recv()).await.unwrap().unwrap();
     assert_eq!(report.windows[0].edges[0].1.successes, 5);
 }
+
+#[tokio::test]
+async fn a_client_of_a_cluster_whose_data_was_lost_is_answered_by_the_new_one() {
+    let directory = std::env::temp_dir().join(format!("penstock-lost-data-{}", std::process::id()));
+    let settings = control::Settings::alone(directory.clone());
+    let node = tokio::task::spawn_blocking(move || control::start(settings)).await.unwrap().unwrap();
+    let address = format!("http://{}", node.client_address);
+    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    let (requests, outgoing) = mpsc::channel(64);
+    let mut client = AggregatedDiscoveryServiceClient::new(channel);
+    let answers = client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await.unwrap();
+    let mut client = Delta { requests, answers: answers.into_inner() };
+    let request = DeltaDiscoveryRequest {
+        node: Some(crate::desk::node("envoy")),
+        type_url: Kind::Cluster.type_url(),
+        resource_names_subscribe: vec![full("web")],
+        initial_resource_versions: [(full("web"), "1.987654321".to_owned())].into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    client.requests.send(request).await.unwrap();
+    assert_eq!(client.next(Kind::Cluster).await, ["-".to_owned() + &full("web")]);
+    tokio::task::spawn_blocking(move || drop(node)).await.unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
+}
