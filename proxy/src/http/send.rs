@@ -89,7 +89,7 @@ pub async fn send(
     }
 }
 
-async fn fresh_link(upstream: &Upstream, tally: &Tally) -> Result<Link, Unsent> {
+async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unsent> {
     match dial(upstream.address).await {
         Ok(stream) => {
             upstream.connected();

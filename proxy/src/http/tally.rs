@@ -21,6 +21,8 @@ pub struct Tally {
     signs: Rc<Signs>,
     edge: EdgeHandle,
     started: Instant,
+    /// Since when the endpoint could work on it.
+    sent: Instant,
     in_flight: Option<InFlight>,
     verdict: Option<Verdict>,
     /// Tries beyond the first.
@@ -44,6 +46,7 @@ impl Tally {
             signs: Rc::clone(signs),
             edge,
             started,
+            sent: started,
             in_flight: None,
             verdict: None,
             retries: 0,
@@ -65,8 +68,10 @@ impl Tally {
         self.edge = edge;
     }
 
-    /// A connection was opened for it.
-    pub fn connected(&self) {
+    /// A connection was opened for it. What came before is not the endpoint's latency: one slow connect, or the wait for
+    /// the first word about a service, would turn requests away from it until it is forgotten.
+    pub fn connected(&mut self) {
+        self.sent = Instant::now();
         self.state.edges.borrow_mut().connected(self.edge);
     }
 
@@ -75,11 +80,7 @@ impl Tally {
         self.verdict = Some(Verdict::of(status, headers));
         if let Some(in_flight) = &self.in_flight {
             let now = Instant::now();
-            in_flight
-                .upstream()
-                .latency
-                .borrow_mut()
-                .observe(now.saturating_duration_since(self.started), now);
+            in_flight.upstream().latency.borrow_mut().observe(now.saturating_duration_since(self.sent), now);
         }
     }
 

@@ -20,6 +20,10 @@ const UNUSED_SWEEPS_MAX: u32 = 60;
 /// seconds what an operator asked for. Larger, and a weighted endpoint may be that much slower and keep its share.
 const WEIGHTED_FLOOR_SECONDS: f64 = 0.010;
 
+/// Latencies below this count as equal among endpoints of one weight: such differences are the machine's, and the endpoint
+/// that had one hiccup would get nothing for seconds. Larger, and a nearer endpoint is not preferred.
+const FLOOR_SECONDS: f64 = 0.001;
+
 /// One endpoint that may be picked.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -64,7 +68,7 @@ impl Cluster {
 
     /// One endpoint that is not among `tried`; endpoints that refuse connections are left alone while others serve.
     pub(super) fn pick(&self, tried: &[usize], now: Instant, chance: &mut Chance) -> Option<usize> {
-        let floor = if self.weights.are_equal() { 0.0 } else { WEIGHTED_FLOOR_SECONDS };
+        let floor = if self.weights.are_equal() { FLOOR_SECONDS } else { WEIGHTED_FLOOR_SECONDS };
         let load = |index: usize| self.members[index].upstream.load(self.weights.relative(index), floor, now);
         let untried = |index: usize| !tried.contains(&index);
         let sound = |index: usize| untried(index) && !self.members[index].upstream.is_avoided(now);
