@@ -3,23 +3,13 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
 
 use api::v1::Protocol;
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
-use crate::backends;
 use crate::found::{free_addresses, program};
+use crate::http;
 use crate::story::Peer;
-
-/// Longest wait for one answer; Envoy answers at once, whatever it knows.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Envoy {
     _process: Child,
@@ -89,7 +79,7 @@ impl Peer for Envoy {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let backends = [backends::http("A").await, backends::http("B").await, backends::http("C").await];
+        let backends = [http::backend("A").await, http::backend("B").await, http::backend("C").await];
         Self { _process: process, outbound, backends }
     }
 
@@ -98,22 +88,6 @@ impl Peer for Envoy {
     }
 
     async fn call(&mut self, next: bool) -> Result<String, String> {
-        timeout(CALL_TIMEOUT, call(self.outbound, next)).await.map_err(|_| "no answer".to_owned())?
+        http::call(self.outbound, Self::SERVICE, next).await
     }
-}
-
-async fn call(outbound: SocketAddr, next: bool) -> Result<String, String> {
-    let stream = TcpStream::connect(outbound).await.map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
-    let version = if next { "next" } else { "this" };
-    let request = Request::get("/").header("host", Envoy::SERVICE).header("x-version", version);
-    let request = request.body(Empty::<Bytes>::new()).unwrap();
-    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-    let text = String::from_utf8_lossy(&body).into_owned();
-    if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
 }

@@ -1,21 +1,23 @@
-//! The discovery API against clients that nobody here wrote: a real Envoy over incremental ADS and a real proxyless
-//! gRPC client over the state of the world, each following a control plane of three real processes.
+//! The discovery API against real clients, each following a control plane of three real processes: two that nobody here
+//! wrote, an Envoy over incremental ADS and a proxyless gRPC client over the state of the world, and Penstock's own proxy.
 //!
 //! Needs the packages of `.ci/requirements.txt`; `PENSTOCK_PEER_ENVOY` and `PENSTOCK_PEER_PYTHON` say where they are,
 //! else `target/ci/venv` is looked into. Without them the tests fail, and say what to do. Run them by
 //! `.ci/run tools peers`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub)] // tests: a panic is how one fails
 
-mod backends;
 mod envoy;
 mod found;
 mod grpc;
+mod http;
 mod mesh;
 mod name_server;
+mod penstock;
 mod story;
 
 use envoy::Envoy;
 use grpc::Grpc;
+use penstock::Penstock;
 
 #[tokio::test]
 async fn an_envoy_follows_endpoints_and_goes_on_when_its_node_is_killed() {
@@ -25,4 +27,9 @@ async fn an_envoy_follows_endpoints_and_goes_on_when_its_node_is_killed() {
 #[tokio::test]
 async fn a_proxyless_grpc_client_follows_endpoints_and_goes_on_when_its_node_is_killed() {
     story::follows::<Grpc>().await;
+}
+
+#[tokio::test]
+async fn a_penstock_proxy_follows_endpoints_and_goes_on_when_its_node_is_killed() {
+    story::follows::<Penstock>().await;
 }

@@ -207,9 +207,11 @@ impl Mesh {
             ..StatRequest::default()
         };
         let rows = QueryClient::new(self.channel().await?).stat(request).await.ok()?.into_inner().rows;
-        let row = rows.into_iter().find(|row| row.authority == authority(P::SERVICE))?;
-        let traffic = row.traffic?;
-        Some((traffic.successes, traffic.failures.iter().sum()))
+        let service = authority(P::SERVICE);
+        let edges = rows.into_iter().filter(|row| row.authority == service).filter_map(|row| row.traffic);
+        Some(edges.fold((0, 0), |(successes, failures), traffic| {
+            (successes + traffic.successes, failures + traffic.failures.iter().sum::<u64>())
+        }))
     }
 
     pub async fn stop(mut self) {
