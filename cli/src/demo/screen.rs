@@ -47,7 +47,8 @@ impl Screen {
         if self.terminal {
             let erase = self.erase();
             self.drawn = table.lines().count();
-            self.write(&format!("{erase}{table}"));
+            // Without wrapping, a narrow terminal cuts lines off, and a line drawn is a line to erase.
+            self.write(&format!("{erase}\u{1b}[?7l{table}\u{1b}[?7h"));
         } else if window != self.last {
             window.clone_into(&mut self.last);
             self.write(table);
