@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::mesh::{Mesh, leader};
 use super::screen::Screen;
-use super::writer::{Writer, Written};
+use super::writer::{Writer, Written, clear};
 use crate::answer::Failure;
 use crate::commands::ask_members;
 
@@ -92,6 +92,7 @@ impl Killed {
             lost_writes: lost.len() as u64,
         };
         screen.progress(&outcome.sentence());
+        tokio::spawn(clear(written.count(), mesh.connection())); // meanwhile the load goes on
         Ok(outcome)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::v1::registration_client::RegistrationClient;
-use api::v1::{Authority, Endpoint, EndpointsRequest, Protocol, RegisterRequest};
+use api::v1::{Authority, Endpoint, EndpointsRequest, LeaseKey, LeaveRequest, Protocol, RegisterRequest};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -61,6 +61,22 @@ impl Written {
     }
 }
 
+/// Takes every write out of the ledger again, so that `endpoints` shows the shop and not the ledger.
+pub(super) async fn clear(written: usize, mut connection: Connection) {
+    let mut writes = Writes::begin("demo-clear");
+    for number in 1..=written {
+        let lease = LeaseKey { authority: Some(ledger()), instance: instance(number) };
+        let request = LeaveRequest { id: Some(writes.next()), lease: Some(lease) };
+        let call = |channel| {
+            let request = request.clone();
+            async move { RegistrationClient::new(channel).leave(request).await }
+        };
+        if connection.ask(call).await.is_err() {
+            return; // the demo ends, and the ledger with it
+        }
+    }
+}
+
 /// A writer that runs until it is ended.
 pub(super) struct Writer {
     stop: watch::Sender<bool>,
@@ -87,7 +103,7 @@ async fn write(mut connection: Connection, stopped: watch::Receiver<bool>) -> Wr
     while !*stopped.borrow() && written.count() < WRITES_MAX {
         let request = RegisterRequest {
             id: Some(writes.next()),
-            authority: Some(Authority { service: Some(named(LEDGER)), port: 80 }),
+            authority: Some(ledger()),
             protocol: Protocol::Http1.into(),
             endpoint: Some(Endpoint {
                 instance: instance(written.count() + 1),
@@ -111,6 +127,10 @@ async fn write(mut connection: Connection, stopped: watch::Receiver<bool>) -> Wr
         sleep(PAUSE).await;
     }
     written
+}
+
+fn ledger() -> Authority {
+    Authority { service: Some(named(LEDGER)), port: 80 }
 }
 
 fn instance(number: usize) -> String {
