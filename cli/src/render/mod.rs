@@ -48,7 +48,9 @@ fn authority(authority: Option<&v1::Authority>) -> String {
 }
 
 fn revision(revision: Option<&v1::Revision>) -> String {
-    revision.map_or_else(|| "-".to_owned(), |r| Revision::new(r.epoch, r.index).to_string())
+    // Epoch 0 is before all life: nothing is held, or nothing is followed.
+    let told = revision.filter(|revision| revision.epoch > 0);
+    told.map_or_else(|| "-".to_owned(), |r| Revision::new(r.epoch, r.index).to_string())
 }
 
 /// A document for programs, with a newline at its end.
