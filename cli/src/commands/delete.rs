@@ -33,7 +33,7 @@ pub(super) async fn run(args: DeleteArgs) -> Result<Answer, Failure> {
             Err(Failure::Refused(said)) if args.ignore_not_found && said.starts_with(NOT_FOUND) => {
                 outcomes.push(absent(&document));
             }
-            Err(Failure::Refused(said)) => refusals.push(said),
+            Err(Failure::Refused(said)) => refusals.push(said.trim_start_matches(NOT_FOUND).to_owned()),
             Err(failure) => {
                 let done = render::applied(&outcomes, None, false, args.output);
                 return Ok(Answer { text: done, ..Answer::from(failure) });

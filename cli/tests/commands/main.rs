@@ -160,7 +160,7 @@ fn deleting_goes_through_a_file_from_its_end_and_forgives_absence_only_when_aske
     let output = penstock_reading(&["delete", "-f", "-", "--control", &node.address], both);
     assert_exit(&output, 1);
     assert_eq!(out(&output), "Service web.default deleted\n");
-    assert!(err(&output).contains("not found"), "{}", err(&output));
+    assert_eq!(err(&output), "error: no HTTPRoute is named gone.default\n");
     let words = ["delete", "-f", "-", "--ignore-not-found", "--control", &node.address];
     let output = penstock_reading(&words, both);
     assert_exit(&output, 0);

@@ -36,10 +36,13 @@ impl Drop for Scratch {
     }
 }
 
-/// The program with `words`, tied to this thread's life, without settings of our own environment.
+/// The program with `words`, without settings of our own environment. What runs on is tied to this thread's life.
 pub(crate) fn penstock(program: &str, words: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
-    command.arg(program).arg(format!("--end-with-parent={}", std::process::id())).args(words);
+    command.arg(program).args(words);
+    if ["control", "proxy"].contains(&program) {
+        command.arg(format!("--end-with-parent={}", std::process::id()));
+    }
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("PENSTOCK_") {
             command.env_remove(variable);

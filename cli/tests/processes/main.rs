@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod cluster;
+mod config;
 mod followers;
 mod leader_kills;
 mod refused_starts;
