@@ -6,12 +6,16 @@ mod processes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use processes::Processes;
 use rustix::process::Signal;
 
 /// Kills in a row; each waits until the killed node is back and whole.
 const KILLS: usize = 6;
+
+/// How long the writer waits for one node before it asks another.
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A client that writes until it is told to stop, each write until it is acknowledged.
 struct Writer {
@@ -30,7 +34,12 @@ impl Writer {
             while !stopped.load(Ordering::Relaxed) {
                 sequence += 1;
                 let mut tries = 0;
-                while clients[tries % 3].register(processes::registration(sequence)).await.is_err() {
+                loop {
+                    let write = clients[tries % 3].register(processes::registration(sequence));
+                    // A frozen node never answers: only the caller's own patience ends the call.
+                    if let Ok(Ok(_)) = tokio::time::timeout(WRITE_PATIENCE, write).await {
+                        break;
+                    }
                     tries += 1;
                     assert!(tries < 10_000, "no node takes write {sequence}");
                 }
