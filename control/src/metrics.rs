@@ -49,6 +49,29 @@ pub struct ReplicaMetrics {
     pub diverged: IntGauge,
     /// Times that a room was too slow for the catalog's changes and got the whole view.
     pub subscriber_overruns: IntCounter,
+    /// What the catalog holds, and what its bounds cost.
+    pub held: HeldMetrics,
+}
+
+/// What the catalog holds: the same on every node at the same entry. Gauges all, because a snapshot may set them.
+#[derive(Debug, Clone)]
+pub struct HeldMetrics {
+    /// Services.
+    pub services: IntGauge,
+    /// Registered endpoints.
+    pub endpoints: IntGauge,
+    /// Routes.
+    pub routes: IntGauge,
+    /// Clients whose outcomes are remembered.
+    pub clients: IntGauge,
+    /// Edges that are told apart.
+    pub edges: IntGauge,
+    /// Bytes of the rollup history.
+    pub history_bytes: IntGauge,
+    /// Records folded into `other` since the cluster began.
+    pub folded: IntGauge,
+    /// Windows and minutes that ended before their time since the cluster began.
+    pub shortened: IntGauge,
 }
 
 /// The log's thread.
@@ -213,6 +236,28 @@ impl ReplicaMetrics {
             subscriber_overruns: make.counter(
                 "penstock_catalog_overruns_total",
                 "Times that a room was too slow for the catalog's changes and got the whole view",
+            ),
+            held: HeldMetrics::new(make),
+        }
+    }
+}
+
+impl HeldMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        Self {
+            services: make.gauge("penstock_catalog_services", "Services in the catalog"),
+            endpoints: make.gauge("penstock_catalog_endpoints", "Registered endpoints"),
+            routes: make.gauge("penstock_catalog_routes", "Routes in the catalog"),
+            clients: make.gauge("penstock_catalog_clients", "Clients whose writes' outcomes are remembered"),
+            edges: make.gauge("penstock_catalog_edges", "Edges of the rollups that are told apart"),
+            history_bytes: make.gauge("penstock_catalog_history_bytes", "Bytes of the rollup history"),
+            folded: make.gauge(
+                "penstock_catalog_folded_records",
+                "Records of edges past the bound, counted under other, since the cluster began",
+            ),
+            shortened: make.gauge(
+                "penstock_catalog_shortened_spans",
+                "Windows and minutes of the history that ended before their time, since the cluster began",
             ),
         }
     }

@@ -49,8 +49,9 @@ fn authority(authority: Option<&v1::Authority>) -> String {
 
 fn revision(revision: Option<&v1::Revision>) -> String {
     // Epoch 0 is before all life: nothing is held, or nothing is followed.
-    let told = revision.filter(|revision| revision.epoch > 0);
-    told.map_or_else(|| "-".to_owned(), |r| Revision::new(r.epoch, r.index).to_string())
+    revision
+        .filter(|r| r.epoch > 0)
+        .map_or_else(|| "-".to_owned(), |r| Revision::new(r.epoch, r.index).to_string())
 }
 
 /// A document for programs, with a newline at its end.

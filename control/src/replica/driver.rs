@@ -24,8 +24,8 @@ use super::peers::Links;
 use super::snapshots;
 use super::subscribers::Subscribers;
 use super::waiting::{Proposer, Waiting};
-use crate::catalog::Catalog;
-use crate::metrics::ReplicaMetrics;
+use crate::catalog::{Catalog, Sizes};
+use crate::metrics::{HeldMetrics, ReplicaMetrics};
 
 /// The first life of a cluster; only a restored backup raises it.
 const FIRST_EPOCH: u32 = 1;
@@ -228,6 +228,7 @@ impl Driver {
         }
         drop(catalog);
         self.metrics.applied.set(i64::try_from(last).unwrap_or(i64::MAX));
+        tell_sizes(&self.metrics.held, &self.catalog.borrow().sizes());
         self.replica.applied(last);
     }
 
@@ -262,4 +263,16 @@ fn wire_error(error: &consensus::ProposeError) -> ProposeError {
         }
         Raft::OutcomeUnknown => ProposeError::OutcomeUnknown { reason: error.to_string() },
     }
+}
+
+fn tell_sizes(held: &HeldMetrics, sizes: &Sizes) {
+    let set = |gauge: &prometheus::IntGauge, size: u64| gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
+    set(&held.services, sizes.services as u64);
+    set(&held.endpoints, sizes.endpoints as u64);
+    set(&held.routes, sizes.routes as u64);
+    set(&held.clients, sizes.clients as u64);
+    set(&held.edges, sizes.edges as u64);
+    set(&held.history_bytes, sizes.history_bytes as u64);
+    set(&held.folded, sizes.folded_records);
+    set(&held.shortened, sizes.shortened_spans);
 }
