@@ -21,7 +21,7 @@ pub use table::{Cell, Column, Table};
 pub use units::{count, latency, rate, share};
 
 use api::v1;
-use mesh::Revision;
+use units::revision;
 
 /// Whether the text may carry colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +45,6 @@ fn authority(authority: Option<&v1::Authority>) -> String {
         Some(authority) => format!("{}:{}", name_or_unknown(authority.service.as_ref()), authority.port),
         None => "(unknown)".to_owned(),
     }
-}
-
-fn revision(revision: Option<&v1::Revision>) -> String {
-    // Epoch 0 is before all life: nothing is held, or nothing is followed.
-    revision
-        .filter(|r| r.epoch > 0)
-        .map_or_else(|| "-".to_owned(), |r| Revision::new(r.epoch, r.index).to_string())
 }
 
 /// A document for programs, with a newline at its end.

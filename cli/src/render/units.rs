@@ -1,5 +1,8 @@
 //! Figures with their units in the cell, as Linkerd's users know them: `100.00%`, `2.0rps`, `12ms`.
 
+use api::v1;
+use mesh::Revision;
+
 /// What stands where there is no figure.
 const NONE: &str = "-";
 
@@ -53,6 +56,12 @@ pub(super) fn bytes(bytes: u64) -> String {
 #[must_use]
 pub fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+/// `epoch.index`; a dash for none, and for epoch 0, which is before all life: nothing is held, or nothing is followed.
+pub(super) fn revision(revision: Option<&v1::Revision>) -> String {
+    let told = revision.filter(|revision| revision.epoch > 0);
+    told.map_or_else(|| NONE.to_owned(), |r| Revision::new(r.epoch, r.index).to_string())
 }
 
 #[cfg(test)]
