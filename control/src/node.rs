@@ -40,6 +40,9 @@ const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries to find out whether waiting clients wait for something that will come. Shorter floods a group without
 /// a leader with reads; longer keeps clients of lost data waiting.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
+/// How long that may take before names that are not known here count as not existing. Shorter tells that of a fresh service
+/// during an election; longer than a proxy's own patience keeps it from following anything else in a group without a quorum.
+const PROOF_WAIT: Duration = Duration::from_secs(1);
 /// Silence of a client's connection after which it is asked whether it lives, and how long it may take to say so.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -332,18 +335,23 @@ impl Clients {
     }
 }
 
-/// Tells discovery, each time that a client waits for revisions that this node has not applied, what a linearizable read finds.
+/// Tells discovery what a linearizable read finds, each time that a client waits for what this node has not applied.
 async fn confirm_to(door: &Door, discovery: &Discovery) {
     let mut tickets = discovery.tickets();
     while tickets.changed().await.is_ok() {
         let ticket = *tickets.borrow_and_update();
-        let Ok(applied) = door.consult(Catalog::applied).await else {
-            // Without a leader nobody can tell: they go on waiting, and may go to another node.
-            tickets.mark_changed();
-            tokio::time::sleep(CONFIRM_PAUSE).await;
-            continue;
+        let told = match tokio::time::timeout(PROOF_WAIT, door.consult(Catalog::applied)).await {
+            Ok(Ok(applied)) => discovery.confirm(ticket, applied).await,
+            Ok(Err(_)) | Err(_) => {
+                // Without a leader nobody can tell. Clients that have seen more go on waiting, and may go to another
+                // node; those that ask for what is not known here are told so.
+                let told = discovery.give_up_proof(ticket).await;
+                tickets.mark_changed();
+                tokio::time::sleep(CONFIRM_PAUSE).await;
+                told
+            }
         };
-        if discovery.confirm(ticket, applied).await.is_err() {
+        if told.is_err() {
             return;
         }
     }

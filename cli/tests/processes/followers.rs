@@ -45,17 +45,17 @@ async fn answer(mut stream: TcpStream, name: &str) {
     }
 }
 
-/// Moves the one endpoint of the service `web`; `sequence` rises by one with each move.
-pub(crate) async fn move_to(address: SocketAddr, sequence: u64, connection: &mut Connection) {
-    let web = Some(QualifiedName { name: "web".to_owned(), namespace: "default".to_owned() });
+/// Registers the one endpoint of `service`, or moves it; `sequence` rises by one with each call.
+pub(crate) async fn register(service: &str, address: SocketAddr, sequence: u64, connection: &mut Connection) {
+    let service = Some(QualifiedName { name: service.to_owned(), namespace: "default".to_owned() });
     let request = RegisterRequest {
         id: Some(WriteId { client: "mover".to_owned(), sequence }),
-        authority: Some(Authority { service: web.clone(), port: 80 }),
+        authority: Some(Authority { service: service.clone(), port: 80 }),
         protocol: Protocol::Http1.into(),
         endpoint: Some(Endpoint {
-            instance: "web-1".to_owned(),
+            instance: "the-one".to_owned(),
             address: address.to_string(),
-            workload: web,
+            workload: service,
             ..Endpoint::default()
         }),
         lease_seconds: 3600,
@@ -72,7 +72,8 @@ pub(crate) struct Followers {
     processes: Vec<Child>,
     clients: Vec<JoinHandle<Heard>>,
     stop: watch::Sender<bool>,
-    outbound: Vec<SocketAddr>,
+    /// Where each takes requests.
+    pub(crate) outbound: Vec<SocketAddr>,
     _scratch: Scratch,
 }
 
@@ -84,8 +85,9 @@ pub(crate) struct Heard {
 }
 
 impl Followers {
-    /// Starts `number` proxies; returns when each serves `web`, with a client at each.
-    pub(crate) async fn start(number: usize, control: &[String]) -> Self {
+    /// Starts a proxy for each list of control nodes; returns when each serves `web`, with a client at each.
+    pub(crate) async fn start(control: &[Vec<String>]) -> Self {
+        let number = control.len();
         let scratch = Scratch::new("followers");
         let addresses = free_addresses(number * 2);
         let (outbound, admin) = addresses.split_at(number);
@@ -93,7 +95,7 @@ impl Followers {
             let words = [
                 format!("--name=follower-{at}"),
                 format!("--workload=follower-{at}"),
-                format!("--control={}", control.join(",")),
+                format!("--control={}", control[at].join(",")),
                 format!("--outbound-address={}", outbound[at]),
                 format!("--admin-address={}", admin[at]),
             ];
@@ -115,7 +117,7 @@ impl Followers {
         for proxy in &self.outbound {
             let mut looks = interval(Duration::from_millis(20));
             let followed = async {
-                while !request(*proxy).await.is_ok_and(|body| fits(&body)) {
+                while !request(*proxy, "web").await.is_ok_and(|body| fits(&body)) {
                     looks.tick().await;
                 }
             };
@@ -149,7 +151,7 @@ async fn ask(proxy: SocketAddr, stopped: watch::Receiver<bool>) -> Heard {
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !*stopped.borrow() {
         turns.tick().await;
-        match request(proxy).await {
+        match request(proxy, "web").await {
             Ok(_) => heard.good += 1,
             Err(why) => heard.failures.push(why),
         }
@@ -157,11 +159,12 @@ async fn ask(proxy: SocketAddr, stopped: watch::Receiver<bool>) -> Heard {
     heard
 }
 
-/// The body of an answer 200 to one request for `web`; everything else is a failure.
-async fn request(proxy: SocketAddr) -> Result<String, String> {
+/// The body of an answer 200 to one request for `service`; everything else is a failure.
+pub(crate) async fn request(proxy: SocketAddr, service: &str) -> Result<String, String> {
     let exchanged = async {
         let mut stream = TcpStream::connect(proxy).await?;
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").await?;
+        let head = format!("GET / HTTP/1.1\r\nhost: {service}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok::<String, std::io::Error>(answer)

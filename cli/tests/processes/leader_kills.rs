@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, leader_of};
-use crate::followers::{Followers, move_to, server};
+use crate::followers::{Followers, register, server};
 use crate::writers::{Acknowledged, Writers};
 
 const KILLS: usize = 20;
@@ -23,15 +23,16 @@ async fn twenty_killed_leaders_in_a_row_lose_no_acknowledged_write_and_no_reques
     cluster.whole().await;
     let servers = [server("one").await, server("two").await];
     let mut mover = cluster.connection();
-    move_to(servers[0], 1, &mut mover).await;
-    let followers = Followers::start(PROXIES, &cluster.control()).await;
+    register("web", servers[0], 1, &mut mover).await;
+    let followers = Followers::start(&vec![cluster.control(); PROXIES]).await;
     let writers = Writers::begin((0..CLIENTS).map(|_| cluster.connection()).collect());
     let mut rounds = Vec::new();
     for kill in 1..=KILLS {
         let leader = cluster.leader().await;
         let killed = Instant::now();
         cluster.kill(leader);
-        move_to(servers[kill % 2], kill as u64 + 1, &mut mover).await; // the first change that needs a new leader
+        // The first change that needs a new leader.
+        register("web", servers[kill % 2], kill as u64 + 1, &mut mover).await;
         let other =
             move |seen: &api::v1::MembersResponse| leader_of(seen).is_some_and(|row| row.node != leader);
         cluster.until("another node leads", other).await;

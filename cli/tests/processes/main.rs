@@ -4,6 +4,7 @@
 
 mod cluster;
 mod config;
+mod first_calls;
 mod followers;
 mod leader_kills;
 mod refused_starts;

@@ -14,7 +14,9 @@ use crate::metrics::DiscoveryMetrics;
 use crate::replica::messages::CatalogChanged;
 
 use super::client::Client;
-use super::messages::{Begin, CloseStream, Confirm, EndStreams, OpenStream, ReportProxies, Take};
+use super::messages::{
+    Begin, CloseStream, Confirm, EndStreams, GiveUpProof, OpenStream, ReportProxies, Take,
+};
 use super::session::Standing;
 use super::shard::{Sent, SessionId, Shard, Turn};
 
@@ -109,13 +111,24 @@ impl Handler<Confirm> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, Confirm { ticket, applied }: Confirm, _: &mut Self::Context) {
+        let held = self.shard.held();
         let turn = self.shard.confirmed(ticket, applied);
-        if !turn.is_empty() {
+        let released = held.saturating_sub(self.shard.held());
+        if released > 0 {
             warn!(
-                answers = turn.len(),
+                released,
                 "clients show revisions that this cluster never had: they followed another one, or its data was lost"
             );
         }
+        self.carry(turn);
+    }
+}
+
+impl Handler<GiveUpProof> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, GiveUpProof(ticket): GiveUpProof, _: &mut Self::Context) {
+        let turn = self.shard.unprovable(ticket);
         self.carry(turn);
     }
 }

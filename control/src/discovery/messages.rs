@@ -52,6 +52,12 @@ pub struct Confirm {
     pub applied: mesh::Revision,
 }
 
+/// No node leads, so that nobody can tell what is newest: what waits for that up to this ticket is answered by what is
+/// known. Sent by `node.rs`, when a linearizable read takes too long.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct GiveUpProof(pub u64);
+
 /// Asks who follows this node's streams. Sent for `penstock proxies`; answers a row per stream, without the node's id.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<api::v1::ProxyRow>")]

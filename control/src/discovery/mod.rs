@@ -5,7 +5,7 @@
 //! - `mirror.rs`: what a shard knows of the catalog
 //! - `shelf.rs`, `resources/`: nouns to encoded resources, in the shape that each kind of client insists on
 //! - `session.rs` (`delta.rs`, `whole.rs`, `cut.rs`, `subscriptions.rs`): one stream, as a value
-//! - `shard.rs`: many sessions over one shelf, as a value; `actor.rs` carries it, `messages.rs` says what it hears
+//! - `shard.rs`: many sessions over one shelf, as a value (`doubts.rs`: what waits for a proof); `actor.rs` carries it, `messages.rs` says what it hears
 //! - `service.rs`: the gRPC face; `load.rs`, `load_service.rs`: load reports of Envoy and gRPC
 //! - `start.rs`: its thread, and [`Discovery`], which `node.rs` wires
 
@@ -13,6 +13,7 @@ mod actor;
 mod client;
 mod cut;
 mod delta;
+mod doubts;
 mod kind;
 mod load;
 mod load_service;

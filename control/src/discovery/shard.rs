@@ -10,6 +10,7 @@ use tonic::Status;
 use crate::catalog::Change;
 
 use super::client::Client;
+use super::doubts::Doubts;
 use super::mirror::Touch;
 use super::push::Push;
 use super::session::{Output, Session, Standing, Way};
@@ -33,7 +34,7 @@ pub enum Sent {
 }
 
 /// One request, of either variant of the protocol.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Request {
     /// Incremental.
     Delta(Box<DeltaDiscoveryRequest>),
@@ -54,6 +55,8 @@ pub struct Shard {
     watchers_of_all: [BTreeSet<SessionId>; 4],
     /// Sessions that wait for this node to catch up, each with the ticket it drew when it began to.
     held: BTreeMap<SessionId, u64>,
+    /// Requests that wait for a proof that what they name does not exist, with the tickets they drew.
+    doubts: Doubts,
     last_ticket: u64,
     /// Up to which ticket, and at which revision, this node was found to have caught up with everything there is.
     confirmed: Option<(u64, Revision)>,
@@ -71,6 +74,7 @@ impl Default for Shard {
             watchers: HashMap::new(),
             watchers_of_all: Default::default(),
             held: BTreeMap::new(),
+            doubts: Doubts::default(),
             last_ticket: 0,
             confirmed: None,
             last_id: 0,
@@ -95,8 +99,28 @@ impl Shard {
         Ok(id)
     }
 
-    /// A request came on a stream.
+    /// A request came on a stream. One that names what is not known here waits for a proof that it does not exist.
     pub fn request(&mut self, id: SessionId, request: &Request) -> Turn {
+        let Some(open) = self.open.get(&id) else { return Turn::new() };
+        let doubtful = !self.shelf.is_waiting() && open.session.asks_for_unknown(request, &self.shelf);
+        if !doubtful && !self.doubts.concern(id) {
+            return self.read(id, request);
+        }
+        self.last_ticket += u64::from(doubtful);
+        self.doubts.keep(self.last_ticket, id, request.clone());
+        if self.doubts.is_full() { self.settle(u64::MAX) } else { Turn::new() }
+    }
+
+    /// Reads the requests whose proof is there, when all up to `ticket` are.
+    fn settle(&mut self, ticket: u64) -> Turn {
+        let mut turn = Turn::new();
+        while let Some((id, request)) = self.doubts.proved(ticket) {
+            turn.extend(self.read(id, &request));
+        }
+        turn
+    }
+
+    fn read(&mut self, id: SessionId, request: &Request) -> Turn {
         let Some(open) = self.open.get_mut(&id) else { return Turn::new() };
         let mut out = Vec::new();
         match request {
@@ -131,27 +155,35 @@ impl Shard {
                 }
             }
         }
-        self.release();
-        self.flush(concerned)
+        let mut turn = self.release();
+        turn.extend(self.flush(concerned));
+        turn
     }
 
-    /// The last ticket that a session drew which waits for this node to catch up.
+    /// The last ticket that was drawn by something that waits for this node to catch up: a session that has seen later
+    /// revisions, or a request for what is not known here.
     #[must_use]
     pub fn last_ticket(&self) -> u64 {
         self.last_ticket
     }
 
     /// A linearizable read that began after this ticket was drawn found `applied`. What a client with that ticket or an
-    /// earlier one has seen and this node has not applied by then, was never committed here: it waits no longer.
+    /// earlier one has seen and this node has not applied by then, was never committed here: it waits no longer. And what
+    /// is not known here by then does not exist.
     pub fn confirmed(&mut self, ticket: u64, applied: Revision) -> Turn {
         self.confirmed = Some((ticket, applied));
-        let released = self.release();
-        self.flush(released)
+        self.release()
     }
 
-    fn release(&mut self) -> BTreeSet<SessionId> {
+    /// Nobody can tell what is newest, because no node leads: requests up to this ticket are answered by what is known,
+    /// so that they do not keep waiting those that follow on their streams.
+    pub fn unprovable(&mut self, ticket: u64) -> Turn {
+        self.settle(ticket)
+    }
+
+    fn release(&mut self) -> Turn {
         let reached = self.confirmed.take_if(|(_, applied)| self.shelf.applied() >= *applied);
-        let Some((ticket, _)) = reached else { return BTreeSet::new() };
+        let Some((ticket, _)) = reached else { return Turn::new() };
         let released: BTreeSet<_> =
             self.held.iter().filter(|(_, drawn)| **drawn <= ticket).map(|(id, _)| *id).collect();
         for id in &released {
@@ -159,7 +191,9 @@ impl Shard {
                 open.session.release();
             }
         }
-        released
+        let mut turn = self.flush(released);
+        turn.extend(self.settle(ticket));
+        turn
     }
 
     fn hold(&mut self, id: SessionId) {
@@ -181,6 +215,7 @@ impl Shard {
     pub fn closed(&mut self, id: SessionId) {
         let Some(open) = self.open.remove(&id) else { return };
         self.held.remove(&id);
+        self.doubts.forget(id);
         for touch in open.session.watched() {
             self.unwatch(&touch, id);
         }

@@ -14,7 +14,7 @@ use crate::replica::messages::CatalogChanged;
 
 use super::actor::ShardActor;
 use super::load_service::LoadReports;
-use super::messages::{Begin, Confirm, EndStreams, ReportProxies};
+use super::messages::{Begin, Confirm, EndStreams, GiveUpProof, ReportProxies};
 use super::service::Streams;
 
 /// Discovery of one node; cheap to clone.
@@ -89,8 +89,8 @@ impl Discovery {
         self.shard.send(Begin).await
     }
 
-    /// Changes when clients wait because they have seen revisions that this node has not applied. Whoever drives this
-    /// makes a linearizable read then and tells [`Self::confirm`] what it found: without that, clients of a cluster
+    /// Changes when clients wait because they have seen revisions that this node has not applied, or ask for what it does
+    /// not know. Whoever drives this makes a linearizable read then and tells [`Self::confirm`] what it found: without that, clients of a cluster
     /// whose data was lost would wait for ever.
     #[must_use]
     pub fn tickets(&self) -> watch::Receiver<u64> {
@@ -103,6 +103,14 @@ impl Discovery {
     /// If the shard is gone.
     pub async fn confirm(&self, ticket: u64, applied: Revision) -> Result<(), MailboxError> {
         self.shard.send(Confirm { ticket, applied }).await
+    }
+
+    /// No linearizable read can be made: what waits for one up to this ticket is answered by what is known.
+    ///
+    /// # Errors
+    /// If the shard is gone.
+    pub async fn give_up_proof(&self, ticket: u64) -> Result<(), MailboxError> {
+        self.shard.send(GiveUpProof(ticket)).await
     }
 
     /// Who follows this node's streams; the node's own id is left 0.

@@ -109,3 +109,40 @@ fn a_client_of_another_life_of_the_cluster_is_answered_once_that_is_certain() {
     let turn = shard.changed(&[], at(3), at(1), false);
     assert_eq!((turn.len(), shard.held()), (1, 0));
 }
+
+#[test]
+fn a_name_that_is_not_known_here_is_told_only_once_this_node_is_proved_to_have_caught_up() {
+    let mut shard = shard();
+    let id = open(&mut shard);
+    assert!(shard.request(id, &ask(Kind::Endpoints, "fresh")).is_empty());
+    let ticket = shard.last_ticket();
+    assert!(shard.request(id, &ask(Kind::Endpoints, "s1")).is_empty(), "requests of a stream stay in order");
+    let at = |index| Revision::new(1, index);
+    assert!(shard.confirmed(ticket, at(2)).is_empty(), "the change that the read found is still on its way");
+    let turn = shard.changed(&[service("fresh", Some(Protocol::Http1), 2)], at(2), at(2), false);
+    let Sent::Push(push) = &turn[0].1 else { panic!("{turn:?}") };
+    assert_eq!(
+        (turn.len(), push.resources.len(), push.removed.len()),
+        (1, 1, 0),
+        "it was registered elsewhere"
+    );
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_told_as_such_with_proof_or_when_there_can_be_none() {
+    let mut shard = shard();
+    let (one, two) = (open(&mut shard), open(&mut shard));
+    shard.request(one, &ask(Kind::Endpoints, "wrong"));
+    let first = shard.last_ticket();
+    shard.request(two, &ask(Kind::Endpoints, "wrong"));
+    assert!(shard.confirmed(first - 1, Revision::new(1, 1)).is_empty(), "that read began before it asked");
+    assert_eq!(
+        shard.confirmed(first, Revision::new(1, 1)).len(),
+        1,
+        "the second asked after that read began"
+    );
+    assert_eq!(shard.unprovable(shard.last_ticket()).len(), 1);
+    shard.request(two, &ask(Kind::Endpoints, "other"));
+    shard.closed(two);
+    assert!(shard.unprovable(shard.last_ticket()).is_empty(), "nobody is left to be told");
+}

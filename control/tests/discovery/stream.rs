@@ -131,7 +131,11 @@ async fn an_incremental_client_follows_endpoints_over_the_wire() {
     let mut served = Served::begun().await;
     served.commit(|at| service("web", Some(Protocol::Http1), at)).await;
     let mut client = served.delta().await;
+    let mut tickets = served.discovery.tickets();
     client.ask(Kind::Endpoints, &["web", "shop"]).await;
+    tickets.changed().await.unwrap(); // what node.rs waits for, and answers by a linearizable read
+    let ticket = *tickets.borrow();
+    served.discovery.confirm(ticket, Revision::new(1, 1)).await.unwrap();
     assert_eq!(client.next(Kind::Endpoints).await, [full("web") + "@1.1", "-".to_owned() + &full("shop")]);
     served.commit(|at| endpoints("web", &["10.0.0.1:80"], at)).await;
     assert_eq!(client.next(Kind::Endpoints).await, [full("web") + "@1.2"]);
