@@ -183,19 +183,11 @@ impl Mesh {
                     .count(),
                 Err(_) => 0,
             };
-            if ready >= expected && self.every_node_holds_all(&mut connection).await {
+            if ready >= expected {
                 return Ok(());
             }
-            self.look(deadline, &format!("{ready} of {expected} instances are registered at every node"))
-                .await?;
+            self.look(deadline, &format!("{ready} of {expected} instances are registered")).await?;
         }
-    }
-
-    /// Whether no node is behind: a proxy that asks one which is, may be told that a service does not exist yet.
-    async fn every_node_holds_all(&self, connection: &mut Connection) -> bool {
-        let Ok(seen) = ask_members(connection).await else { return false };
-        let newest = seen.members.iter().map(|member| member.commit).max();
-        seen.members.iter().all(|member| member.reachable && Some(member.applied) == newest)
     }
 
     /// Waits a moment; fails when a child has ended, or the time is up.
