@@ -19,14 +19,14 @@ pub(crate) enum Failed {
         source: std::io::Error,
     },
     /// It did not become ready.
-    #[error("{what} was not ready within {seconds} s; its output is in {log}")]
+    #[error("{what} was not ready within {seconds} s; the last it said:\n{said}")]
     NotReady {
         /// What was waited for.
         what: String,
         /// How long.
         seconds: u64,
-        /// Where its output went.
-        log: String,
+        /// The end of its output.
+        said: String,
     },
     /// A figure could not be taken.
     #[error("{0}")]
@@ -112,6 +112,9 @@ pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Failed> {
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?)
 }
 
+/// Lines of a process's output that are shown when it does not become ready.
+const LAST_LINES: usize = 12;
+
 /// Asks `ready` every 20 ms until it says yes.
 pub(crate) async fn until<F: AsyncFnMut() -> bool>(
     what: &str,
@@ -122,8 +125,10 @@ pub(crate) async fn until<F: AsyncFnMut() -> bool>(
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
     while !ready().await {
         if tokio::time::Instant::now() > deadline {
-            let (what, log) = (what.to_owned(), log.display().to_string());
-            return Err(Failed::NotReady { what, seconds, log });
+            let output = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = output.lines().rev().take(LAST_LINES).collect();
+            let said = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+            return Err(Failed::NotReady { what: what.to_owned(), seconds, said });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -111,12 +111,10 @@ async fn envoy(
         .replace("LISTEN_PORT", &address.port().to_string())
         .replace("UPSTREAM_PORT", &upstream.port().to_string());
     std::fs::write(&config, text)?;
-    let arguments = [
-        format!("--config-path={}", config.display()),
-        "--concurrency=1".to_owned(),
-        "--disable-hot-restart".to_owned(),
-        "--log-level=error".to_owned(),
-    ];
+    let (path, set) =
+        (config.display().to_string(), "--concurrency 1 --disable-hot-restart --log-level error");
+    let mut arguments = vec!["--config-path".to_owned(), path];
+    arguments.extend(set.split(' ').map(str::to_owned));
     let envoy = Process::start(&options.envoy, &arguments, directory.join("envoy.log"))?;
     until("Envoy", 30, &envoy.log, async || answers(address).await).await?;
     Ok((envoy, address))
