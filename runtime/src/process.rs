@@ -31,6 +31,14 @@ pub fn end_with_parent(parent: u32) -> Result<(), TieError> {
     if now == parent { Ok(()) } else { Err(TieError::Orphaned { expected: parent }) }
 }
 
+/// Lets the kernel back this process by small pages alone, from here on. A huge page is 2 MiB, more than the whole heap of
+/// an idle proxy, and there is a proxy beside every workload. A kernel that cannot changes nothing.
+pub fn use_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay in use");
+    }
+}
+
 /// The id of this process, for a child's [`end_with_parent`].
 pub fn own_id() -> u32 {
     std::process::id()
