@@ -12,6 +12,7 @@ use super::classify::Verdict;
 use super::refusal::Refusal;
 use super::state::{Signs, WorkerState};
 use super::upstream::{InFlight, Upstream};
+use crate::balance::ASSUMED_LATENCY;
 use crate::report::edges::{EdgeHandle, Ended};
 
 /// One request's account.
@@ -111,7 +112,11 @@ impl Tally {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.in_flight = None;
+        if let Some(in_flight) = self.in_flight.take().filter(|_| self.verdict.is_none()) {
+            // No answer is no good news either: an endpoint that hangs up at once must not look like the quickest.
+            let (now, since) = (Instant::now(), self.sent.elapsed().max(ASSUMED_LATENCY));
+            in_flight.upstream().latency.borrow_mut().observe(since, now);
+        }
         let latency = has_latency.then(|| self.started.elapsed());
         self.state.edges.borrow_mut().ended(
             self.edge,

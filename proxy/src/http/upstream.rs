@@ -57,10 +57,16 @@ impl Upstream {
 
     /// Load for the pick: believed latency (at least `floor` seconds), times requests in flight relative to its weight,
     /// plus one.
+    ///
+    /// One that was never measured counts as nothing until a request is on its way to it: by the assumed latency alone it
+    /// would never be tried beside a quick sibling, and by nothing at all it would be flooded. Source: Finagle's `PeakEwma`.
     #[must_use]
     pub fn load(&self, relative_weight: f64, floor: f64, now: Instant) -> f64 {
-        self.latency.borrow().seconds_at(now).max(floor)
-            * (f64::from(self.in_flight.get()) / relative_weight + 1.0)
+        let (latency, in_flight) = (self.latency.borrow(), self.in_flight.get());
+        if in_flight == 0 && !latency.is_measured() {
+            return 0.0;
+        }
+        latency.seconds_at(now).max(floor) * (f64::from(in_flight) / relative_weight + 1.0)
     }
 
     /// Whether it refused connections so recently that it should not be picked.

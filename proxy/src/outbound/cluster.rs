@@ -107,6 +107,7 @@ fn mean_latency<'u>(upstreams: impl Iterator<Item = &'u Rc<Upstream>>, now: Inst
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use super::*;
+    use crate::http::upstream::InFlight;
     use mesh::{Endpoint, InstanceName, Locality, Protocol, Revision};
 
     fn set(endpoints: &[(u16, Health)]) -> Arc<EndpointSet> {
@@ -160,6 +161,17 @@ mod tests {
         assert!((700..800).contains(&shares(&mut chance)));
         observe(0, 90);
         assert_eq!(shares(&mut chance), 0);
+    }
+
+    #[test]
+    fn an_endpoint_never_measured_is_tried_beside_a_quick_one_and_not_flooded() {
+        let now = Instant::now();
+        let cluster = Cluster::new(&set(&[(1, Health::Ready), (2, Health::Ready)]), None, now);
+        cluster.member(0).upstream.latency.borrow_mut().observe(Duration::from_millis(1), now);
+        let mut chance = Chance::seeded(5);
+        assert_eq!(cluster.pick(&[], now, &mut chance), Some(1));
+        let _on_its_way = InFlight::on(&cluster.member(1).upstream);
+        assert!((0..100).all(|_| cluster.pick(&[], now, &mut chance) == Some(0)));
     }
 
     #[test]
