@@ -1,9 +1,11 @@
 //! Who a node is, in the metadata of each call between nodes: a node of another cluster, or one that is not in the peer
 //! list, is refused before anything it says is read. Stands at both ends of the peer port; it is no authentication.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use consensus::NodeId;
+use tokio::sync::Notify;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
@@ -15,7 +17,8 @@ const NODE: &str = "penstock-node";
 pub struct Identity {
     node: NodeId,
     cluster: String,
-    peers: BTreeSet<NodeId>,
+    /// Each peer, with a bell that rings when it opens a stream to this node.
+    peers: Arc<BTreeMap<NodeId, Notify>>,
     cluster_value: MetadataValue<Ascii>,
 }
 
@@ -27,8 +30,24 @@ impl Identity {
     pub fn new(node: NodeId, cluster: &str, peers: impl IntoIterator<Item = NodeId>) -> Self {
         let cluster_value =
             cluster.parse().expect("the settings allow only plain letters in a cluster's name");
-        let peers = peers.into_iter().filter(|peer| *peer != node).collect();
-        Self { node, cluster: cluster.to_owned(), peers, cluster_value }
+        let peers: BTreeMap<_, _> =
+            peers.into_iter().filter(|peer| *peer != node).map(|peer| (peer, Notify::new())).collect();
+        Self { node, cluster: cluster.to_owned(), peers: Arc::new(peers), cluster_value }
+    }
+
+    /// A peer opened a stream: it is there, and may be dialled without waiting longer.
+    pub(super) fn arrived(&self, peer: NodeId) {
+        if let Some(bell) = self.peers.get(&peer) {
+            bell.notify_one();
+        }
+    }
+
+    /// Ends when `peer` has opened a stream since this was last asked; never for a stranger.
+    pub(super) async fn arrival(&self, peer: NodeId) {
+        match self.peers.get(&peer) {
+            Some(bell) => bell.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// This node.
@@ -66,7 +85,7 @@ impl Identity {
         }
         let node = said(NODE).and_then(|node| node.parse().ok()).map(NodeId);
         match node {
-            Some(node) if self.peers.contains(&node) => Ok(node),
+            Some(node) if self.peers.contains_key(&node) => Ok(node),
             Some(node) if node == self.node => Err(Status::permission_denied(format!(
                 "the caller says that it is node {node}, and so is this one; give each node its own number"
             ))),

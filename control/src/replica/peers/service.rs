@@ -83,6 +83,7 @@ fn refuse(received: Result<(), ReceiveError>) -> Result<(), Status> {
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftBatch>>) -> Result<Response<RaftClosed>, Status> {
         let from = self.identity.caller(request.metadata())?;
+        self.identity.arrived(from);
         let mut batches = request.into_inner();
         let ended = self.frames(from, &mut batches).await;
         if self.replica.send(PeerLost(from)).await.is_err() {
