@@ -34,22 +34,23 @@ impl Drop for Scratch {
     }
 }
 
-/// Free ports of the loopback, held open until each is handed to a child, so that two children never get the same.
+/// Addresses of free ports of the loopback, each given once. None is held open: a child that is just being started holds
+/// copies of all that its parent has open, and would keep another child from its port.
 #[derive(Debug)]
-pub(super) struct Ports(VecDeque<(SocketAddr, TcpListener)>);
+pub(super) struct Ports(VecDeque<SocketAddr>);
 
 impl Ports {
-    /// Takes `number` ports.
+    /// Finds `number` ports.
     pub(super) fn reserve(number: usize) -> io::Result<Self> {
-        let held = crate::ports::reserve(number)?.into_iter();
-        held.map(|listener| Ok((listener.local_addr()?, listener))).collect::<io::Result<_>>().map(Self)
+        let found = crate::ports::reserve(number)?;
+        found.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map(Self)
     }
 
-    /// The next address; free from now on for whoever binds it first.
+    /// The next address.
     ///
     /// # Panics
     /// If more are asked for than were reserved.
     pub(super) fn next(&mut self) -> SocketAddr {
-        self.0.pop_front().expect("as many ports are reserved as children are started with").0
+        self.0.pop_front().expect("as many ports are reserved as children are started with")
     }
 }
