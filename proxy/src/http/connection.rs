@@ -21,6 +21,7 @@ use super::body::AnswerBody;
 use super::framing::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::guard::Guard;
 use super::refusal::Refusal;
+use super::request_body::RequestBody;
 use super::state::{Closing, Opened, Signs, WorkerState};
 
 /// The HTTP/2 connection preface (RFC 9113, section 3.4).
@@ -48,7 +49,7 @@ pub trait Serve: 'static {
     fn serve(
         self: Rc<Self>,
         signs: Rc<Signs>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = Response<AnswerBody>> + 'static;
 }
 
@@ -126,8 +127,8 @@ async fn serve_h1<S: Serve>(
 ) {
     let tunnel: TunnelSlot = Rc::default();
     let (slot, told) = (Rc::clone(&tunnel), Rc::clone(signs));
-    let answer = service_fn(move |request| {
-        let answer = Rc::clone(&service).serve(Rc::clone(&told), request);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let answer = Rc::clone(&service).serve(Rc::clone(&told), request.map(RequestBody::from));
         let (slot, told) = (Rc::clone(&slot), Rc::clone(&told));
         async move {
             let mut response = answer.await;
@@ -180,8 +181,8 @@ where
 
 async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, service: Rc<S>) {
     let told = Rc::clone(signs);
-    let answer = service_fn(move |request| {
-        let answer = Rc::clone(&service).serve(Rc::clone(&told), request);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let answer = Rc::clone(&service).serve(Rc::clone(&told), request.map(RequestBody::from));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let guard = Guard::unchecked(stream, first, Rc::clone(signs));

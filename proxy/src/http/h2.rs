@@ -11,12 +11,12 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderValue, Request, Response, Uri, Version, header, request};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::dial::dial;
 use super::h1::Trouble;
+use super::request_body::RequestBody;
 use super::upstream::Upstream;
 
 /// Flow-control windows: the defaults of 64 KiB throttle a single stream across any distance.
@@ -114,7 +114,7 @@ async fn handshake(upstream: &Upstream) -> Option<(SendRequest<Bytes>, Driver)> 
 /// A request's body on its way into a stream.
 #[derive(Debug)]
 pub struct Pump {
-    body: Option<Incoming>,
+    body: Option<RequestBody>,
     stream: SendStream<Bytes>,
     pending: Bytes,
     is_last: bool,
@@ -201,7 +201,7 @@ fn bytes_of(value: &HeaderValue) -> Bytes {
 pub(super) fn open(
     connection: &mut SendRequest<Bytes>,
     head: Request<()>,
-    body: Option<Incoming>,
+    body: Option<RequestBody>,
 ) -> Result<(ResponseFuture, Pump), Trouble> {
     let (answer, stream) = connection.send_request(head, body.is_none()).map_err(|_| Trouble::Broken)?;
     Ok((answer, Pump { body, stream, pending: Bytes::new(), is_last: false, bytes: 0 }))

@@ -13,6 +13,7 @@ mod h2;
 pub mod hop;
 pub mod passing;
 pub mod refusal;
+pub mod request_body;
 pub mod send;
 pub mod state;
 pub mod tally;

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode, request};
-use hyper::body::Incoming;
 use mesh::Protocol;
 
 use super::body::Source;
@@ -13,6 +12,7 @@ use super::dial::dial;
 use super::h1::{self, Link, Trouble, Upload};
 use super::h2;
 use super::refusal::Refusal;
+use super::request_body::RequestBody;
 use super::tally::Tally;
 use super::upstream::Upstream;
 
@@ -28,7 +28,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// A request of this head and body.
     #[must_use]
-    pub fn new(parts: request::Parts, body: Incoming) -> Self {
+    pub fn new(parts: request::Parts, body: RequestBody) -> Self {
         Self { parts, upload: Upload::new(body) }
     }
 

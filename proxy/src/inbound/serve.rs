@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
 use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 
 use crate::balance::{ASSUMED_LATENCY, PeakEwma};
@@ -15,6 +14,7 @@ use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority};
 use crate::http::refusal::{Refusal, is_grpc};
+use crate::http::request_body::RequestBody;
 use crate::http::send::{Outgoing, Unsent, send};
 use crate::http::state::{Signs, WorkerState};
 use crate::http::tally::Tally;
@@ -103,7 +103,7 @@ impl Inbound {
 }
 
 impl Serve for Inbound {
-    async fn serve(self: Rc<Self>, signs: Rc<Signs>, request: Request<Incoming>) -> Response<AnswerBody> {
+    async fn serve(self: Rc<Self>, signs: Rc<Signs>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
         let is_grpc = is_grpc(&parts.headers);

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use http::request;
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 pub use super::answer::AnswerHead;
 use super::answer::take_head;
 use super::encode::{Coding, put_end, put_head, put_piece};
 use super::link::Link;
+use crate::http::request_body::RequestBody;
 
 /// How long a body is held back for an endpoint's `100 (Continue)` (RFC 9110, section 10.1.1: not indefinitely).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub enum Trouble {
 /// A request's body on its way out.
 #[derive(Debug)]
 pub struct Upload {
-    body: Option<Incoming>,
+    body: Option<RequestBody>,
     coding: Coding,
     held: Option<Pin<Box<Sleep>>>,
     started: bool,
@@ -51,7 +51,7 @@ pub struct Upload {
 impl Upload {
     /// The body of a request; nothing is taken from it yet.
     #[must_use]
-    pub fn new(body: Incoming) -> Self {
+    pub fn new(body: RequestBody) -> Self {
         let body = (!body.is_end_stream()).then_some(body);
         Self { body, coding: Coding::Sized, held: None, started: false, yielded: false, bytes: 0 }
     }
@@ -81,7 +81,7 @@ impl Upload {
     }
 
     /// The body, if nothing was taken from it, for another protocol's exchange.
-    pub fn take_body(&mut self) -> Option<Incoming> {
+    pub fn take_body(&mut self) -> Option<RequestBody> {
         self.body.take()
     }
 

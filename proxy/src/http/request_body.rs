@@ -1,0 +1,60 @@
+//! The body of a request as it comes from a caller, whatever the caller speaks: what `Serve` is handed, and what goes out
+//! through an `Upload` or a `Pump`. Read as the endpoint takes it; must never hold more than one piece.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::h1::Trouble;
+
+/// A request's body.
+#[derive(Debug, Default)]
+pub enum RequestBody {
+    /// There is none.
+    #[default]
+    Empty,
+    /// From a caller whom hyper serves.
+    Hyper(Incoming),
+}
+
+impl From<Incoming> for RequestBody {
+    fn from(body: Incoming) -> Self {
+        if body.is_end_stream() { Self::Empty } else { Self::Hyper(body) }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    /// Always `CallerGone`: what comes from a caller breaks off with the caller.
+    type Error = Trouble;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Hyper(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| Trouble::CallerGone)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Hyper(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Hyper(body) => body.size_hint(),
+        }
+    }
+}
