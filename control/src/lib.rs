@@ -13,5 +13,6 @@ pub mod replica;
 pub mod rollup;
 pub mod settings;
 
-pub use node::{Given, Running, StartError, run, start, start_with};
+pub use node::{Given, Incoming, Running, StartError, run, start, start_here, start_with};
+pub use replica::Surroundings;
 pub use settings::Settings;

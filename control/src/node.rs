@@ -3,6 +3,7 @@
 //! Threads: the caller's opens everything that can be refused; `truth` owns replica, catalog, intake and rollup and serves the
 //! peers; `log` syncs; `discovery` holds the sessions; `clients` carries gRPC; `admin` answers probes.
 
+mod here;
 mod rooms;
 mod truth;
 
@@ -11,14 +12,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::{OpenError, StdVfs, Vfs};
+use consensus::OpenError;
+use futures_util::Stream;
 use runtime::admin::{self, Admin, Condition, Readiness};
 use runtime::listen::{self, BindError, Listener, Share};
 use runtime::signals::Signals;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
 use crate::catalog::Catalog;
@@ -27,9 +31,11 @@ use crate::metrics::Metrics;
 use crate::replica::divergence;
 use crate::replica::messages::TransferLeadership;
 use crate::replica::peers::{Identity, PeerCalls};
-use crate::replica::{Door, StartError as ReplicaError, Unstarted};
+use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
 use crate::settings::Settings;
 use truth::{Truth, TruthParts};
+
+pub use here::{Incoming, start_here};
 
 /// Load reports that may wait for the rollup. More than this from clients that never send again are lost, and counted.
 const LOAD_REPORTS_MAX: usize = 1024;
@@ -81,8 +87,8 @@ pub struct Given {
     pub clients: Option<TcpListener>,
     /// An open socket for the other nodes.
     pub peers: Option<TcpListener>,
-    /// Another file system than the machine's, for instance one that is full.
-    pub disk: Option<Arc<dyn Vfs>>,
+    /// Another machine, for instance one whose disk is full.
+    pub surroundings: Surroundings,
 }
 
 /// A node that runs. Dropped, it ends abruptly; [`Running::stop`] drains it.
@@ -131,7 +137,8 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     client_socket.set_nonblocking(true)?;
     peer_socket.set_nonblocking(true)?;
     let (client_address, peer_address) = (client_socket.local_addr()?, peer_socket.local_addr()?);
-    let unstarted = Unstarted::open(given.disk.unwrap_or_else(|| Arc::new(StdVfs)), &settings)?;
+    let surroundings = given.surroundings;
+    let unstarted = Unstarted::open(Arc::clone(&surroundings.disk), &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let (serving, sound, caught_up) = (
         readiness.condition("serving", "starting"),
@@ -150,26 +157,30 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let identity = Arc::new(Identity::new(settings.node, &settings.cluster, settings.peers.keys().copied()));
     let calls = {
         let _clients = clients_runtime.enter();
-        PeerCalls::new(Arc::clone(&identity), &settings.peers).map_err(ReplicaError::Peers)?
+        PeerCalls::new(Arc::clone(&identity), &settings.peers, &surroundings.dialler)
+            .map_err(ReplicaError::Peers)?
     };
     let drain = settings.drain;
     let node = settings.node;
     let diverged = metrics.replica.diverged.clone();
-    let (truth, faces) = Truth::start(TruthParts {
-        unstarted,
-        settings,
-        identity,
-        calls,
-        discovery: discovery.clone(),
-        load_reports,
+    let (truth, faces) = Truth::start(
+        TruthParts {
+            unstarted,
+            surroundings,
+            settings,
+            identity,
+            calls,
+            discovery: discovery.clone(),
+            load_reports,
+            client_address,
+            peer_address,
+            metrics,
+        },
         peer_socket,
-        client_address,
-        peer_address,
-        metrics,
-    })?;
+    )?;
     let door = faces.door.clone();
     let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
-    clients.catch_up(door.clone(), discovery.clone(), caught_up);
+    clients.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
     clients.spawn(divergence::watch(door.clone(), sound, diverged));
     serving.met();
     let http_address = admin.address();
@@ -272,24 +283,11 @@ impl Drop for Running {
 impl Clients {
     fn start(runtime: Runtime, socket: TcpListener, discovery: &Discovery, faces: rooms::Faces) -> Self {
         let stop = CancellationToken::new();
-        let until = stop.clone();
-        let (streams, load_reports) = (discovery.streams(), discovery.load_reports());
+        let (until, discovery) = (stop.clone(), discovery.clone());
         let server = runtime.spawn(async move {
-            let listener = match Listener::from_std(socket) {
-                Ok(listener) => listener,
-                Err(error) => return warn!(%error, "the clients' socket cannot be used"),
-            };
-            let router = Server::builder()
-                .max_concurrent_streams(Some(CALLS_PER_CONNECTION_MAX))
-                .http2_keepalive_interval(Some(CLIENT_KEEP_ALIVE))
-                .http2_keepalive_timeout(Some(CLIENT_KEEP_ALIVE))
-                .add_service(streams)
-                .add_service(load_reports);
-            let served = faces
-                .add_to(router)
-                .serve_with_incoming_shutdown(listener.incoming(), until.cancelled_owned());
-            if let Err(error) = served.await {
-                warn!(%error, "the clients' server ended");
+            match Listener::from_std(socket) {
+                Ok(listener) => serve_clients(listener.incoming(), &discovery, faces, until).await,
+                Err(error) => warn!(%error, "the clients' socket cannot be used"),
             }
         });
         Self { runtime: Some(runtime), stop, server: Some(server) }
@@ -299,23 +297,6 @@ impl Clients {
         if let Some(runtime) = &self.runtime {
             drop(runtime.spawn(task));
         }
-    }
-
-    /// Discovery begins once this node knows what the others know.
-    fn catch_up(&self, door: Door, discovery: Discovery, caught_up: Condition) {
-        self.spawn(async move {
-            let read = async { while door.consult(|_| ()).await.is_err() {} };
-            tokio::pin!(read);
-            let in_time = tokio::time::timeout(CATCH_UP_WAIT, read.as_mut()).await.is_ok();
-            if !in_time {
-                warn!("no leader yet; serving discovery from what this node knows");
-            }
-            if discovery.begin().await.is_ok() && !in_time {
-                read.await;
-            }
-            caught_up.met();
-            confirm_to(&door, &discovery).await;
-        });
     }
 
     /// Ready when every running call has ended.
@@ -333,6 +314,42 @@ impl Clients {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Serves clients over these connections until it is told to stop and every call has ended.
+async fn serve_clients<I>(
+    incoming: impl Stream<Item = std::io::Result<I>>,
+    discovery: &Discovery,
+    faces: rooms::Faces,
+    until: CancellationToken,
+) where
+    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let router = Server::builder()
+        .max_concurrent_streams(Some(CALLS_PER_CONNECTION_MAX))
+        .http2_keepalive_interval(Some(CLIENT_KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(CLIENT_KEEP_ALIVE))
+        .add_service(discovery.streams())
+        .add_service(discovery.load_reports());
+    let served = faces.add_to(router).serve_with_incoming_shutdown(incoming, until.cancelled_owned());
+    if let Err(error) = served.await {
+        warn!(%error, "the clients' server ended");
+    }
+}
+
+/// Discovery begins once this node knows what the others know.
+async fn catch_up(door: Door, discovery: Discovery, caught_up: Condition) {
+    let read = async { while door.consult(|_| ()).await.is_err() {} };
+    tokio::pin!(read);
+    let in_time = tokio::time::timeout(CATCH_UP_WAIT, read.as_mut()).await.is_ok();
+    if !in_time {
+        warn!("no leader yet; serving discovery from what this node knows");
+    }
+    if discovery.begin().await.is_ok() && !in_time {
+        read.await;
+    }
+    caught_up.met();
+    confirm_to(&door, &discovery).await;
 }
 
 /// Tells discovery what a linearizable read finds, each time that a client waits for what this node has not applied.

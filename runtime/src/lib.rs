@@ -4,7 +4,7 @@
 //! |---|---|
 //! | read settings, report every bad one at once | [`settings`], over [`yaml`] |
 //! | log, raise limits, end on a panic, end with the parent | [`telemetry`], [`rlimit`], [`panic_hook`], [`process`] |
-//! | open listeners | [`listen`] |
+//! | open listeners, and the connections of gRPC | [`listen`], [`dial`] |
 //! | say that it lives, is ready, and what it measured | [`admin`] |
 //! | try again what failed | [`backoff`] |
 //! | stop: take nothing new, finish what runs, until a deadline | [`signals`], [`drain`] |
@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod dial;
 pub mod drain;
 pub mod listen;
 pub mod panic_hook;

@@ -17,6 +17,9 @@ use super::load_service::LoadReports;
 use super::messages::{Begin, Confirm, EndStreams, GiveUpProof, ReportProxies};
 use super::service::Streams;
 
+/// What the ticket is before any session waited.
+const NO_TICKET: u64 = 0;
+
 /// Discovery of one node; cheap to clone.
 #[derive(Clone)]
 pub struct Discovery {
@@ -45,7 +48,7 @@ impl Discovery {
     ) -> std::io::Result<(Self, DiscoveryThread)> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (ticket, tickets) = watch::channel(0);
+        let (ticket, tickets) = watch::channel(NO_TICKET);
         let (started, address) = std::sync::mpsc::sync_channel(1);
         let shard_metrics = metrics.clone();
         let thread = std::thread::Builder::new().name("discovery".to_owned()).spawn(move || {
@@ -60,6 +63,14 @@ impl Discovery {
         let shard =
             address.recv().map_err(|_| std::io::Error::other("the discovery thread ended at once"))?;
         Ok((Self { shard, metrics, load, tickets }, DiscoveryThread { stop, thread }))
+    }
+
+    /// As [`Self::start`], in the current LocalSet: for simulations.
+    #[must_use]
+    pub fn start_here(metrics: DiscoveryMetrics, load: mpsc::Sender<TrafficReport>) -> Self {
+        let (ticket, tickets) = watch::channel(NO_TICKET);
+        let shard = ShardActor::new(metrics.clone(), ticket).start();
+        Self { shard, metrics, load, tickets }
     }
 
     /// Who is to be told of the catalog's changes.

@@ -8,11 +8,14 @@ use std::thread::JoinHandle;
 
 use actix::{Actor as _, Addr, AsyncContext as _, Context};
 use api::peer::v1::peer_server::PeerServer;
+use futures_util::Stream;
 use mesh::TrafficReport;
 use runtime::listen::Listener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tracing::warn;
 
 use super::rooms::{Faces, OwnRooms, sessions};
@@ -24,7 +27,7 @@ use crate::intake::{IntakeActor, RegistrationService};
 use crate::metrics::Metrics;
 use crate::query::{OwnRow, QueryService};
 use crate::replica::peers::{Identity, PeerCalls, PeerService};
-use crate::replica::{Door, ReplicaActor, StartError as ReplicaError, Unstarted};
+use crate::replica::{Door, ReplicaActor, StartError as ReplicaError, Surroundings, Unstarted};
 use crate::rollup::{ReportsService, RollupActor};
 use crate::settings::Settings;
 
@@ -34,12 +37,12 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// What the truth thread is made of.
 pub(super) struct TruthParts {
     pub(super) unstarted: Unstarted,
+    pub(super) surroundings: Surroundings,
     pub(super) settings: Settings,
     pub(super) identity: Arc<Identity>,
     pub(super) calls: PeerCalls,
     pub(super) discovery: Discovery,
     pub(super) load_reports: mpsc::Receiver<TrafficReport>,
-    pub(super) peer_socket: TcpListener,
     pub(super) client_address: SocketAddr,
     pub(super) peer_address: SocketAddr,
     pub(super) metrics: Metrics,
@@ -52,15 +55,17 @@ pub(super) struct Truth {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread tells once it is set up.
-struct Started {
-    replica: Addr<ReplicaActor>,
-    faces: Faces,
+/// The actors of the thread once they stand, and what others need of them.
+pub(super) struct Started {
+    pub(super) replica: Addr<ReplicaActor>,
+    pub(super) faces: Faces,
+    pub(super) peers: PeerService,
+    pub(super) log_thread: Option<JoinHandle<()>>,
 }
 
 impl Truth {
     /// Starts the thread and waits until its actors stand.
-    pub(super) fn start(parts: TruthParts) -> Result<(Self, Faces), StartError> {
+    pub(super) fn start(parts: TruthParts, peer_socket: TcpListener) -> Result<(Self, Faces), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::sync_channel(1);
@@ -68,7 +73,10 @@ impl Truth {
             let set = LocalSet::new();
             let log_thread = set.block_on(&runtime, async {
                 let (result, log_thread) = match set_up(parts) {
-                    Ok((started, log_thread)) => (Ok(started), Some(log_thread)),
+                    Ok(Started { replica, faces, peers, log_thread }) => {
+                        tokio::task::spawn_local(serve_socket(peer_socket, peers));
+                        (Ok((replica, faces)), log_thread)
+                    }
                     Err(error) => (Err(error), None),
                 };
                 if tell.send(result).is_ok() {
@@ -84,7 +92,7 @@ impl Truth {
             }
         })?;
         let ended = || std::io::Error::other("the truth thread ended at once");
-        let Started { replica, faces } = told.recv().map_err(|_| ended())??;
+        let (replica, faces) = told.recv().map_err(|_| ended())??;
         Ok((Self { replica, stop: Some(stop), thread: Some(thread) }, faces))
     }
 
@@ -97,12 +105,16 @@ impl Truth {
     }
 }
 
-fn set_up(parts: TruthParts) -> Result<(Started, JoinHandle<()>), ReplicaError> {
-    let TruthParts { unstarted, settings, identity, calls, discovery, load_reports, peer_socket, .. } = parts;
+/// Starts the actors in the current LocalSet.
+pub(super) fn set_up(parts: TruthParts) -> Result<Started, ReplicaError> {
+    let TruthParts { unstarted, surroundings, settings, identity, calls, discovery, load_reports, .. } =
+        parts;
     let metrics = parts.metrics;
     let intake = Context::<IntakeActor>::new();
     let recipients = vec![discovery.changes(), intake.address().recipient()];
-    let replication = unstarted.start(&settings, Arc::clone(&identity), recipients, &metrics)?;
+    let wall = surroundings.wall;
+    let replication =
+        unstarted.start(&settings, surroundings, Arc::clone(&identity), recipients, &metrics)?;
     let door = Door::new(
         replication.replica.clone(),
         calls,
@@ -125,6 +137,7 @@ fn set_up(parts: TruthParts) -> Result<(Started, JoinHandle<()>), ReplicaError> 
         door.clone(),
         Rc::clone(catalog),
         load_reports,
+        wall,
         metrics.rollup.clone(),
     );
     let mut peer_addresses = settings.peers.clone();
@@ -139,20 +152,26 @@ fn set_up(parts: TruthParts) -> Result<(Started, JoinHandle<()>), ReplicaError> 
         registration: RegistrationService::new(door.clone(), intake),
         config: ConfigService::new(door.clone()),
         reports: ReportsService::new(rollup.start()),
-        query: QueryService::new(door.clone(), own, sessions(discovery)),
+        query: QueryService::new(door.clone(), own, wall, sessions(discovery)),
         door,
     };
     let rooms = OwnRooms { registration: faces.registration.clone(), query: faces.query.clone() };
-    let service = PeerService::new(identity, replication.replica.clone(), Arc::new(rooms));
-    tokio::task::spawn_local(serve_peers(peer_socket, service));
-    Ok((Started { replica: replication.replica, faces }, replication.log_thread))
+    let peers = PeerService::new(identity, replication.replica.clone(), Arc::new(rooms));
+    Ok(Started { replica: replication.replica, faces, peers, log_thread: replication.log_thread })
 }
 
-async fn serve_peers(socket: TcpListener, service: PeerService) {
-    let listener = match Listener::from_std(socket) {
-        Ok(listener) => listener,
-        Err(error) => return warn!(%error, "the peers' socket cannot be used"),
-    };
+async fn serve_socket(socket: TcpListener, service: PeerService) {
+    match Listener::from_std(socket) {
+        Ok(listener) => serve_peers(listener.incoming(), service).await,
+        Err(error) => warn!(%error, "the peers' socket cannot be used"),
+    }
+}
+
+/// Serves the other nodes over these connections, for as long as the process lives.
+pub(super) async fn serve_peers<I>(incoming: impl Stream<Item = std::io::Result<I>>, service: PeerService)
+where
+    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let service = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -160,7 +179,7 @@ async fn serve_peers(socket: TcpListener, service: PeerService) {
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(service)
-        .serve_with_incoming(listener.incoming())
+        .serve_with_incoming(incoming)
         .await;
     if let Err(error) = served {
         warn!(%error, "the peers' server ended");

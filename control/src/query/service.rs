@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::lists::{self, ListError};
 use super::members::{self, OwnRow};
 use super::stat::{self, StatError};
-use crate::replica::{Clock, Door, refusal};
+use crate::replica::{Door, WallClock, refusal};
 
 /// The proxies connected to this node; discovery answers, `node.rs` wires.
 #[tonic::async_trait]
@@ -28,13 +28,14 @@ pub trait ConnectedProxies: Send + Sync + 'static {
 pub struct QueryService {
     door: Door,
     own: Arc<OwnRow>,
+    wall: WallClock,
     proxies: Arc<dyn ConnectedProxies>,
 }
 
 impl QueryService {
     /// Answers from this door's catalog; `own` is how this node tells of itself.
-    pub fn new(door: Door, own: OwnRow, proxies: Arc<dyn ConnectedProxies>) -> Self {
-        Self { door, own: Arc::new(own), proxies }
+    pub fn new(door: Door, own: OwnRow, wall: WallClock, proxies: Arc<dyn ConnectedProxies>) -> Self {
+        Self { door, own: Arc::new(own), wall, proxies }
     }
 
     /// How this node stands, as a row.
@@ -44,7 +45,7 @@ impl QueryService {
     pub async fn own_row(&self) -> Result<api::v1::MemberRow, Status> {
         let status = self.door.status().await;
         let status = status.ok_or_else(|| Status::unavailable("this node is stopping; ask another one"))?;
-        Ok(members::row(&self.own, &status, Clock::wall()))
+        Ok(members::row(&self.own, &status, (self.wall)()))
     }
 
     /// The proxies of this node alone.

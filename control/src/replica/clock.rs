@@ -6,26 +6,30 @@ use std::time::{Duration, SystemTime};
 use mesh::Timestamp;
 use tokio::time::Instant;
 
-/// Both clocks of one replica.
+/// Tells the time of day; a simulation brings its own. May run back: the catalog and the stamp keep it from doing so in the
+/// log.
+pub type WallClock = fn() -> Timestamp;
+
+/// The machine's own time of day.
+pub(super) fn system_wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The monotonic clock of one replica.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
+pub(super) struct Clock {
     started: Instant,
 }
 
 impl Clock {
-    /// Starts the monotonic clock at zero.
-    pub(crate) fn start() -> Self {
+    /// Starts it at zero.
+    pub(super) fn start() -> Self {
         Self { started: Instant::now() }
     }
 
     /// Since the start; never runs back.
-    pub(crate) fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    /// The wall clock. May run back: the catalog and the stamp keep it from doing so in the log.
-    pub(crate) fn wall() -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use consensus::{Batch, Log, PersistError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::ending;
@@ -31,10 +31,19 @@ enum Job {
     Compact(u64),
 }
 
+/// Where jobs are left.
+#[derive(Debug)]
+enum Jobs {
+    /// For a thread.
+    Thread(SyncSender<Job>),
+    /// For a task of the same runtime.
+    Here(mpsc::Sender<Job>),
+}
+
 /// The near end of the log's thread, held by the driver.
 #[derive(Debug)]
 pub(super) struct Disk {
-    jobs: SyncSender<Job>,
+    jobs: Jobs,
     full: Arc<AtomicBool>,
 }
 
@@ -51,7 +60,27 @@ impl Disk {
         let mut writer = Writer { log, durable, metrics, full: Arc::clone(&full) };
         let thread =
             std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&waiting))?;
-        Ok((Self { jobs, full }, thread))
+        Ok((Self { jobs: Jobs::Thread(jobs), full }, thread))
+    }
+
+    /// Lets the log sync on the current LocalSet, for simulations: everything else on it waits meanwhile.
+    pub(super) fn start_here(log: Log, durable: watch::Sender<u64>, metrics: DiskMetrics) -> Self {
+        let (jobs, mut waiting) = mpsc::channel(JOBS_MAX);
+        let full = Arc::new(AtomicBool::new(false));
+        let mut writer = Writer { log, durable, metrics, full: Arc::clone(&full) };
+        tokio::task::spawn_local(async move {
+            while let Some(first) = waiting.recv().await {
+                let others = std::iter::from_fn(|| waiting.try_recv().ok());
+                let round = Round::of(first, others);
+                while writer.persist(&round) == Settled::Full {
+                    tokio::time::sleep(FULL_RETRY).await;
+                }
+                while writer.compact(&round) == Settled::Full {
+                    tokio::time::sleep(FULL_RETRY).await;
+                }
+            }
+        });
+        Self { jobs: Jobs::Here(jobs), full }
     }
 
     /// Hands over a batch.
@@ -70,14 +99,46 @@ impl Disk {
     }
 
     fn give(&self, job: Job) {
-        match self.jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                panic!("{JOBS_MAX} batches wait for the disk, which Raft's bounds forbid")
+        let is_full = match &self.jobs {
+            Jobs::Thread(jobs) => jobs.try_send(job).map_err(|error| matches!(error, TrySendError::Full(_))),
+            Jobs::Here(jobs) => {
+                jobs.try_send(job).map_err(|error| matches!(error, mpsc::error::TrySendError::Full(_)))
             }
-            Err(TrySendError::Disconnected(_)) => panic!("the log's thread has ended before its replica"),
+        };
+        match is_full {
+            Ok(()) => {}
+            Err(true) => panic!("{JOBS_MAX} batches wait for the disk, which Raft's bounds forbid"),
+            Err(false) => panic!("the log's thread has ended before its replica"),
         }
     }
+}
+
+/// What one fsync makes durable, and what may be given up after it.
+#[derive(Debug, Default)]
+struct Round {
+    batches: Vec<Batch>,
+    // Compaction only gives up what nobody needs: it may wait for the batches that came with it.
+    below: Option<u64>,
+}
+
+impl Round {
+    fn of(first: Job, others: impl Iterator<Item = Job>) -> Self {
+        let mut round = Self::default();
+        for job in std::iter::once(first).chain(others.take(BATCHES_PER_SYNC_MAX - 1)) {
+            match job {
+                Job::Persist(batch) => round.batches.push(batch),
+                Job::Compact(index) => round.below = round.below.max(Some(index)),
+            }
+        }
+        round
+    }
+}
+
+/// How an attempt went that did not end the process.
+#[derive(Debug, PartialEq, Eq)]
+enum Settled {
+    Done,
+    Full,
 }
 
 struct Writer {
@@ -90,50 +151,52 @@ struct Writer {
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
-            let mut batches = Vec::new();
-            let mut below = None;
-            for job in std::iter::once(first).chain(jobs.try_iter().take(BATCHES_PER_SYNC_MAX - 1)) {
-                match job {
-                    Job::Persist(batch) => batches.push(batch),
-                    // Compaction only gives up what nobody needs: it may wait for the batches that came with it.
-                    Job::Compact(index) => below = below.max(Some(index)),
-                }
+            let round = Round::of(first, jobs.try_iter());
+            while self.persist(&round) == Settled::Full {
+                std::thread::park_timeout(FULL_RETRY);
             }
-            if let Some(last) = batches.last().map(|batch| batch.number) {
-                self.persist(&batches);
-                self.durable.send_replace(last);
-            }
-            if let Some(below) = below {
-                self.until_done(|log| log.compact(below));
+            while self.compact(&round) == Settled::Full {
+                std::thread::park_timeout(FULL_RETRY);
             }
         }
     }
 
-    fn persist(&mut self, batches: &[Batch]) {
+    /// Makes the round's batches durable, and tells so.
+    fn persist(&mut self, round: &Round) -> Settled {
+        let Some(last) = round.batches.last() else { return Settled::Done };
         let started = Instant::now();
-        self.until_done(|log| log.persist(batches));
+        let result = self.log.persist(&round.batches);
+        if self.settled(result) == Settled::Full {
+            return Settled::Full;
+        }
         self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
-        self.metrics.batches.inc_by(batches.len() as u64);
+        self.metrics.batches.inc_by(round.batches.len() as u64);
+        self.durable.send_replace(last.number);
+        Settled::Done
     }
 
-    fn until_done(&mut self, mut action: impl FnMut(&mut Log) -> Result<(), PersistError>) {
-        loop {
-            match action(&mut self.log) {
-                Ok(()) => {
-                    if self.full.swap(false, Ordering::Relaxed) {
-                        info!("the disk has space again; writing on");
-                    }
-                    return;
+    fn compact(&mut self, round: &Round) -> Settled {
+        let Some(below) = round.below else { return Settled::Done };
+        let result = self.log.compact(below);
+        self.settled(result)
+    }
+
+    fn settled(&self, result: Result<(), PersistError>) -> Settled {
+        match result {
+            Ok(()) => {
+                if self.full.swap(false, Ordering::Relaxed) {
+                    info!("the disk has space again; writing on");
                 }
-                Err(error @ PersistError::DiskFull { .. }) => {
-                    self.metrics.full.inc();
-                    if !self.full.swap(true, Ordering::Relaxed) {
-                        warn!(%error, "refusing writes until there is space");
-                    }
-                    std::thread::park_timeout(FULL_RETRY);
-                }
-                Err(error @ PersistError::Fatal { .. }) => ending::disk_failed(&error),
+                Settled::Done
             }
+            Err(error @ PersistError::DiskFull { .. }) => {
+                self.metrics.full.inc();
+                if !self.full.swap(true, Ordering::Relaxed) {
+                    warn!(%error, "refusing writes until there is space");
+                }
+                Settled::Full
+            }
+            Err(error @ PersistError::Fatal { .. }) => ending::disk_failed(&error),
         }
     }
 }

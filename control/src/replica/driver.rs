@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use super::actor::ReplicaActor;
 use super::admission::{Admission, RETRY_AFTER, Verdict};
-use super::clock::Clock;
+use super::clock::WallClock;
 use super::disk::Disk;
 use super::divergence::Checkpoints;
 use super::leadership::Leadership;
@@ -45,6 +45,7 @@ pub(super) struct Driver {
     waiting: Waiting,
     subscribers: Subscribers,
     leadership: watch::Sender<Leadership>,
+    wall: WallClock,
     metrics: ReplicaMetrics,
 }
 
@@ -58,6 +59,7 @@ pub(super) struct Parts {
     pub(super) subscribers: Subscribers,
     pub(super) leadership: watch::Sender<Leadership>,
     pub(super) proposals_in_flight: usize,
+    pub(super) wall: WallClock,
     pub(super) metrics: ReplicaMetrics,
 }
 
@@ -74,6 +76,7 @@ impl Driver {
             waiting: Waiting::default(),
             subscribers: parts.subscribers,
             leadership: parts.leadership,
+            wall: parts.wall,
             metrics: parts.metrics,
         }
     }
@@ -136,7 +139,7 @@ impl Driver {
 
     /// Stamps a command and hands it to Raft. The stamp never runs behind the log's own time.
     fn propose_now(&mut self, mut command: Command, class: Class, answer: Answer) {
-        command.at_ms = Clock::wall().0.max(self.catalog.borrow().now().0);
+        command.at_ms = (self.wall)().0.max(self.catalog.borrow().now().0);
         let token = self.waiting.token();
         match self.replica.propose(token, Bytes::from(command.encode_to_vec())) {
             Ok(()) => self.waiting.proposed(token, Proposer { class, answer }),

@@ -6,7 +6,7 @@
 //! - `admission.rs`, `waiting.rs`: who may go, who waits; `subscribers.rs`: who is told what changed
 //! - `disk.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
 //! - `divergence.rs` compares this node's catalog with the others'
-//! - `start.rs` puts it together, `ending.rs` says how a node ends itself
+//! - `start.rs` puts it together in its `surroundings.rs`, `ending.rs` says how a node ends itself
 
 mod actor;
 mod admission;
@@ -23,10 +23,12 @@ pub mod refusal;
 mod snapshots;
 mod start;
 mod subscribers;
+mod surroundings;
 mod waiting;
 
 pub use actor::ReplicaActor;
-pub(crate) use clock::Clock;
+pub use clock::WallClock;
 pub use door::Door;
 pub use leadership::Leadership;
 pub use start::{Replication, StartError, Unstarted};
+pub use surroundings::Surroundings;

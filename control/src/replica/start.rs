@@ -2,7 +2,6 @@
 //! Called once by `node.rs`. Must never run before the data directory is known to be this node's own.
 
 use std::cell::RefCell;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use super::leadership::Leadership;
 use super::messages::CatalogChanged;
 use super::peers::{Identity, Links};
 use super::subscribers::Subscribers;
+use super::surroundings::Surroundings;
 use crate::catalog::Catalog;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -57,8 +57,8 @@ pub struct Replication {
     pub catalog: Rc<RefCell<Catalog>>,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
-    /// The log's thread; ends after the actor.
-    pub log_thread: JoinHandle<()>,
+    /// The log's thread, if it has one of its own; ends after the actor.
+    pub log_thread: Option<JoinHandle<()>>,
 }
 
 impl Unstarted {
@@ -76,12 +76,14 @@ impl Unstarted {
     }
 
     /// Starts the actor in the current LocalSet, its links to the peers, and the log's thread.
+    /// `surroundings` are those whose disk the data directory was opened on.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn start(
         self,
         settings: &Settings,
+        surroundings: Surroundings,
         identity: Arc<Identity>,
         recipients: Vec<Recipient<CatalogChanged>>,
         metrics: &Metrics,
@@ -89,12 +91,17 @@ impl Unstarted {
         let clock = Clock::start();
         let files = self.log.snapshots();
         let (durable, persisted) = watch::channel(0);
-        let (disk, log_thread) = Disk::start(self.log, durable, metrics.disk.clone())?;
-        let links = Links::new(identity, &settings.peers, metrics.peers.clone())?;
+        let (disk, log_thread) = if surroundings.is_threadless {
+            (Disk::start_here(self.log, durable, metrics.disk.clone()), None)
+        } else {
+            let (disk, thread) = Disk::start(self.log, durable, metrics.disk.clone())?;
+            (disk, Some(thread))
+        };
+        let links = Links::new(identity, &settings.peers, surroundings.dialler, metrics.peers.clone())?;
         let (leadership, watched) = watch::channel(Leadership::unknown(settings.node));
         let catalog = Rc::new(RefCell::new(Catalog::new(1)));
         let parts = Parts {
-            replica: Replica::new(replica_settings(settings), self.recovered, clock.now()),
+            replica: Replica::new(replica_settings(settings, surroundings.seed), self.recovered, clock.now()),
             links,
             catalog: Rc::clone(&catalog),
             disk,
@@ -102,6 +109,7 @@ impl Unstarted {
             subscribers: Subscribers::new(recipients, metrics.replica.subscriber_overruns.clone()),
             leadership,
             proposals_in_flight: settings.limits.proposals_in_flight,
+            wall: surroundings.wall,
             metrics: metrics.replica.clone(),
         };
         let replica = ReplicaActor::new(parts, clock, persisted).start();
@@ -109,9 +117,7 @@ impl Unstarted {
     }
 }
 
-fn replica_settings(settings: &Settings) -> ReplicaSettings {
-    // Keyed by the operating system's chance, and so different in each process start.
-    let seed = std::hash::RandomState::new().build_hasher().finish();
+fn replica_settings(settings: &Settings, seed: u64) -> ReplicaSettings {
     let timings = settings.timings;
     ReplicaSettings {
         tick: TICK_MAX.min(timings.heartbeat / 2),

@@ -20,7 +20,7 @@ use super::partials::{BatchId, Output, Partials, WaiterId};
 use crate::catalog::{Catalog, Rollups};
 use crate::metrics::RollupMetrics;
 use crate::replica::messages::ProposeError;
-use crate::replica::{Clock, Door};
+use crate::replica::{Door, WallClock};
 
 /// How often the core is asked. It gathers for a second; this is how late it may be.
 const POLL_EVERY: Duration = Duration::from_millis(100);
@@ -41,6 +41,7 @@ pub struct RollupActor {
     load_reports: Option<mpsc::Receiver<TrafficReport>>,
     started: Instant,
     ticked: Duration,
+    wall: WallClock,
     metrics: RollupMetrics,
 }
 
@@ -52,6 +53,7 @@ impl RollupActor {
         door: Door,
         catalog: Rc<RefCell<Catalog>>,
         load_reports: mpsc::Receiver<TrafficReport>,
+        wall: WallClock,
         metrics: RollupMetrics,
     ) -> Self {
         Self {
@@ -63,6 +65,7 @@ impl RollupActor {
             load_reports: Some(load_reports),
             started: Instant::now(),
             ticked: Duration::ZERO,
+            wall,
             metrics,
         }
     }
@@ -166,7 +169,7 @@ impl RollupActor {
     /// once a window has settled by the clock, a span must reach it by the log's time too.
     fn let_time_pass(&mut self, context: &mut Context<Self>) {
         let now = self.now();
-        let behind = Rollups::settled(Clock::wall()) > Rollups::settled(self.catalog.borrow().now());
+        let behind = Rollups::settled((self.wall)()) > Rollups::settled(self.catalog.borrow().now());
         if !behind
             || now.saturating_sub(self.ticked) < TICK_AGAIN
             || !self.door.leadership().borrow().is_here()

@@ -10,7 +10,7 @@ use consensus::log::FileLock;
 use consensus::{StdVfs, Vfs, VfsFile};
 use control::replica::messages::ProposeError;
 use control::settings::Timings;
-use control::{Given, Settings};
+use control::{Given, Settings, Surroundings};
 
 use crate::group::bulk;
 
@@ -91,7 +91,8 @@ fn a_full_disk_refuses_writes_with_what_to_do_and_takes_them_again_once_there_is
     let timings = Timings { propose_timeout: Duration::from_secs(1), ..Timings::default() };
     let settings = Settings { timings, ..Settings::alone(directory.clone()) };
     let disk: Arc<dyn Vfs> = Arc::new(Filling { full: Arc::clone(&full) });
-    let running = control::start_with(settings, Given { disk: Some(disk), ..Given::default() }).unwrap();
+    let surroundings = Surroundings { disk, ..Surroundings::default() };
+    let running = control::start_with(settings, Given { surroundings, ..Given::default() }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let write = || runtime.block_on(running.door().propose(bulk()));
     write().unwrap();

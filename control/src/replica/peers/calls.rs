@@ -10,6 +10,7 @@ use api::peer::v1::{CheckpointsRequest, ProposeRequest, RenewLeases, RenewedLeas
 use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
 use bytes::Bytes;
 use consensus::NodeId;
+use runtime::dial::Dialler;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -40,10 +41,11 @@ impl PeerCalls {
     pub fn new(
         identity: Arc<Identity>,
         peers: &BTreeMap<NodeId, String>,
+        dialler: &Dialler,
     ) -> Result<Self, tonic::transport::Error> {
         let mut channels = BTreeMap::new();
         for (node, address) in peers.iter().filter(|(node, _)| **node != identity.node()) {
-            channels.insert(*node, endpoint(address)?.connect_lazy());
+            channels.insert(*node, connect_lazy(&endpoint(address)?, dialler));
         }
         Ok(Self { identity, channels: Arc::new(channels) })
     }
@@ -107,6 +109,31 @@ async fn timed<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>
     match tokio::time::timeout(STATUS_TIMEOUT, call).await {
         Ok(answer) => Ok(answer?.into_inner()),
         Err(_) => Err(Status::deadline_exceeded("the peer did not answer in time")),
+    }
+}
+
+/// A connection that comes up with its first call.
+fn connect_lazy(endpoint: &Endpoint, dialler: &Dialler) -> Channel {
+    match dialler {
+        Dialler::System => endpoint.connect_lazy(),
+        Dialler::Given(dial) => {
+            let dial = Arc::clone(dial);
+            endpoint.connect_with_connector_lazy(tower::service_fn(move |address| dial(address)))
+        }
+    }
+}
+
+/// A connection that stands.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    dialler: &Dialler,
+) -> Result<Channel, tonic::transport::Error> {
+    match dialler {
+        Dialler::System => endpoint.connect().await,
+        Dialler::Given(dial) => {
+            let dial = Arc::clone(dial);
+            endpoint.connect_with_connector(tower::service_fn(move |address| dial(address))).await
+        }
     }
 }
 

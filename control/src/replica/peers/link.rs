@@ -16,12 +16,13 @@ use bytes::Bytes;
 use consensus::{NodeId, SnapshotFiles};
 use futures_util::Stream;
 use runtime::backoff::Backoff;
+use runtime::dial::Dialler;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
-use super::calls::endpoint;
+use super::calls::{connect, endpoint};
 use super::identity::Identity;
 use crate::metrics::PeerMetrics;
 use crate::replica::ReplicaActor;
@@ -49,6 +50,7 @@ type Slot = Rc<RefCell<Option<mpsc::Sender<Bytes>>>>;
 pub(in crate::replica) struct Links {
     slots: BTreeMap<NodeId, (Slot, Endpoint)>,
     identity: Arc<Identity>,
+    dialler: Dialler,
     metrics: PeerMetrics,
 }
 
@@ -60,6 +62,7 @@ impl Links {
     pub(in crate::replica) fn new(
         identity: Arc<Identity>,
         peers: &BTreeMap<NodeId, String>,
+        dialler: Dialler,
         metrics: PeerMetrics,
     ) -> Result<Self, tonic::transport::Error> {
         let mut slots = BTreeMap::new();
@@ -70,7 +73,7 @@ impl Links {
                 .keep_alive_while_idle(true);
             slots.insert(*node, (Slot::default(), endpoint));
         }
-        Ok(Self { slots, identity, metrics })
+        Ok(Self { slots, identity, dialler, metrics })
     }
 
     /// Dials every peer, for ever, as tasks of the current LocalSet.
@@ -81,6 +84,7 @@ impl Links {
                 slot: Rc::clone(slot),
                 endpoint: endpoint.clone(),
                 identity: Arc::clone(&self.identity),
+                dialler: self.dialler.clone(),
                 replica: replica.clone(),
             };
             tokio::task::spawn_local(link.run());
@@ -109,8 +113,9 @@ impl Links {
     ) {
         let Some((_, endpoint)) = self.slots.get(&to) else { return };
         let (endpoint, identity) = (endpoint.clone(), Arc::clone(&self.identity));
+        let dialler = self.dialler.clone();
         tokio::task::spawn_local(async move {
-            let shipped = ship(&endpoint, &identity, index, message, files).await;
+            let shipped = ship(&endpoint, &dialler, &identity, index, message, files).await;
             match &shipped {
                 Ok(bytes) => info!(peer = to.0, index, bytes, "snapshot sent"),
                 Err(status) => warn!(peer = to.0, index, %status, "snapshot not sent"),
@@ -123,6 +128,7 @@ impl Links {
 
 async fn ship(
     endpoint: &Endpoint,
+    dialler: &Dialler,
     identity: &Identity,
     index: u64,
     message: Bytes,
@@ -141,7 +147,7 @@ async fn ship(
         SnapshotPiece { message: Bytes::new(), data: data.slice(from..data.len().min(from + PIECE_BYTES)) }
     });
     let pieces = futures_util::stream::iter(std::iter::once(first).chain(pieces));
-    let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let channel = connect(endpoint, dialler).await.map_err(|error| Status::unavailable(error.to_string()))?;
     PeerClient::new(channel).snapshot(identity.sign(pieces)).await?;
     Ok(bytes)
 }
@@ -152,6 +158,7 @@ struct Link {
     slot: Slot,
     endpoint: Endpoint,
     identity: Arc<Identity>,
+    dialler: Dialler,
     replica: Addr<ReplicaActor>,
 }
 
@@ -159,7 +166,7 @@ impl Link {
     async fn run(self) {
         let mut waits = Backoff::new(REDIAL.0, REDIAL.1);
         loop {
-            let wait = match self.endpoint.connect().await {
+            let wait = match connect(&self.endpoint, &self.dialler).await {
                 Ok(channel) => {
                     waits.reset();
                     self.stream(channel, &mut waits).await
