@@ -101,9 +101,11 @@ pub struct EdgeTraffic {
     pub retries: u64,
     /// Connections that were opened.
     pub connections: u64,
-    /// Body bytes from caller to callee.
+    /// Connections that were carried as bytes (opaque, upgraded, CONNECT) and have ended.
+    pub closes: u64,
+    /// Bytes from caller to callee: of bodies, and all of connections that are carried as bytes.
     pub request_bytes: u64,
-    /// Body bytes from callee to caller.
+    /// Bytes from callee to caller, counted alike.
     pub response_bytes: u64,
     /// Time from the request's head to the end of the answer, of every request that was answered.
     pub latency: LatencySketch,
@@ -125,6 +127,7 @@ impl EdgeTraffic {
         }
         add(&mut self.retries, other.retries);
         add(&mut self.connections, other.connections);
+        add(&mut self.closes, other.closes);
         add(&mut self.request_bytes, other.request_bytes);
         add(&mut self.response_bytes, other.response_bytes);
         self.latency.merge(&other.latency);

@@ -15,6 +15,7 @@ pub mod register;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod tcp;
 pub mod worker;
 
 pub use proxy::{Drained, Running, StartError, start};

@@ -94,6 +94,10 @@ pub struct WorkerMetrics {
     pub open_connections: IntGaugeVec,
     /// Requests that run now.
     pub running: IntGauge,
+    /// Connections carried as bytes now.
+    pub tunnels: IntGauge,
+    /// Times that bytes were copied because no pipe was left.
+    pub pipes_exhausted: IntCounter,
     /// Connections accepted.
     pub accepted: IntCounter,
     /// Requests and connections refused, by reason.
@@ -200,6 +204,12 @@ impl WorkerMetrics {
         Self {
             open_connections: registered(registry, open),
             running: gauge(registry, "requests_running", "Requests that run now"),
+            tunnels: gauge(registry, "tunnels_open", "Connections carried as bytes now"),
+            pipes_exhausted: counter(
+                registry,
+                "pipes_exhausted_total",
+                "Times that no pipe was left to splice",
+            ),
             accepted: counter(registry, "connections_accepted_total", "Connections accepted"),
             refused: registered(registry, refused),
             cut_off: counter(registry, "requests_cut_off_total", "Requests cut off at the end of a drain"),

@@ -296,6 +296,7 @@ fn worker_settings(settings: &Settings) -> WorkerSettings {
         workers: settings.workers,
         outbound: settings.outbound_address,
         inbound,
+        upstreams: settings.upstreams.clone(),
         workload: settings.workload.clone(),
         seed: RandomState::new().hash_one(&settings.name),
     }

@@ -17,6 +17,9 @@ const NAME_BYTES_MAX: usize = 253;
 const CONTROL_MAX: usize = 18;
 /// Services that one application may serve; one call renews the leases of all of them.
 const SERVES_MAX: usize = 100;
+/// Listeners for single services. Each is a socket per worker; a workload that calls more services than this should be
+/// intercepted.
+const UPSTREAMS_MAX: usize = 100;
 
 /// Settings of one proxy.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +34,9 @@ pub struct Settings {
     pub application: Option<Application>,
     /// Where the application sends its requests.
     pub outbound_address: SocketAddr,
+    /// Listeners for the application that stand for one service each: how one without interception reaches what does not
+    /// say where it goes (a database's protocol, say).
+    pub upstreams: Vec<(SocketAddr, Authority)>,
     /// Where `/metrics`, `/live` and `/ready` are served.
     pub admin_address: SocketAddr,
     /// Where it stands, for callers that prefer what is near.
@@ -79,6 +85,7 @@ impl Settings {
             control: Vec::new(),
             application: None,
             outbound_address: loopback(0),
+            upstreams: Vec::new(),
             admin_address: loopback(0),
             locality: Locality::default(),
             workers: 1,
@@ -107,6 +114,12 @@ impl Settings {
         );
         let application = read_application(&mut reader);
         let outbound_address = reader.or("outbound_address", parse::socket_address, loopback(4140));
+        let upstreams = reader.list("upstreams", upstream);
+        reader.check(
+            "upstreams",
+            upstreams.len() <= UPSTREAMS_MAX,
+            &format!("names more than {UPSTREAMS_MAX} services"),
+        );
         let admin_address = reader.or("admin_address", parse::socket_address, anywhere(4191));
         let region = reader.optional("region", parse::text).unwrap_or_default();
         let zone = reader.optional("zone", parse::text).unwrap_or_default();
@@ -123,7 +136,7 @@ impl Settings {
         );
         let log = reader.or("log", telemetry::filter, Filter::default());
         let log_format = reader.or("log_format", telemetry::format, Format::default());
-        check_apart(&mut reader, outbound_address, admin_address, application.as_ref());
+        check_apart(&mut reader, outbound_address, admin_address, &upstreams, application.as_ref());
         let workload = workload.and_then(|workload| qualified(&mut reader, &workload, namespace));
         reader.finish(|| {
             Some(Self {
@@ -132,6 +145,7 @@ impl Settings {
                 control,
                 application,
                 outbound_address,
+                upstreams,
                 admin_address,
                 locality: Locality { region, zone },
                 workers: usize::try_from(workers).unwrap_or(1),
@@ -157,7 +171,7 @@ fn anywhere(port: u16) -> SocketAddr {
 fn read_application(reader: &mut Reader) -> Option<Application> {
     let address = reader.optional("application", parse::socket_address);
     let serves = reader.list("serves", |raw| raw.parse::<Authority>().map_err(|error| error.to_string()));
-    let protocols = [Protocol::Http1, Protocol::Http2, Protocol::Grpc];
+    let protocols = [Protocol::Http1, Protocol::Http2, Protocol::Grpc, Protocol::Opaque];
     let words: Vec<_> = protocols.map(|protocol| (protocol.as_str(), protocol)).to_vec();
     let protocol = reader.or("protocol", parse::one_of(&words), Protocol::default());
     let inbound_address = reader.or("inbound_address", parse::socket_address, anywhere(4143));
@@ -190,6 +204,7 @@ fn check_apart(
     reader: &mut Reader,
     outbound: SocketAddr,
     admin: SocketAddr,
+    upstreams: &[(SocketAddr, Authority)],
     application: Option<&Application>,
 ) {
     let clash = |a: SocketAddr, b: SocketAddr| {
@@ -202,6 +217,15 @@ fn check_apart(
     };
     let why = rule(reader, "outbound_address");
     reader.check("admin_address", !clash(admin, outbound), &why);
+    for (at, (address, _)) in upstreams.iter().enumerate() {
+        reader.check("upstreams", !clash(*address, outbound), &why);
+        let twice = upstreams[..at].iter().any(|(other, _)| clash(*other, *address));
+        reader.check(
+            "upstreams",
+            !twice,
+            &format!("names {address} twice: each listener needs its own port"),
+        );
+    }
     let Some(application) = application else { return };
     reader.check("inbound_address", !clash(application.inbound_address, outbound), &why);
     let why = rule(reader, "admin_address");
@@ -242,6 +266,17 @@ fn qualified(reader: &mut Reader, workload: &str, namespace: Option<String>) -> 
 /// `host:port` of a control node; kept as text, because a name is resolved at each dial.
 fn control_address(raw: &str) -> parse::Parsed<String> {
     parse::host_and_port(raw).map(|_| raw.to_owned())
+}
+
+/// `5432=db.shop:5432`, or with an address before the port.
+fn upstream(raw: &str) -> parse::Parsed<(SocketAddr, Authority)> {
+    let rule = || "must be [ADDRESS:]PORT=SERVICE:PORT, such as 5432=db.shop:5432".to_owned();
+    let (listen, service) = raw.split_once('=').ok_or_else(rule)?;
+    let listen = match listen.parse::<u16>() {
+        Ok(port) => loopback(port),
+        Err(_) => listen.parse().map_err(|_| rule())?,
+    };
+    Ok((listen, service.parse::<Authority>().map_err(|error| error.to_string())?))
 }
 
 /// `10.0.0.7` or `10.0.0.7:4143`.
@@ -305,6 +340,25 @@ mod tests {
         assert!(said[0].contains("say where the application listens"), "{said:#?}");
         let said = complaints("name: a\nworkload: a\napplication: 127.0.0.1:80\n");
         assert!(said[0].contains("say which services it serves"), "{said:#?}");
+    }
+
+    #[test]
+    fn a_listener_for_a_service_is_read_with_and_without_its_address() {
+        let settings =
+            read("name: a\nworkload: a\nupstreams: [5432=db.shop:5432, '[::1]:6379=cache']\n").unwrap();
+        let shown: Vec<_> = settings.upstreams.iter().map(|(a, s)| format!("{a} {s}")).collect();
+        let cache = "[::1]:6379 cache.default.svc.cluster.local:80";
+        assert_eq!(shown, ["127.0.0.1:5432 db.shop.svc.cluster.local:5432", cache]);
+        for (wrong, told) in [
+            ("db:5432", "must be [ADDRESS:]PORT=SERVICE:PORT"),
+            ("db=5432", "must be [ADDRESS:]PORT=SERVICE:PORT"),
+            ("1=www.example.com:5432", "is not a name in this mesh"),
+            ("4140=db:5432", "must differ from outbound_address"),
+            ("1=db:5432, 1=web", "names 127.0.0.1:1 twice"),
+        ] {
+            let said = complaints(&format!("name: a\nworkload: a\nupstreams: [{wrong}]\n"));
+            assert!(said[0].contains(told), "{said:#?}");
+        }
     }
 
     #[test]

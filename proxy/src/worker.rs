@@ -34,6 +34,8 @@ pub struct WorkerSettings {
     pub outbound: SocketAddr,
     /// What is forwarded to the application, if it serves anything.
     pub inbound: Option<InboundSettings>,
+    /// Listeners for the application that stand for one service each.
+    pub upstreams: Vec<(SocketAddr, Authority)>,
     /// What this proxy stands beside.
     pub workload: WorkloadName,
     /// Seeds the balancers' choices; each worker derives its own.
@@ -92,6 +94,8 @@ pub struct Workers {
     pub outbound_address: SocketAddr,
     /// Where inbound listens, if it does.
     pub inbound_address: Option<SocketAddr>,
+    /// Where the listeners of single services are, in the order of the settings.
+    pub upstream_addresses: Vec<SocketAddr>,
     handles: Vec<Handle>,
 }
 
@@ -99,6 +103,7 @@ pub struct Workers {
 struct Listeners {
     outbound: std::net::TcpListener,
     inbound: Option<std::net::TcpListener>,
+    upstreams: Vec<(Authority, std::net::TcpListener)>,
 }
 
 /// What one worker is started with.
@@ -162,19 +167,27 @@ fn prepare(
     demand: &DemandSender,
 ) -> io::Result<(Workers, Vec<Start>)> {
     let count = settings.workers.max(1);
-    let outbound = listeners(settings.outbound, count)?;
-    let mut inbound = match &settings.inbound {
-        Some(inbound) => listeners(inbound.listen, count)?.into_iter().map(Some).collect(),
-        None => Vec::new(),
-    };
-    let outbound_address = outbound[0].local_addr()?;
-    let inbound_address = match inbound.first() {
-        Some(Some(listener)) => Some(listener.local_addr()?),
-        _ => None,
-    };
-    inbound.resize_with(count, || None);
+    let mut all = Vec::with_capacity(count);
+    let mut bound = (settings.outbound, None, Vec::new());
+    for listener in listeners(settings.outbound, count)? {
+        bound.0 = listener.local_addr()?;
+        all.push(Listeners { outbound: listener, inbound: None, upstreams: Vec::new() });
+    }
+    if let Some(inbound) = &settings.inbound {
+        for (of_worker, listener) in all.iter_mut().zip(listeners(inbound.listen, count)?) {
+            bound.1 = Some(listener.local_addr()?);
+            of_worker.inbound = Some(listener);
+        }
+    }
+    for (address, authority) in &settings.upstreams {
+        let bound_here = listeners(*address, count)?;
+        bound.2.push(bound_here[0].local_addr()?);
+        for (of_worker, listener) in all.iter_mut().zip(bound_here) {
+            of_worker.upstreams.push((authority.clone(), listener));
+        }
+    }
     let (mut handles, mut starts) = (Vec::new(), Vec::new());
-    for (number, (outbound, inbound)) in (0_u64..).zip(outbound.into_iter().zip(inbound)) {
+    for (number, listeners) in (0_u64..).zip(all) {
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let (last, received) = oneshot::channel();
         handles.push(Handle { messages: sender, last: received });
@@ -182,14 +195,15 @@ fn prepare(
             settings: settings.clone(),
             limits,
             number,
-            listeners: Listeners { outbound, inbound },
+            listeners,
             published: Arc::clone(published),
             demand: demand.clone(),
             messages,
             last,
         });
     }
-    Ok((Workers { outbound_address, inbound_address, handles }, starts))
+    let (outbound_address, inbound_address, upstream_addresses) = bound;
+    Ok((Workers { outbound_address, inbound_address, upstream_addresses, handles }, starts))
 }
 
 /// `count` listeners of one address; the kernel spreads connections over them.

@@ -193,13 +193,17 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "SERVICE:PORT,...")]
     serves: Vec<String>,
 
-    /// What the application speaks: http, http2 or grpc [default: http]
+    /// What the application speaks: http, http2, grpc or tcp [default: http]
     #[arg(long)]
     protocol: Option<String>,
 
     /// Where the application sends its requests [default: 127.0.0.1:4140]
     #[arg(long, value_name = "ADDRESS")]
     outbound_address: Option<String>,
+
+    /// Listeners that stand for one service each, of any protocol: 5432=db.shop:5432
+    #[arg(long, value_name = "[ADDRESS:]PORT=SERVICE:PORT,...")]
+    upstreams: Vec<String>,
 
     /// Where callers' proxies connect [default: 0.0.0.0:4143]
     #[arg(long, value_name = "ADDRESS")]
@@ -263,6 +267,7 @@ impl ProxyArgs {
             .with_flag("serves", joined(&self.serves))
             .with_flag("protocol", self.protocol.as_ref())
             .with_flag("outbound_address", self.outbound_address.as_ref())
+            .with_flag("upstreams", joined(&self.upstreams))
             .with_flag("inbound_address", self.inbound_address.as_ref())
             .with_flag("advertise_address", self.advertise_address.as_ref())
             .with_flag("admin_address", self.admin_address.as_ref())

@@ -30,7 +30,7 @@ fn traffic(successes: u64, failures: &[u64]) -> v1::EdgeTraffic {
         connections: 2,
         request_bytes: successes * 120,
         response_bytes: successes * 5_000,
-        latency: Vec::new(),
+        ..v1::EdgeTraffic::default()
     }
 }
 

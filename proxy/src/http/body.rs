@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use tokio::net::TcpStream;
 
 use super::h1::{Decoded, Decoder, Link, Trouble, Upload};
 use super::h2::Pump;
 use super::tally::Tally;
+use super::tunnel::Tunnel;
 use super::upstream::Upstream;
 
 /// Where an answer's body comes from.
@@ -24,7 +24,7 @@ pub enum Source {
     /// From the proxy itself.
     Text(Bytes),
     /// Not a body: the connection after an upgrade, until the service takes it.
-    Tunnel(Option<(TcpStream, BytesMut)>),
+    Tunnel(Option<Tunnel>),
     /// From an HTTP/1.1 endpoint.
     H1 {
         /// The connection, until it goes back to the pool.
@@ -83,8 +83,14 @@ impl AnswerBody {
         Self { source: if text.is_empty() { Source::Empty } else { Source::Text(text) }, tally: None }
     }
 
+    /// No body, but a connection that is joined with the caller's once the head is out: the answer to CONNECT.
+    #[must_use]
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self { source: Source::Tunnel(Some(tunnel)), tally: None }
+    }
+
     /// The connection after an upgrade, once.
-    pub fn take_tunnel(&mut self) -> Option<(TcpStream, BytesMut)> {
+    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
         match &mut self.source {
             Source::Tunnel(connection) => connection.take(),
             _ => None,

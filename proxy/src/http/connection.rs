@@ -23,6 +23,7 @@ use super::guard::Guard;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::state::{Closing, Opened, Signs, WorkerState};
+use super::tunnel::Tunnel;
 
 /// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -65,7 +66,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     }
 }
 
-type TunnelSlot = Rc<RefCell<Option<(TcpStream, BytesMut)>>>;
+type TunnelSlot = Rc<RefCell<Option<Tunnel>>>;
 
 /// Serves `stream` until it ends.
 pub async fn serve<S: Serve>(mut stream: TcpStream, opened: Opened, state: Rc<WorkerState>, service: Rc<S>) {
@@ -143,8 +144,8 @@ async fn serve_h1<S: Serve>(
     });
     serve_requests(Guard::new(stream, first, Rc::clone(signs)), signs, answer).await;
     let Some(stream) = signs.returned.take() else { return };
-    if let Some((endpoint, unread)) = tunnel.take() {
-        Box::pin(carry(stream, endpoint, &unread)).await;
+    if let Some(tunnel) = tunnel.take() {
+        Box::pin(tunnel.carry(stream, Bytes::new())).await;
     } else if let Some(refusal) = signs.refusal.get() {
         if signs.is_mute.get() {
             state.count_refusal(refusal);
@@ -226,15 +227,4 @@ async fn refuse(mut stream: TcpStream, refusal: Refusal, state: &WorkerState) {
         std::io::Result::Ok(())
     };
     let _ = tokio::time::timeout(LINGER_TIME, linger).await; // the caller may be gone, which is its own affair
-}
-
-/// Carries bytes both ways after an upgrade, until both sides have ended.
-async fn carry(mut caller: TcpStream, mut endpoint: TcpStream, from_endpoint: &[u8]) {
-    let carried = async {
-        caller.write_all(from_endpoint).await?;
-        tokio::io::copy_bidirectional(&mut caller, &mut endpoint).await
-    };
-    if let Err(error) = carried.await {
-        tracing::debug!(%error, "an upgraded connection ended early");
-    }
 }

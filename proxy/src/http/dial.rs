@@ -19,18 +19,35 @@ const PROBES: u32 = 3;
 /// How long sent bytes may stay unacknowledged before the connection counts as dead.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
-/// Connects to `address`.
+/// Connects to `address` for requests.
 ///
 /// # Errors
 /// What the system said, or `TimedOut`.
 pub(super) async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = connect(address).await?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    Ok(stream)
+}
+
+/// Connects to `address` for bytes of any kind. A receiver may leave them waiting for as long as it likes: the kernel's
+/// time for unacknowledged bytes also ends connections whose far side only does not read.
+///
+/// # Errors
+/// What the system said, or `TimedOut`.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
-    socket.set_tcp_keepalive(&probes)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    keep_alive(&stream)?;
     Ok(stream)
+}
+
+/// Has the kernel look after a connection on which nothing may be said for days.
+///
+/// # Errors
+/// The socket is gone.
+pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
 }

@@ -5,7 +5,7 @@
 pub mod body;
 pub mod classify;
 pub mod connection;
-mod dial;
+pub(crate) mod dial;
 pub mod framing;
 pub mod guard;
 pub mod h1;
@@ -17,4 +17,5 @@ pub mod request_body;
 pub mod send;
 pub mod state;
 pub mod tally;
+pub mod tunnel;
 pub mod upstream;

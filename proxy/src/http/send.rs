@@ -84,7 +84,7 @@ pub async fn send(
         Protocol::Http1 => send_h1(upstream, outgoing, tally).await,
         Protocol::Http2 | Protocol::Grpc => send_h2(upstream, outgoing, tally).await,
         Protocol::Opaque => Err(Unsent::Lost(Refusal::Unsupported(
-            "the service speaks plain TCP, which this port does not carry; connect to it directly",
+            "the service speaks plain TCP: reach it by CONNECT on this port, or by a listener of its own (upstreams)",
         ))),
     }
 }
@@ -130,7 +130,7 @@ async fn send_h1(
         return Ok(Answer {
             status: head.status,
             headers: head.headers,
-            source: Source::Tunnel(Some((stream, read))),
+            source: Source::Tunnel(Some(tally.tunnel(stream, read))),
         });
     }
     let source = Source::H1 {

@@ -20,6 +20,7 @@ use crate::balance::Chance;
 use crate::report::counters::Counters;
 use crate::report::edges::EdgeTable;
 use crate::snapshot::DEMAND_WAIT;
+use crate::tcp::Tools;
 
 /// The times that a worker holds its callers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,8 @@ pub struct WorkerState {
     pub limits: Limits,
     /// What is counted beside.
     pub counters: RefCell<Counters>,
+    /// What connections that are carried as bytes borrow.
+    pub tools: Tools,
     /// For picks.
     pub chance: RefCell<Chance>,
     /// What this proxy stands beside.
@@ -159,6 +162,7 @@ impl WorkerState {
             edges: RefCell::new(EdgeTable::new(workload)),
             limits,
             counters: RefCell::default(),
+            tools: Tools::default(),
             chance: RefCell::new(Chance::seeded(seed)),
             workload: workload.clone(),
             caller_value: HeaderValue::from_str(&workload.to_string()).expect("DNS labels are visible ASCII"),
@@ -249,6 +253,7 @@ impl WorkerState {
                 Direction::Inbound => counters.inbound_connections += 1,
             }
         }
+        counters.pipes_exhausted_total = self.tools.pipes_exhausted_total();
         counters.edges_folded_total = self.edges.borrow().folded_total();
         counters
     }

@@ -5,12 +5,15 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use http::{HeaderMap, StatusCode};
 use mesh::Failure;
+use tokio::net::TcpStream;
 
 use super::classify::Verdict;
 use super::refusal::Refusal;
 use super::state::{Signs, WorkerState};
+use super::tunnel::Tunnel;
 use super::upstream::{InFlight, Upstream};
 use crate::balance::ASSUMED_LATENCY;
 use crate::report::edges::{EdgeHandle, Ended};
@@ -100,6 +103,13 @@ impl Tally {
     /// The answer broke off.
     pub fn broken(&mut self) {
         self.close(Some(Failure::Reset), self.verdict.is_some());
+    }
+
+    /// The connection after an upgrade: its bytes and its end count under the request's edge.
+    #[must_use]
+    pub fn tunnel(&self, endpoint: TcpStream, unread: BytesMut) -> Tunnel {
+        let in_flight = self.in_flight.as_ref().map(|in_flight| InFlight::on(in_flight.upstream()));
+        Tunnel::new(endpoint, unread, &self.state, self.edge, in_flight)
     }
 
     /// The worker that keeps this account.

@@ -24,8 +24,8 @@ use crate::report::edges::{EDGES_MAX, EdgeHandle};
 /// The inbound half of a worker.
 #[derive(Debug)]
 pub struct Inbound {
-    state: Rc<WorkerState>,
-    application: Rc<Upstream>,
+    pub(super) state: Rc<WorkerState>,
+    pub(super) application: Rc<Upstream>,
     serves: Vec<Authority>,
     /// Which of `serves` a spelling means.
     spellings: RefCell<HashMap<Box<[u8]>, usize>>,
@@ -81,7 +81,7 @@ impl Inbound {
     }
 
     /// The edge from `caller`, as the header spells it, to one of the services.
-    fn edge(&self, service: usize, caller: Option<&HeaderValue>) -> EdgeHandle {
+    pub(super) fn edge(&self, service: usize, caller: Option<&HeaderValue>) -> EdgeHandle {
         let text = caller.map_or(&[][..], HeaderValue::as_bytes);
         let mut edges = self.edges.borrow_mut();
         if let Some(edge) = edges[service].get(text) {

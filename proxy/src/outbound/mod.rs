@@ -2,8 +2,10 @@
 //! to one endpoint. Knows the snapshot; leaves connections and bodies to `http`.
 
 mod cluster;
+mod reach;
 mod routing;
 mod serve;
 mod target;
+mod toward;
 
 pub use serve::Outbound;

@@ -2,11 +2,12 @@
 //! endpoint, send; another endpoint if the first does not take connections. Everything else is told to the caller.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use mesh::{Authority, Direction};
 
 use super::cluster::Cluster;
@@ -25,13 +26,13 @@ use crate::snapshot::{Demand, DemandSender, Published};
 
 /// Most endpoints that one request tries: the first, and two more when connecting fails. More would only make a broken
 /// service slower to say so.
-const TRIES_MAX: usize = 3;
+pub(super) const TRIES_MAX: usize = 3;
 
 /// The outbound half of a worker.
 #[derive(Debug)]
 pub struct Outbound {
-    state: Rc<WorkerState>,
-    targets: RefCell<Targets>,
+    pub(super) state: Rc<WorkerState>,
+    pub(super) targets: RefCell<Targets>,
     demand: DemandSender,
 }
 
@@ -49,7 +50,7 @@ impl Outbound {
     }
 
     /// The target of a request whose authority is not in use yet, or why there is none, and where that counts.
-    async fn target(&self, text: &[u8]) -> Result<Rc<Target>, (Refusal, EdgeHandle)> {
+    pub(super) async fn target(&self, text: &[u8]) -> Result<Rc<Target>, (Refusal, EdgeHandle)> {
         let other = self.state.edges.borrow().folded(Direction::Outbound);
         let authority = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Authority>().ok());
         let authority = authority.ok_or((Refusal::ForeignAuthority, other))?;
@@ -132,15 +133,32 @@ impl Outbound {
 }
 
 impl Serve for Outbound {
-    async fn serve(self: Rc<Self>, signs: Rc<Signs>, request: Request<RequestBody>) -> Response<AnswerBody> {
+    fn serve(
+        self: Rc<Self>,
+        signs: Rc<Signs>,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<AnswerBody>> + 'static {
+        self.answer(signs, request, None)
+    }
+}
+
+impl Outbound {
+    /// Answers one request: of the service that it names or, where the connection itself says it, of `toward`.
+    pub(super) async fn answer(
+        self: Rc<Self>,
+        signs: Rc<Signs>,
+        request: Request<RequestBody>,
+        toward: Option<Rc<[u8]>>,
+    ) -> Response<AnswerBody> {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
         let is_grpc = is_grpc(&parts.headers);
-        let known = self.targets.borrow_mut().known(spelled_authority(&parts));
+        let asked = toward.as_deref().unwrap_or_else(|| spelled_authority(&parts));
+        let known = self.targets.borrow_mut().known(asked);
         let target = match known {
             Some(target) => target,
             None => {
-                let text = spelled_authority(&parts).to_vec();
+                let text = asked.to_vec();
                 // Boxed: every connection keeps room for its largest future, and this one is rare.
                 match Box::pin(self.target(&text)).await {
                     Ok(target) => target,
@@ -150,9 +168,12 @@ impl Serve for Outbound {
                 }
             }
         };
+        if parts.method == Method::CONNECT && parts.version < Version::HTTP_2 {
+            return Box::pin(self.connected(&target, &signs)).await;
+        }
         let mut tally = Tally::open(&self.state, &signs, target.unpicked, started);
         if parts.method == Method::CONNECT {
-            let refusal = Refusal::Unsupported("CONNECT is not carried; send the request itself");
+            let refusal = Refusal::Unsupported("CONNECT is carried over HTTP/1.1 only");
             return refused(refusal, is_grpc, tally);
         }
         prepare(&mut parts);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mesh::{Authority, Direction, Edge, WorkloadName};
+use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 
 use super::cluster::Cluster;
 use crate::http::state::WorkerState;
@@ -35,6 +35,11 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// What the service itself speaks.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.own.as_ref().map(|cluster| cluster.set.protocol).unwrap_or_default()
+    }
+
     /// The edge to a workload that answers for this authority.
     pub(super) fn edge(&self, callee: &WorkloadName, state: &WorkerState) -> EdgeHandle {
         let mut edges = self.edges.borrow_mut();

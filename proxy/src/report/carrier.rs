@@ -245,6 +245,8 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     open("outbound", counters.outbound_connections);
     open("inbound", counters.inbound_connections);
     metrics.running.set(gauge(counters.requests_running));
+    metrics.tunnels.set(gauge(counters.tunnels));
+    raise(&metrics.pipes_exhausted, counters.pipes_exhausted_total);
     raise(&metrics.accepted, counters.accepted_total);
     raise(&metrics.cut_off, counters.cut_off_total);
     raise(&metrics.pool_overflow, counters.pool_overflow_total);

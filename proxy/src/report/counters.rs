@@ -9,6 +9,10 @@ pub struct Counters {
     pub inbound_connections: u64,
     /// Requests that run now.
     pub requests_running: u64,
+    /// Connections that are carried as bytes now: opaque ones, and those after an upgrade or CONNECT.
+    pub tunnels: u64,
+    /// Times that bytes were copied because no pipe was left to splice them.
+    pub pipes_exhausted_total: u64,
     /// Connections accepted so far.
     pub accepted_total: u64,
     /// Connections refused because a worker had its most.
@@ -39,6 +43,8 @@ impl Counters {
         self.outbound_connections += other.outbound_connections;
         self.inbound_connections += other.inbound_connections;
         self.requests_running += other.requests_running;
+        self.tunnels += other.tunnels;
+        self.pipes_exhausted_total += other.pipes_exhausted_total;
         self.accepted_total += other.accepted_total;
         self.connections_refused_total += other.connections_refused_total;
         self.malformed_total += other.malformed_total;

@@ -116,6 +116,37 @@ impl EdgeTable {
         slot.traffic.connections += 1;
     }
 
+    /// Counts an opaque connection that an endpoint took, after `retries` others did not. It counts as one request that
+    /// succeeded: what passes on it afterwards says nothing of success.
+    pub fn reached(&mut self, handle: EdgeHandle, retries: u64) {
+        self.connected(handle);
+        let slot = &mut self.slots[handle.0 as usize];
+        slot.traffic.successes += 1;
+        slot.traffic.retries += retries;
+    }
+
+    /// Counts an opaque connection that no endpoint took, as one request that failed.
+    pub fn unreached(&mut self, handle: EdgeHandle, failure: Failure) {
+        let slot = &mut self.slots[handle.0 as usize];
+        slot.busy = true;
+        slot.traffic.failures[place(failure)] += 1;
+    }
+
+    /// Counts bytes of a connection that is carried as bytes.
+    pub fn carried(&mut self, handle: EdgeHandle, request_bytes: u64, response_bytes: u64) {
+        let slot = &mut self.slots[handle.0 as usize];
+        slot.busy = true;
+        slot.traffic.request_bytes += request_bytes;
+        slot.traffic.response_bytes += response_bytes;
+    }
+
+    /// Counts the end of such a connection.
+    pub fn closed(&mut self, handle: EdgeHandle) {
+        let slot = &mut self.slots[handle.0 as usize];
+        slot.busy = true;
+        slot.traffic.closes += 1;
+    }
+
     /// What each edge carried since the last call; idle ones are left out. Called for each window and each scrape.
     pub fn take(&mut self) -> Vec<(Edge, EdgeTraffic)> {
         let mut taken = Vec::new();

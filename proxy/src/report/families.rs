@@ -23,11 +23,14 @@ const SERIES_MAX: usize = 1000;
 const OTHER: &str = "other";
 
 /// Name, help and whether it is a histogram, in the order shown.
-const FAMILIES: [(&str, &str); 8] = [
+const FAMILIES: [(&str, &str); 11] = [
     ("request_total", "Requests that ended"),
     ("response_total", "Responses, by classification: success or failure"),
     ("response_latency_ms", "Time from the request's head to the end of the answer"),
     ("tcp_open_total", "Connections opened to the callee"),
+    ("tcp_close_total", "Connections carried as bytes that have ended"),
+    ("tcp_read_bytes_total", "Bytes read from the callee: of bodies and of connections carried as bytes"),
+    ("tcp_write_bytes_total", "Bytes written to the callee: of bodies and of connections carried as bytes"),
     ("penstock_proxy_failures_total", "Failed requests, by reason"),
     ("penstock_proxy_retries_total", "Tries beyond the first of a request"),
     ("penstock_proxy_request_body_bytes_total", "Body bytes from caller to callee"),
@@ -142,13 +145,14 @@ impl Series {
             ],
             2 => vec![self.histogram(labels)],
             3 => plain(traffic.connections),
-            4 => {
+            4 => plain(traffic.closes),
+            5 | 10 => plain(traffic.response_bytes),
+            6 | 9 => plain(traffic.request_bytes),
+            7 => {
                 let failures = Failure::ALL.iter().zip(traffic.failures);
                 failures.map(|(failure, count)| with("reason", failure.as_str(), count)).collect()
             }
-            5 => plain(traffic.retries),
-            6 => plain(traffic.request_bytes),
-            _ => plain(traffic.response_bytes),
+            _ => plain(traffic.retries),
         }
     }
 
@@ -246,7 +250,15 @@ mod tests {
     #[test]
     fn the_families_are_the_ones_that_conduits_dashboards_ask_for() {
         let families = Families::new("web.shop".parse().unwrap());
-        families.add(&[(edge(Direction::Outbound, "cart.shop"), traffic(&[2, 7, 70_000], [3, 0, 0, 0, 1]))]);
+        families.add(&[(
+            edge(Direction::Outbound, "cart.shop"),
+            EdgeTraffic {
+                closes: 1,
+                request_bytes: 5,
+                response_bytes: 9,
+                ..traffic(&[2, 7, 70_000], [3, 0, 0, 0, 1])
+            },
+        )]);
         let text = shown(&families);
         let labels = "authority=\"cart.shop.svc.cluster.local:80\",deployment=\"web\",direction=\"outbound\",\
                       dst_deployment=\"cart\",dst_namespace=\"shop\",namespace=\"shop\",tls=\"false\"";
@@ -260,6 +272,9 @@ mod tests {
             format!("response_latency_ms_bucket{{{labels},le=\"+Inf\"}} 3"),
             format!("response_latency_ms_count{{{labels}}} 3"),
             format!("tcp_open_total{{{labels}}} 1"),
+            format!("tcp_close_total{{{labels}}} 1"),
+            format!("tcp_write_bytes_total{{{labels}}} 5"),
+            format!("tcp_read_bytes_total{{{labels}}} 9"),
             format!("penstock_proxy_failures_total{{{labels},reason=\"server\"}} 3"),
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is missing in\n{text}");

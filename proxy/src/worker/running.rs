@@ -8,11 +8,12 @@ use std::time::Duration;
 use mesh::Direction;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{DrainPlan, Listeners, Start, Taken};
-use crate::http::connection::{self, Serve};
-use crate::http::state::{Closing, WorkerState};
+use crate::http::connection;
+use crate::http::state::{Closing, Opened, WorkerState};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 
@@ -39,10 +40,18 @@ struct Worker {
     inbound: Option<Rc<Inbound>>,
 }
 
+/// A listener, and what becomes of a connection that comes in there.
+struct Door {
+    listener: TcpListener,
+    direction: Direction,
+    /// Only HTTP is spoken here: one connection too many can be told why.
+    is_http: bool,
+    take: Box<dyn Fn(TcpStream, Opened)>,
+}
+
 /// Runs a worker until it has drained, or the control thread has let go of it.
 pub(super) async fn run(start: Start) {
-    let Start { settings, limits, number, published, demand, mut messages, last, .. } = start;
-    let Listeners { outbound: listener, inbound: inbound_listener } = start.listeners;
+    let Start { settings, limits, number, listeners, published, demand, mut messages, last } = start;
     let seed = settings.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9));
     let state = WorkerState::new(&settings.workload, seed, limits);
     let worker = Worker {
@@ -53,20 +62,11 @@ pub(super) async fn run(start: Start) {
             .map(|inbound| Inbound::new(&state, inbound.application, inbound.protocol, &inbound.serves)),
         state,
     };
-    let registered = "a listener that was just bound can be registered";
-    let listener = TcpListener::from_std(listener).expect(registered);
-    let inbound_listener =
-        inbound_listener.map(|listener| TcpListener::from_std(listener).expect(registered));
+    let doors = worker.doors(listeners);
     let plan = {
+        let accepting = doors.iter().map(|door| Box::pin(door.accept(&worker.state)));
         let accepting = async {
-            let outbound = accept(&listener, Direction::Outbound, &worker.state, &worker.outbound);
-            match (&inbound_listener, &worker.inbound) {
-                (Some(listener), Some(inbound)) => {
-                    let inbound = accept(listener, Direction::Inbound, &worker.state, inbound);
-                    futures_util::future::join(outbound, inbound).await;
-                }
-                _ => outbound.await,
-            }
+            futures_util::future::join_all(accepting).await;
         };
         let mut accepting = pin!(accepting);
         let plan = worker.listen(&mut messages, accepting.as_mut()).await;
@@ -79,17 +79,40 @@ pub(super) async fn run(start: Start) {
     };
     if let Some(plan) = plan {
         // What the kernel has accepted for us already must not be reset with the listener.
-        take_rest(&listener, Direction::Outbound, &worker.state, &worker.outbound);
-        if let (Some(listener), Some(inbound)) = (&inbound_listener, &worker.inbound) {
-            take_rest(listener, Direction::Inbound, &worker.state, inbound);
-        }
-        drop((listener, inbound_listener));
+        doors.iter().for_each(|door| door.take_rest(&worker.state));
+        drop(doors);
         worker.finish(&mut messages, plan).await;
     }
     let _ = last.send(worker.taken()); // the control thread may have let go already
 }
 
 impl Worker {
+    /// Every listener with what it is for.
+    fn doors(&self, listeners: Listeners) -> Vec<Door> {
+        let Listeners { outbound, inbound, upstreams } = listeners;
+        let (state, service) = (Rc::clone(&self.state), Rc::clone(&self.outbound));
+        let explicit = move |stream, opened| {
+            spawn_local(connection::serve(stream, opened, Rc::clone(&state), Rc::clone(&service)));
+        };
+        let mut doors = vec![Door::new(outbound, Direction::Outbound, true, explicit)];
+        if let (Some(listener), Some(inbound)) = (inbound, &self.inbound) {
+            let (inbound, is_http) = (Rc::clone(inbound), inbound.is_http());
+            let take = move |stream, opened| {
+                spawn_local(Rc::clone(&inbound).take(stream, opened));
+            };
+            doors.push(Door::new(listener, Direction::Inbound, is_http, take));
+        }
+        for (authority, listener) in upstreams {
+            let (outbound, text) =
+                (Rc::clone(&self.outbound), Rc::<[u8]>::from(authority.to_string().as_bytes()));
+            let take = move |stream, opened| {
+                spawn_local(Rc::clone(&outbound).take(stream, opened, Rc::clone(&text)));
+            };
+            doors.push(Door::new(listener, Direction::Outbound, false, take));
+        }
+        doors
+    }
+
     /// Serves until a drain is asked for; `None` when nobody can ask any more.
     async fn listen(
         &self,
@@ -140,7 +163,7 @@ impl Worker {
         self.answer_until(messages, grace, pin!(self.all_closed())).await;
         self.state.close_all(Closing::WhenIdle);
         self.answer_until(messages, deadline, pin!(self.all_closed())).await;
-        self.state.count(|counters| counters.cut_off_total += counters.requests_running);
+        self.state.count(|counters| counters.cut_off_total += counters.requests_running + counters.tunnels);
     }
 
     async fn all_closed(&self) {
@@ -168,49 +191,53 @@ impl Worker {
     }
 }
 
-/// Accepts for as long as it is polled.
-async fn accept<S: Serve>(
-    listener: &TcpListener,
-    direction: Direction,
-    state: &Rc<WorkerState>,
-    service: &Rc<S>,
-) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => open(stream, direction, state, service),
-            Err(error) => {
-                // A caller that left is nothing; a system without sockets gets better only with time.
-                tracing::debug!(%error, "a connection could not be accepted");
-                if !matches!(error.kind(), std::io::ErrorKind::ConnectionAborted) {
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+impl Door {
+    /// `take` is told of each connection.
+    fn new(
+        listener: std::net::TcpListener,
+        direction: Direction,
+        is_http: bool,
+        take: impl Fn(TcpStream, Opened) + 'static,
+    ) -> Self {
+        let listener =
+            TcpListener::from_std(listener).expect("a listener that was just bound can be registered");
+        Self { listener, direction, is_http, take: Box::new(take) }
+    }
+
+    /// Accepts for as long as it is polled.
+    async fn accept(&self, state: &Rc<WorkerState>) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => self.open(stream, state),
+                Err(error) => {
+                    // A caller that left is nothing; a system without sockets gets better only with time.
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    if !matches!(error.kind(), std::io::ErrorKind::ConnectionAborted) {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             }
         }
     }
-}
 
-/// Takes in the connections that wait in the kernel, without waiting for more.
-fn take_rest<S: Serve>(
-    listener: &TcpListener,
-    direction: Direction,
-    state: &Rc<WorkerState>,
-    service: &Rc<S>,
-) {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    while let std::task::Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut cx) {
-        open(stream, direction, state, service);
-    }
-}
-
-fn open<S: Serve>(stream: TcpStream, direction: Direction, state: &Rc<WorkerState>, service: &Rc<S>) {
-    let _ = stream.set_nodelay(true); // fails only on a socket that is gone, which its first read tells
-    match state.open(direction) {
-        Some(opened) => {
-            tokio::task::spawn_local(connection::serve(stream, opened, Rc::clone(state), Rc::clone(service)));
+    /// Takes in the connections that wait in the kernel, without waiting for more.
+    fn take_rest(&self, state: &Rc<WorkerState>) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        while let std::task::Poll::Ready(Ok((stream, _))) = self.listener.poll_accept(&mut cx) {
+            self.open(stream, state);
         }
-        None => {
-            state.count(|counters| counters.connections_refused_total += 1);
-            connection::turn_away(&stream);
+    }
+
+    fn open(&self, stream: TcpStream, state: &Rc<WorkerState>) {
+        let _ = stream.set_nodelay(true); // fails only on a socket that is gone, which its first read tells
+        match state.open(self.direction) {
+            Some(opened) => (self.take)(stream, opened),
+            None => {
+                state.count(|counters| counters.connections_refused_total += 1);
+                if self.is_http {
+                    connection::turn_away(&stream);
+                }
+            }
         }
     }
 }

@@ -182,6 +182,7 @@ pub fn settings() -> WorkerSettings {
         workers: 1,
         outbound: "127.0.0.1:0".parse().unwrap(),
         inbound: None,
+        upstreams: Vec::new(),
         workload: "shop.demo".parse().unwrap(),
         seed: 11,
     }

@@ -1,0 +1,53 @@
+//! A connection for the application: requests are served, and opaque bytes are carried. Opaque callers cannot be told
+//! apart, and count as unknown.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use mesh::{Failure, Protocol};
+use tokio::net::TcpStream;
+
+use super::serve::Inbound;
+use crate::http::connection;
+use crate::http::dial::{connect, keep_alive};
+use crate::http::state::Opened;
+use crate::http::tunnel::Tunnel;
+use crate::http::upstream::InFlight;
+use crate::tcp;
+
+impl Inbound {
+    /// Whether the application speaks HTTP of some kind.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        self.application.protocol != Protocol::Opaque
+    }
+
+    /// Serves one connection to its end.
+    pub async fn take(self: Rc<Self>, stream: TcpStream, opened: Opened) {
+        if self.is_http() {
+            let state = Rc::clone(&self.state);
+            connection::serve(stream, opened, state, self).await;
+        } else {
+            opened.signs.tunnel.set(true);
+            Box::pin(self.carry(stream)).await;
+        }
+    }
+
+    async fn carry(&self, stream: TcpStream) {
+        let _ = keep_alive(&stream); // fails only on a socket that is gone
+        let edge = self.edge(0, None);
+        let in_flight = InFlight::on(&self.application);
+        match connect(self.application.address).await {
+            Ok(application) => {
+                self.state.edges.borrow_mut().reached(edge, 0);
+                let tunnel = Tunnel::new(application, BytesMut::new(), &self.state, edge, Some(in_flight));
+                tunnel.carry(stream, Bytes::new()).await;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the application does not take connections");
+                self.state.edges.borrow_mut().unreached(edge, Failure::Connect);
+                tcp::reset(&stream);
+            }
+        }
+    }
+}
