@@ -18,7 +18,7 @@ const META: &str = "meta";
 const SEGMENT_PREFIX: &str = "log-";
 const SEGMENT_SUFFIX: &str = ".segment";
 const SPARE_PREFIX: &str = "spare-";
-const TEMPORARY_SUFFIX: &str = ".tmp";
+pub(super) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// The files of one directory.
 #[derive(Clone)]
@@ -51,6 +51,22 @@ impl Directory {
             io::ErrorKind::WouldBlock => OpenError::InUse { directory: self.path.clone() },
             _ => open_error("lock", &file, error),
         })
+    }
+
+    /// Makes the names of the directory and of its parents durable. Not only those that were just made: an earlier start
+    /// may have made them and died before it came to this. A parent that this user may not open is passed over, since
+    /// nobody could make a name in it durable from here.
+    pub(super) fn sync_ancestors(&self) -> Result<(), PersistError> {
+        for ancestor in self.path.ancestors().skip(1) {
+            let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+            match self.vfs.sync_dir(ancestor) {
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(fatal("sync", ancestor, error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether the directory belongs to `cluster` and `node`, and how far it got.

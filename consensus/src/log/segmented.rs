@@ -317,6 +317,7 @@ impl Log {
 
 /// Makes a new directory a log with nothing but its founders, or with nothing.
 fn found(directory: &Directory, snapshots: &SnapshotFiles, settings: &LogSettings) -> Result<(), OpenError> {
+    directory.sync_ancestors()?;
     directory.write_meta(&settings.cluster, settings.node, false)?;
     snapshots.remove_all()?;
     for number in directory.segments()? {

@@ -13,7 +13,8 @@ pub type FileLock = Box<dyn Any + Send>;
 
 /// Files by path.
 pub trait Vfs: Send + Sync {
-    /// Makes a directory and its parents; fine if it stands already.
+    /// Makes a directory and its parents; fine if it stands already. Their names are durable after `sync_dir` of what
+    /// holds them.
     fn create_dir_all(&self, directory: &Path) -> io::Result<()>;
     /// Makes an empty file, readable and writable; an older one of that name is emptied.
     fn create(&self, file: &Path) -> io::Result<Box<dyn VfsFile>>;

@@ -47,6 +47,8 @@ pub(crate) struct Cluster {
     /// One-way links that lose everything.
     pub(crate) cut: BTreeSet<(u64, u64)>,
     pub(crate) fsync: Duration,
+    /// Nodes whose disk needs longer for an fsync.
+    pub(crate) slow: BTreeMap<u64, Duration>,
     pub(crate) acknowledged: Vec<Bytes>,
     pub(crate) leaders: BTreeMap<u64, u64>,
     pub(crate) trace: u64,
@@ -73,6 +75,7 @@ impl Cluster {
             segment_bytes: 1 << 14,
             cut: BTreeSet::new(),
             fsync: MILLISECOND / 2,
+            slow: BTreeMap::new(),
             acknowledged: Vec::new(),
             leaders: BTreeMap::new(),
             trace: 0,
@@ -255,7 +258,7 @@ impl Cluster {
         let Some(value) = self.nodes.get_mut(&node) else { return };
         if value.writing.is_empty() && !value.queue.is_empty() {
             value.writing = std::mem::take(&mut value.queue);
-            let (life, fsync) = (value.life, self.fsync);
+            let (life, fsync) = (value.life, self.slow.get(&node).copied().unwrap_or(self.fsync));
             self.push(fsync, Event::Written { node, life });
         }
     }

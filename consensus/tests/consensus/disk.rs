@@ -34,6 +34,8 @@ struct State {
     crashed: bool,
     bytes_max: Option<usize>,
     sync_fails: bool,
+    /// Directories that were synced, each time.
+    synced: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -113,6 +115,10 @@ impl Disk {
     pub(crate) fn used(&self) -> usize {
         let state = self.state();
         state.names.values().map(|inode| state.inodes[*inode].current.len()).sum()
+    }
+
+    pub(crate) fn synced(&self) -> Vec<PathBuf> {
+        self.state().synced.clone()
     }
 
     pub(crate) fn fail_syncs(&self) {
@@ -211,9 +217,10 @@ impl Vfs for Disk {
         Ok(state.names.keys().filter(within).map(name).collect())
     }
 
-    fn sync_dir(&self, _directory: &Path) -> io::Result<()> {
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.operation()?;
+        state.synced.push(directory.to_owned());
         state.durable_names = state.names.clone();
         Ok(())
     }

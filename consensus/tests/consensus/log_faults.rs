@@ -87,6 +87,20 @@ fn founding_that_a_crash_cut_short_is_done_again() {
     }
 }
 
+#[test]
+fn a_new_directory_is_founded_under_names_that_are_durable_up_to_the_root() {
+    let disk = Disk::new();
+    let settings = LogSettings { directory: PathBuf::from("/var/lib/penstock"), ..settings() };
+    drop(Log::open(disk.vfs(), &settings).unwrap());
+    for parent in ["/var/lib", "/var", "/"] {
+        assert!(disk.synced().contains(&PathBuf::from(parent)), "{parent}: {:?}", disk.synced());
+    }
+    let again = disk.synced().len();
+    drop(Log::open(disk.vfs(), &settings).unwrap());
+    let parents = disk.synced().split_off(again);
+    assert!(!parents.contains(&PathBuf::from("/var")), "what was founded is durable already: {parents:?}");
+}
+
 fn temporary_directory(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("penstock-consensus-{name}-{}", std::process::id()));
     let _stale = std::fs::remove_dir_all(&directory);

@@ -143,8 +143,12 @@ fn damage_in_an_earlier_segment_is_refused_also_at_its_end() {
     }
     drop(log);
     disk.alter(&first, |bytes| bytes[last_frame - 3] ^= 1);
-    let Err(OpenError::Corrupted { file, offset, reason }) = open(&disk).map(|_| ()) else { panic!() };
+    let error = open(&disk).map(|_| ()).unwrap_err();
+    let said = error.to_string();
+    let OpenError::Corrupted { file, offset, reason } = error else { panic!("{said}") };
     assert_eq!(file, first);
+    assert!(said.contains(&format!("{} is corrupted at offset {offset}", first.display())), "{said}");
+    assert!(said.contains("do not edit it: remove this node from the group"), "{said}");
     assert!(offset > 0 && reason.contains("should reach to"), "{reason}");
 }
 

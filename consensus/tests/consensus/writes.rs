@@ -167,3 +167,40 @@ fn a_log_whose_snapshots_never_come_stops_growing_on_leader_and_follower() {
     nodes[1].snapshot_kept(applied);
     assert!(nodes[1].status().log_bytes < held[1] / 2, "a snapshot makes room");
 }
+
+#[test]
+fn a_leader_whose_disk_stands_still_keeps_its_followers_by_heartbeats() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 9, |settings| settings.disk_stall_max = Duration::MAX);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 100);
+    let term = cluster.nodes[&leader].replica.status().term;
+    cluster.slow.insert(leader, Duration::from_secs(30));
+    cluster.propose(leader, "not durable on its leader").unwrap();
+    cluster.run(Duration::from_secs(5));
+    let status = cluster.nodes[&leader].replica.status();
+    assert_eq!((status.term, status.leader), (term, Some(NodeId(leader))));
+    assert!(cluster.acknowledged.is_empty(), "a leader answers only for what it holds itself");
+    let follower = if leader == 1 { 2 } else { 1 };
+    assert_eq!(cluster.nodes[&follower].machine.len(), 1, "the others made it durable and may apply it");
+    let read = cluster.read(follower);
+    cluster.run(MILLISECOND * 200);
+    assert_eq!(cluster.nodes[&follower].reads.get(&read), Some(&Ok(1)));
+}
+
+#[test]
+fn a_follower_whose_disk_stands_still_holds_nobody_up_and_does_not_campaign() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 10);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 100);
+    let term = cluster.nodes[&leader].replica.status().term;
+    let follower = if leader == 1 { 2 } else { 1 };
+    cluster.slow.insert(follower, Duration::from_secs(4));
+    for write in 0..50 {
+        cluster.propose(leader, &format!("write {write}")).unwrap();
+        cluster.run(MILLISECOND * 20);
+    }
+    assert!(cluster.acknowledged.len() >= 49, "{}", cluster.acknowledged.len());
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(cluster.nodes[&follower].replica.status().term, term);
+    cluster.converge();
+}

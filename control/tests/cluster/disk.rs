@@ -1,117 +1,131 @@
-//! A disk that fills up under a node: writes are refused with what to do, reads go on, and writes go on once there is space.
+//! What a node makes of its disk: one fsync for all that came during the last, an end of the process when one fails, and
+//! refused writes, with reads that go on, while it is full.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::Command;
 use std::time::Duration;
 
-use consensus::log::FileLock;
-use consensus::{StdVfs, Vfs, VfsFile};
+use control::catalog::Catalog;
 use control::replica::messages::ProposeError;
 use control::settings::Timings;
-use control::{Given, Settings, Surroundings};
+use control::{Running, Settings};
+use tokio::runtime::Runtime;
 
-use crate::group::bulk;
+use crate::group::{bulk, small};
+use crate::switched_disk::{SwitchedDisk, given};
 
-/// The machine's files, until it is said to be full: then no file is made or made longer.
-struct Filling {
-    full: Arc<AtomicBool>,
+/// Tells the process that is to lose its disk which directory is its own.
+const FAILING_DISK: &str = "PENSTOCK_TEST_FAILING_DISK";
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn scratch(name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    directory
 }
 
-struct FillingFile {
-    full: Arc<AtomicBool>,
-    file: Box<dyn VfsFile>,
+/// A node alone on this disk, whose writes are given up after `propose_timeout`.
+fn alone(directory: &Path, disk: &SwitchedDisk, propose_timeout: Duration) -> Running {
+    let timings = Timings { propose_timeout, ..Timings::default() };
+    let settings = Settings { timings, ..Settings::alone(directory.to_owned()) };
+    control::start_with(settings, given(disk)).unwrap()
 }
 
-fn room(full: &AtomicBool) -> io::Result<()> {
-    if full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-impl Filling {
-    fn wrapped(&self, file: Box<dyn VfsFile>) -> Box<dyn VfsFile> {
-        Box::new(FillingFile { full: Arc::clone(&self.full), file })
-    }
-}
-
-impl Vfs for Filling {
-    fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
-        StdVfs.create_dir_all(directory)
-    }
-    fn create(&self, file: &Path) -> io::Result<Box<dyn VfsFile>> {
-        room(&self.full)?;
-        Ok(self.wrapped(StdVfs.create(file)?))
-    }
-    fn open(&self, file: &Path) -> io::Result<Box<dyn VfsFile>> {
-        Ok(self.wrapped(StdVfs.open(file)?))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        StdVfs.rename(from, to)
-    }
-    fn remove(&self, file: &Path) -> io::Result<()> {
-        StdVfs.remove(file)
-    }
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        StdVfs.list(directory)
-    }
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        StdVfs.sync_dir(directory)
-    }
-    fn lock(&self, file: &Path) -> io::Result<FileLock> {
-        StdVfs.lock(file)
-    }
-}
-
-impl VfsFile for FillingFile {
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, buffer)
-    }
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if offset + bytes.len() as u64 > self.file.length()? {
-            room(&self.full)?;
+/// Waits until `holds`.
+fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        let mut beat = tokio::time::interval(Duration::from_millis(5));
+        while !holds().await {
+            beat.tick().await;
         }
-        self.file.write_at(offset, bytes)
+    };
+    let waited = runtime().block_on(async { tokio::time::timeout(PATIENCE, waiting).await });
+    assert!(waited.is_ok(), "never came: {what}");
+}
+
+#[test]
+fn writes_that_arrive_during_an_fsync_share_the_next_one() {
+    let (directory, disk) = (scratch("group-commit"), SwitchedDisk::default());
+    let (running, runtime) = (alone(&directory, &disk, PATIENCE), runtime());
+    runtime.block_on(running.door().propose(small(0))).unwrap();
+    let writes_waiting = async || running.door().status().await.unwrap().proposals_waiting;
+    disk.hold_syncs();
+    let before = disk.syncs();
+    let write = |number| {
+        let door = running.door().clone();
+        runtime.spawn(async move { door.propose(small(number)).await })
+    };
+    let first = write(1);
+    until("an fsync that waits", async || disk.syncs() > before);
+    let others: Vec<_> = (2..=64).map(write).collect();
+    until("all writes handed to the log", async || writes_waiting().await >= 64);
+    disk.release_syncs();
+    for write in std::iter::once(first).chain(others) {
+        runtime.block_on(write).unwrap().unwrap();
     }
-    fn sync_data(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+    let syncs = disk.syncs() - before;
+    // The one that was held, one for the 63, and room for a tick of the log's own clock.
+    assert!((2..=4).contains(&syncs), "{syncs} fsyncs for 64 writes");
+    drop(running);
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+/// Runs as a process of its own: writes, and loses its disk.
+fn write_until_the_disk_fails(directory: &Path) {
+    let disk = SwitchedDisk::default();
+    let (running, runtime) = (alone(&directory.join("data"), &disk, PATIENCE), runtime());
+    let mut acknowledged = 0;
+    for number in 0..20 {
+        acknowledged = runtime.block_on(running.door().propose(small(number))).unwrap().index;
     }
-    fn preallocate(&mut self, length: u64) -> io::Result<()> {
-        room(&self.full)?;
-        self.file.preallocate(length)
+    std::fs::write(directory.join("acknowledged"), acknowledged.to_string()).unwrap();
+    disk.fail_syncs();
+    let outcome = runtime.block_on(running.door().propose(small(20)));
+    panic!("the process lives on after a failed fsync, and says {outcome:?}");
+}
+
+#[test]
+fn a_failed_fsync_ends_the_process_and_what_it_acknowledged_is_there() {
+    if let Some(directory) = std::env::var_os(FAILING_DISK) {
+        return write_until_the_disk_fails(Path::new(&directory));
     }
+    let directory = scratch("failing");
+    std::fs::create_dir_all(&directory).unwrap();
+    let ended = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "disk::a_failed_fsync_ends_the_process_and_what_it_acknowledged_is_there"])
+        .env(FAILING_DISK, &directory)
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(74), "{}", String::from_utf8_lossy(&ended.stderr));
+    let acknowledged = std::fs::read_to_string(directory.join("acknowledged")).unwrap().parse().unwrap();
+    let running = alone(&directory.join("data"), &SwitchedDisk::default(), PATIENCE);
+    let applied = runtime().block_on(running.door().consult(Catalog::applied)).unwrap();
+    assert!(applied.index >= acknowledged, "{applied} after {acknowledged} was acknowledged");
+    drop(running);
+    let _ = std::fs::remove_dir_all(directory);
 }
 
 #[test]
 fn a_full_disk_refuses_writes_with_what_to_do_and_takes_them_again_once_there_is_space() {
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("full-{}", std::process::id()));
-    let full = Arc::new(AtomicBool::new(false));
-    let timings = Timings { propose_timeout: Duration::from_secs(1), ..Timings::default() };
-    let settings = Settings { timings, ..Settings::alone(directory.clone()) };
-    let disk: Arc<dyn Vfs> = Arc::new(Filling { full: Arc::clone(&full) });
-    let surroundings = Surroundings { disk, ..Surroundings::default() };
-    let running = control::start_with(settings, Given { surroundings, ..Given::default() }).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (directory, disk) = (scratch("full"), SwitchedDisk::default());
+    let (running, runtime) = (alone(&directory, &disk, Duration::from_secs(1)), runtime());
     let write = || runtime.block_on(running.door().propose(bulk()));
     write().unwrap();
-    full.store(true, Ordering::Relaxed);
+    disk.set_full(true);
     let refused = (0..100).find_map(|_| match write() {
         Err(error @ ProposeError::Busy { .. }) => Some(error.to_string()),
         _ => None,
     });
     let refused = refused.unwrap();
     assert!(refused.contains("disk is full: free some space there"), "{refused}");
-    runtime.block_on(running.door().consult(control::catalog::Catalog::applied)).unwrap();
-    full.store(false, Ordering::Relaxed);
-    let writes_go_on = async {
-        let mut beat = tokio::time::interval(Duration::from_millis(20));
-        while running.door().propose(bulk()).await.is_err() {
-            beat.tick().await;
-        }
-    };
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), writes_go_on).await }).unwrap();
+    runtime.block_on(running.door().consult(Catalog::applied)).unwrap();
+    disk.set_full(false);
+    until("writes go on", async || running.door().propose(bulk()).await.is_ok());
     drop(running);
     let _ = std::fs::remove_dir_all(directory);
 }

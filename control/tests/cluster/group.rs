@@ -237,3 +237,15 @@ pub(crate) fn bulk() -> Command {
     let register = Register { endpoint: Some(endpoint), ..Register::default() };
     Command { id: None, at_ms: 0, body: Some(Body::Register(register)) }
 }
+
+/// A small command of this number, which the catalog takes.
+pub(crate) fn small(number: u64) -> Command {
+    let request = registration("web", &format!("web-{number:04}"));
+    let register = Register {
+        authority: request.authority,
+        protocol: request.protocol,
+        endpoint: request.endpoint,
+        lease_seconds: request.lease_seconds,
+    };
+    Command { id: None, at_ms: 0, body: Some(Body::Register(register)) }
+}

@@ -8,5 +8,6 @@ mod group;
 mod leases;
 mod queries;
 mod starting;
+mod switched_disk;
 mod traffic;
 mod writes;
