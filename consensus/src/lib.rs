@@ -10,7 +10,10 @@ mod nouns;
 pub mod replica;
 mod wire;
 
-pub use log::{Log, LogSettings, OpenError, PersistError, Recovered, SnapshotFiles, StdVfs, Vfs, VfsFile};
+pub use log::{
+    Incoming, IncomingError, Log, LogSettings, OpenError, PersistError, Recovered, SnapshotFiles,
+    SnapshotLabel, SnapshotReader, StdVfs, Vfs, VfsFile,
+};
 pub use nouns::{Batch, EntryKind, HardState, LogEntry, Membership, NodeId, Snapshot};
 pub use replica::{
     Committed, Output, ProposeError, ReadError, ReceiveError, Replica, ReplicaSettings, Role, Status,

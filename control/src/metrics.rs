@@ -45,6 +45,8 @@ pub struct ReplicaMetrics {
     pub refused: IntCounter,
     /// Snapshots made durable.
     pub snapshots: IntCounter,
+    /// How long the truth thread stood still to copy the catalog for one.
+    pub snapshot_pause_seconds: Histogram,
     /// 1 while this node's catalog differs from another's.
     pub diverged: IntGauge,
     /// Times that a room was too slow for the catalog's changes and got the whole view.
@@ -83,6 +85,10 @@ pub struct DiskMetrics {
     pub batches: IntCounter,
     /// Times that the disk was found full.
     pub full: IntCounter,
+    /// Bytes that are free on the disk.
+    pub free_bytes: IntGauge,
+    /// 1 while writes are refused for want of space.
+    pub short: IntGauge,
 }
 
 /// The streams to peers.
@@ -94,6 +100,10 @@ pub struct PeerMetrics {
     pub dropped_full: IntCounter,
     /// Frames dropped because no stream was up.
     pub dropped_unconnected: IntCounter,
+    /// Bytes of snapshots that were sent.
+    pub snapshot_bytes: IntCounter,
+    /// Snapshots that went on where an earlier try broke off.
+    pub snapshot_resumes: IntCounter,
 }
 
 /// Forwarding.
@@ -231,6 +241,10 @@ impl ReplicaMetrics {
                 .gauge("penstock_raft_proposals_in_flight", "Proposals that wait for their commit here"),
             refused: make.counter("penstock_raft_refused_total", "Proposals and reads refused at a bound"),
             snapshots: make.counter("penstock_raft_snapshots_total", "Snapshots made durable"),
+            snapshot_pause_seconds: make.seconds(
+                "penstock_raft_snapshot_pause_seconds",
+                "Standstill of the truth thread while it copies the catalog for a snapshot",
+            ),
             diverged: make
                 .gauge("penstock_catalog_diverged", "1 while this node's catalog differs from another's"),
             subscriber_overruns: make.counter(
@@ -270,6 +284,9 @@ impl DiskMetrics {
                 .seconds("penstock_log_sync_duration_seconds", "One fsync of the log, with its writes"),
             batches: make.counter("penstock_log_batches_total", "Batches made durable"),
             full: make.counter("penstock_log_disk_full_total", "Times that the disk was found full"),
+            free_bytes: make
+                .gauge("penstock_log_disk_free_bytes", "Bytes free on the disk of the data directory"),
+            short: make.gauge("penstock_log_disk_short", "1 while writes are refused for want of space"),
         }
     }
 }
@@ -285,6 +302,12 @@ impl PeerMetrics {
             frames: make.counter("penstock_peer_frames_total", "Raft frames given to the streams to peers"),
             dropped_full: dropped.with_label_values(&["full"]),
             dropped_unconnected: dropped.with_label_values(&["unconnected"]),
+            snapshot_bytes: make
+                .counter("penstock_peer_snapshot_bytes_total", "Bytes of snapshots sent to peers"),
+            snapshot_resumes: make.counter(
+                "penstock_peer_snapshot_resumes_total",
+                "Snapshots that went on where an earlier try broke off",
+            ),
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct Limits {
     pub expiry_brake_percent: u32,
     /// Length of the brake's window.
     pub expiry_brake_window: Duration,
+    /// Free space below which new writes are refused, so that what was taken already still finds room.
+    pub disk_reserve_bytes: u64,
 }
 
 impl Default for Limits {
@@ -88,6 +90,7 @@ impl Default for Limits {
             client_threads: 1,
             expiry_brake_percent: 50,
             expiry_brake_window: Duration::from_secs(60),
+            disk_reserve_bytes: 64 << 20,
         }
     }
 }
@@ -241,6 +244,7 @@ fn read_limits(reader: &mut Reader) -> Limits {
     let proposals = reader.optional("proposals_in_flight", parse::whole(16..=1_000_000));
     let threads = reader.optional("client_threads", parse::whole(1..=64));
     let percent = reader.optional("expiry_brake_percent", parse::whole(1..=100));
+    let reserve = reader.optional("disk_reserve_mib", parse::whole(0..=1 << 20));
     let window = parse::seconds(Duration::from_secs(1)..=Duration::from_secs(3600));
     Limits {
         proposals_in_flight: proposals.map_or(standard.proposals_in_flight, count),
@@ -249,6 +253,7 @@ fn read_limits(reader: &mut Reader) -> Limits {
             .and_then(|percent| u32::try_from(percent).ok())
             .unwrap_or(standard.expiry_brake_percent),
         expiry_brake_window: reader.or("expiry_brake_window_seconds", window, standard.expiry_brake_window),
+        disk_reserve_bytes: reserve.map_or(standard.disk_reserve_bytes, |mib| mib << 20),
     }
 }
 

@@ -128,6 +128,10 @@ pub struct ControlArgs {
     #[arg(long, value_name = "SECONDS")]
     expiry_brake_window_seconds: Option<String>,
 
+    /// Free disk space below which writes are refused, so that what was taken finds room [default: 64]
+    #[arg(long, value_name = "MIB")]
+    disk_reserve_mib: Option<String>,
+
     #[command(flatten)]
     #[allow(missing_docs)] // clap would show the comment as help
     pub process: ProcessArgs,
@@ -156,6 +160,7 @@ impl ControlArgs {
             .with_flag("client_threads", self.client_threads.as_ref())
             .with_flag("expiry_brake_percent", self.expiry_brake_percent.as_ref())
             .with_flag("expiry_brake_window_seconds", self.expiry_brake_window_seconds.as_ref())
+            .with_flag("disk_reserve_mib", self.disk_reserve_mib.as_ref())
     }
 }
 

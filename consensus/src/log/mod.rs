@@ -4,6 +4,7 @@
 mod directory;
 mod errors;
 mod frame;
+mod incoming;
 mod recovered;
 mod recovery;
 mod replay;
@@ -13,8 +14,9 @@ mod std_vfs;
 mod vfs;
 
 pub use errors::{OpenError, PersistError};
+pub use incoming::{Incoming, IncomingError};
 pub use recovered::Recovered;
 pub use segmented::{Log, LogSettings};
-pub use snapshot_files::SnapshotFiles;
+pub use snapshot_files::{SnapshotFiles, SnapshotLabel, SnapshotReader};
 pub use std_vfs::StdVfs;
 pub use vfs::{FileLock, Vfs, VfsFile};

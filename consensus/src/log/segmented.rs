@@ -181,6 +181,11 @@ impl Log {
         })
     }
 
+    /// Bytes that are free on the disk; `None` where there is no bound, or none can be told.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.directory.vfs.free_bytes(&self.directory.path).ok().flatten()
+    }
+
     /// The snapshots of this directory; the value may be cloned and used on any thread.
     pub fn snapshots(&self) -> SnapshotFiles {
         self.snapshots.clone()

@@ -51,6 +51,12 @@ impl Vfs for StdVfs {
         File::open(directory)?.sync_all()
     }
 
+    fn free_bytes(&self, directory: &Path) -> io::Result<Option<u64>> {
+        let disk = rustix::fs::statvfs(directory)?;
+        // What is left for root alone does not count: a daemon seldom is.
+        Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
+    }
+
     fn lock(&self, file: &Path) -> io::Result<FileLock> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file)?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;

@@ -28,6 +28,10 @@ pub trait Vfs: Send + Sync {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Makes creations, renames and removals in the directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Bytes that this process may still write to the disk of `directory`; `None` where there is no bound.
+    fn free_bytes(&self, _directory: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
     /// Takes the lock of that file for this process, making the file if need be; `WouldBlock` if another has
     /// it.
     fn lock(&self, file: &Path) -> io::Result<FileLock>;

@@ -6,6 +6,7 @@ mod cluster;
 mod crashes;
 mod disk;
 mod elections;
+mod incoming;
 mod log_faults;
 mod log_recovery;
 mod reads;

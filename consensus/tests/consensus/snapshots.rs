@@ -64,6 +64,10 @@ fn memory_and_disk_stay_bounded_however_many_writes_there_are() {
     let names = cluster.disks[&leader].names();
     assert_eq!(names.iter().filter(|name| name.starts_with("snapshot-")).count(), 2, "{names:?}");
     assert!(names.len() < 16, "{names:?}");
+    // What stays: two snapshots of all that was written, and segments for the tail, the catch-up and the spares.
+    let snapshot = cluster.disks[&leader].bytes(&cluster.disks[&leader].path_of("snapshot-")).len();
+    let used = cluster.disks[&leader].used();
+    assert!(used < 2 * snapshot + 12 * (1 << 12), "{used} bytes, {snapshot} of them the newest snapshot");
 }
 
 #[test]

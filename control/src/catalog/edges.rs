@@ -2,6 +2,7 @@
 //! per namespace of the callee; what exceeds a bound is folded into `other`, on every node alike.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mesh::{Direction, Edge};
 
@@ -10,8 +11,8 @@ use super::limits::{EDGES_MAX, EDGES_PER_NAMESPACE_MAX};
 /// An edge of the history.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HistoryEdge {
-    /// One that is told apart.
-    Known(Edge),
+    /// One that is told apart. Shared, so that the copy of which a snapshot is made costs no new names.
+    Known(Arc<Edge>),
     /// All that were folded because a bound was reached.
     Other(Direction),
 }
@@ -53,7 +54,7 @@ struct Entry {
 /// Edges by number and number by edge.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct EdgeDictionary {
-    ids: BTreeMap<Edge, EdgeId>,
+    ids: BTreeMap<Arc<Edge>, EdgeId>,
     entries: BTreeMap<EdgeId, Entry>,
     per_namespace: BTreeMap<String, usize>,
     next: EdgeId,
@@ -91,7 +92,8 @@ impl EdgeDictionary {
 
     fn insert(&mut self, id: EdgeId, edge: Edge) {
         *self.per_namespace.entry(edge.authority.service.namespace().to_owned()).or_default() += 1;
-        self.ids.insert(edge.clone(), id);
+        let edge = Arc::new(edge);
+        self.ids.insert(Arc::clone(&edge), id);
         self.entries.insert(id, Entry { edge: HistoryEdge::Known(edge), records: 0 });
     }
 

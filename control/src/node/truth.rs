@@ -156,7 +156,7 @@ pub(super) fn set_up(parts: TruthParts) -> Result<Started, ReplicaError> {
         door,
     };
     let rooms = OwnRooms { registration: faces.registration.clone(), query: faces.query.clone() };
-    let peers = PeerService::new(identity, replication.replica.clone(), Arc::new(rooms));
+    let peers = PeerService::new(identity, replication.replica.clone(), Arc::new(rooms), replication.files);
     Ok(Started { replica: replication.replica, faces, peers, log_thread: replication.log_thread })
 }
 

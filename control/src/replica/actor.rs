@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::messages::{
     Consult, PeerLost, Propose, ProposeError, ReadError, Receive, ReceiveSnapshot, ReportCheckpoints,
-    ReportStatus, SnapshotKept, SnapshotSent, TransferLeadership,
+    ReportStatus, SnapshotKept, SnapshotMade, SnapshotSent, TransferLeadership,
 };
 
 /// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
@@ -61,6 +61,7 @@ impl ReplicaActor {
             let handle = context.run_later(wait, |actor, context| {
                 actor.alarm = None;
                 actor.driver.replica.tick(actor.clock.now());
+                actor.driver.yield_when_short();
                 actor.driver.retry_subscribers();
                 actor.heard(context);
             });
@@ -186,6 +187,15 @@ impl Handler<SnapshotSent> for ReplicaActor {
 
     fn handle(&mut self, message: SnapshotSent, context: &mut Self::Context) {
         self.driver.replica.snapshot_sent(message.to, message.ok);
+        self.heard(context);
+    }
+}
+
+impl Handler<SnapshotMade> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, message: SnapshotMade, context: &mut Self::Context) {
+        self.driver.replica.snapshot_made(message.index, message.data);
         self.heard(context);
     }
 }

@@ -1,11 +1,11 @@
 //! The log's own thread: takes batches, makes all that have come durable with one fsync, tells the replica the last number.
 //!
-//! Nothing else waits for an fsync. A full disk is waited out, while new proposals are refused; any other error ends the
-//! process, because what reached the disk is unknown. Must never drop or reorder a batch.
+//! Nothing else waits for an fsync. New proposals are refused before the disk is full (`space.rs`), and a disk that is full
+//! all the same is waited out; any other error ends the process, because what reached the disk is unknown. Must never drop
+//! or reorder a batch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::ending;
+use super::space::{Shortage, Space};
 use crate::metrics::DiskMetrics;
 
 /// Jobs that may wait for the thread. Raft's own bounds (uncommitted bytes on a leader, messages in flight to a follower) let
@@ -23,6 +24,9 @@ const JOBS_MAX: usize = 65_536;
 const BATCHES_PER_SYNC_MAX: usize = 1024;
 /// How often a full disk is tried again. Shorter floods the log; longer prolongs the outage after space was made.
 const FULL_RETRY: Duration = Duration::from_millis(250);
+/// How often free space is looked at: one system call. Longer lets more be written into the reserve, at most what the disk
+/// takes in this time, and prolongs the refusal after space was made.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -44,32 +48,44 @@ enum Jobs {
 #[derive(Debug)]
 pub(super) struct Disk {
     jobs: Jobs,
-    full: Arc<AtomicBool>,
+    space: Arc<Space>,
 }
 
 impl Disk {
-    /// Starts the thread. `durable` is told the number of the last durable batch. The thread ends when the [`Disk`] is dropped
-    /// and everything it was given is durable.
+    /// Starts the thread. `durable` is told the number of the last durable batch; `reserve` bytes are kept free. The thread
+    /// ends when the [`Disk`] is dropped and everything it was given is durable.
     pub(super) fn start(
         log: Log,
+        reserve: u64,
         durable: watch::Sender<u64>,
         metrics: DiskMetrics,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, waiting) = sync_channel(JOBS_MAX);
-        let full = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer { log, durable, metrics, full: Arc::clone(&full) };
+        let (mut writer, space) = Writer::on(log, reserve, durable, metrics);
         let thread =
             std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&waiting))?;
-        Ok((Self { jobs: Jobs::Thread(jobs), full }, thread))
+        Ok((Self { jobs: Jobs::Thread(jobs), space }, thread))
     }
 
     /// Lets the log sync on the current LocalSet, for simulations: everything else on it waits meanwhile.
-    pub(super) fn start_here(log: Log, durable: watch::Sender<u64>, metrics: DiskMetrics) -> Self {
+    pub(super) fn start_here(
+        log: Log,
+        reserve: u64,
+        durable: watch::Sender<u64>,
+        metrics: DiskMetrics,
+    ) -> Self {
         let (jobs, mut waiting) = mpsc::channel(JOBS_MAX);
-        let full = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer { log, durable, metrics, full: Arc::clone(&full) };
+        let (mut writer, space) = Writer::on(log, reserve, durable, metrics);
         tokio::task::spawn_local(async move {
-            while let Some(first) = waiting.recv().await {
+            loop {
+                let first = match tokio::time::timeout(LOOK_EVERY, waiting.recv()).await {
+                    Ok(Some(first)) => first,
+                    Ok(None) => return,
+                    Err(_) => {
+                        writer.look();
+                        continue;
+                    }
+                };
                 let others = std::iter::from_fn(|| waiting.try_recv().ok());
                 let round = Round::of(first, others);
                 while writer.persist(&round) == Settled::Full {
@@ -78,9 +94,10 @@ impl Disk {
                 while writer.compact(&round) == Settled::Full {
                     tokio::time::sleep(FULL_RETRY).await;
                 }
+                writer.look_again();
             }
         });
-        Self { jobs: Jobs::Here(jobs), full }
+        Self { jobs: Jobs::Here(jobs), space }
     }
 
     /// Hands over a batch.
@@ -93,9 +110,9 @@ impl Disk {
         self.give(Job::Compact(below));
     }
 
-    /// Whether the disk was found full and has not been written since.
-    pub(super) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+    /// Why nothing new may be written, if that is so.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        self.space.shortage()
     }
 
     fn give(&self, job: Job) {
@@ -145,12 +162,29 @@ struct Writer {
     log: Log,
     durable: watch::Sender<u64>,
     metrics: DiskMetrics,
-    full: Arc<AtomicBool>,
+    space: Arc<Space>,
+    /// When free space was last looked at.
+    looked: Instant,
 }
 
 impl Writer {
+    fn on(log: Log, reserve: u64, durable: watch::Sender<u64>, metrics: DiskMetrics) -> (Self, Arc<Space>) {
+        let space = Arc::new(Space::new(reserve));
+        let mut writer = Self { log, durable, metrics, space: Arc::clone(&space), looked: Instant::now() };
+        writer.look();
+        (writer, space)
+    }
+
     fn run(&mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
+        loop {
+            let first = match jobs.recv_timeout(LOOK_EVERY) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let round = Round::of(first, jobs.try_iter());
             while self.persist(&round) == Settled::Full {
                 std::thread::park_timeout(FULL_RETRY);
@@ -158,6 +192,29 @@ impl Writer {
             while self.compact(&round) == Settled::Full {
                 std::thread::park_timeout(FULL_RETRY);
             }
+            self.look_again();
+        }
+    }
+
+    /// Looks how much is free, unless that was done a moment ago.
+    fn look_again(&mut self) {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let Some(free) = self.log.free_bytes() else { return };
+        let before = self.space.shortage();
+        self.space.seen(free);
+        let after = self.space.shortage();
+        self.metrics.free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        self.metrics.short.set(i64::from(after.is_some()));
+        match (before, after) {
+            (None, Some(shortage)) => warn!(%shortage, "refusing writes"),
+            (Some(_), None) => info!(free, "the disk has space again; taking writes"),
+            _ => {}
         }
     }
 
@@ -181,17 +238,20 @@ impl Writer {
         self.settled(result)
     }
 
-    fn settled(&self, result: Result<(), PersistError>) -> Settled {
+    fn settled(&mut self, result: Result<(), PersistError>) -> Settled {
         match result {
             Ok(()) => {
-                if self.full.swap(false, Ordering::Relaxed) {
+                if self.space.set_full(false) {
                     info!("the disk has space again; writing on");
+                    self.metrics.short.set(0);
+                    self.look();
                 }
                 Settled::Done
             }
             Err(error @ PersistError::DiskFull { .. }) => {
                 self.metrics.full.inc();
-                if !self.full.swap(true, Ordering::Relaxed) {
+                if !self.space.set_full(true) {
+                    self.metrics.short.set(1);
                     warn!(%error, "refusing writes until there is space");
                 }
                 Settled::Full

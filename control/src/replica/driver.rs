@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use api::log::v1::{Command, Outcome};
@@ -42,11 +42,23 @@ pub(super) struct Driver {
     disk: Disk,
     files: SnapshotFiles,
     admission: Admission<(Command, Answer)>,
+    yielding: Yielding,
     waiting: Waiting,
     subscribers: Subscribers,
     leadership: watch::Sender<Leadership>,
     wall: WallClock,
     metrics: ReplicaMetrics,
+}
+
+/// How far a leader is with handing over for want of space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Yielding {
+    /// There is space.
+    No,
+    /// It was tried, and this node led since.
+    Tried,
+    /// It worked; the shortage lasts.
+    Done,
 }
 
 /// What a driver is made of.
@@ -73,6 +85,7 @@ impl Driver {
             disk: parts.disk,
             files: parts.files,
             admission: Admission::new(parts.proposals_in_flight),
+            yielding: Yielding::No,
             waiting: Waiting::default(),
             subscribers: parts.subscribers,
             leadership: parts.leadership,
@@ -88,8 +101,8 @@ impl Driver {
             let _ = answer.send(Err(ProposeError::NotLeader { leader: leadership.leader }));
             return;
         }
-        if self.disk.is_full() {
-            self.refuse(answer, "the leader's disk is full: free some space there");
+        if let Some(shortage) = self.disk.shortage() {
+            self.refuse(answer, &shortage.to_string());
             return;
         }
         match self.admission.offered(class, (command, answer), now) {
@@ -124,6 +137,22 @@ impl Driver {
         }
         self.subscribers.publish(&self.catalog.borrow());
         self.metrics.in_flight.set(i64::try_from(self.admission.in_flight()).unwrap_or(i64::MAX));
+    }
+
+    /// A leader that has no room for writes hands over: another node may have room. Tried until it has worked once in this
+    /// shortage; were it tried again, nodes that are all short would hand leadership round for ever.
+    pub(super) fn yield_when_short(&mut self) {
+        if self.disk.shortage().is_none() {
+            self.yielding = Yielding::No;
+        } else if self.leadership.borrow().is_here() && self.yielding != Yielding::Done {
+            let handed = self.replica.transfer_leadership(None);
+            if let (Ok(to), Yielding::No) = (handed, self.yielding) {
+                info!(%to, "this node's disk is short of space: handing leadership over");
+            }
+            self.yielding = Yielding::Tried;
+        } else if self.yielding == Yielding::Tried {
+            self.yielding = Yielding::Done;
+        }
     }
 
     /// A lagging subscriber is tried again.
@@ -188,12 +217,10 @@ impl Driver {
                 }
             }
             Output::MakeSnapshot => {
-                let (index, data) = {
-                    let catalog = self.catalog.borrow();
-                    (catalog.applied().index, catalog.snapshot())
-                };
-                info!(index, bytes = data.len(), "snapshot made");
-                self.replica.snapshot_made(index, Bytes::from(data));
+                let started = Instant::now();
+                let copy = self.catalog.borrow().clone();
+                self.metrics.snapshot_pause_seconds.observe(started.elapsed().as_secs_f64());
+                snapshots::make(copy, replica.clone());
             }
             Output::KeepSnapshot(snapshot) => {
                 snapshots::keep(self.files.clone(), snapshot, replica.clone(), self.metrics.clone());

@@ -177,6 +177,16 @@ pub struct SnapshotSent {
     pub ok: bool,
 }
 
+/// The catalog as of this index, as bytes. Sent by the task that makes a snapshot, once for each that the replica asked for.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotMade {
+    /// The last entry inside.
+    pub index: u64,
+    /// The catalog's bytes.
+    pub data: Bytes,
+}
+
 /// The snapshot as of this index is durable. Sent by the thread that keeps snapshots.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]

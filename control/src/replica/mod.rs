@@ -4,7 +4,7 @@
 //! - [`Door`] is what the rooms above use: writes that find their leader, linearizable reads
 //! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
 //! - `admission.rs`, `waiting.rs`: who may go, who waits; `subscribers.rs`: who is told what changed
-//! - `disk.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
+//! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
 //! - `divergence.rs` compares this node's catalog with the others'
 //! - `start.rs` puts it together in its `surroundings.rs`, `ending.rs` says how a node ends itself
 
@@ -21,6 +21,7 @@ pub mod messages;
 pub mod peers;
 pub mod refusal;
 mod snapshots;
+mod space;
 mod start;
 mod subscribers;
 mod surroundings;

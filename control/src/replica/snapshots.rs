@@ -1,20 +1,34 @@
-//! Keeps snapshots on the disk, beside the log's thread, so that a large one delays no write.
+//! Makes snapshots and keeps them on the disk, beside the truth thread and the log's, so that a large one delays no write.
 //! A full disk is tried again; any other error ends the process, as the log's thread does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use bytes::Bytes;
 use consensus::{PersistError, Snapshot, SnapshotFiles};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::actor::ReplicaActor;
 use super::ending;
-use super::messages::SnapshotKept;
+use super::messages::{SnapshotKept, SnapshotMade};
+use crate::catalog::Catalog;
 use crate::metrics::ReplicaMetrics;
 
 /// How often a full disk is tried again. The log grows meanwhile, up to the replica's own bound.
 const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// Makes bytes of a copy of the catalog in the background, and gives them to the replica. Called on the truth thread.
+pub(super) fn make(copy: Catalog, replica: Addr<ReplicaActor>) {
+    tokio::task::spawn_local(async move {
+        let index = copy.applied().index;
+        let data = tokio::task::spawn_blocking(move || Bytes::from(copy.snapshot())).await;
+        let data = data.expect("making a snapshot does not panic, and the pool outlives this task");
+        info!(index, bytes = data.len(), "snapshot made");
+        let told = replica.send(SnapshotMade { index, data }).await;
+        debug!(index, told = told.is_ok(), "snapshot handed on");
+    });
+}
 
 /// Writes `snapshot` in the background and tells the replica when it is durable. Called on the truth thread.
 pub(super) fn keep(

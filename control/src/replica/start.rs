@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
-use consensus::{Log, LogSettings, Membership, OpenError, Recovered, Replica, ReplicaSettings, Vfs};
+use consensus::{
+    Log, LogSettings, Membership, OpenError, Recovered, Replica, ReplicaSettings, SnapshotFiles, Vfs,
+};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -57,6 +59,8 @@ pub struct Replication {
     pub catalog: Rc<RefCell<Catalog>>,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
+    /// The snapshots of the data directory.
+    pub files: SnapshotFiles,
     /// The log's thread, if it has one of its own; ends after the actor.
     pub log_thread: Option<JoinHandle<()>>,
 }
@@ -91,10 +95,11 @@ impl Unstarted {
         let clock = Clock::start();
         let files = self.log.snapshots();
         let (durable, persisted) = watch::channel(0);
+        let reserve = settings.limits.disk_reserve_bytes;
         let (disk, log_thread) = if surroundings.is_threadless {
-            (Disk::start_here(self.log, durable, metrics.disk.clone()), None)
+            (Disk::start_here(self.log, reserve, durable, metrics.disk.clone()), None)
         } else {
-            let (disk, thread) = Disk::start(self.log, durable, metrics.disk.clone())?;
+            let (disk, thread) = Disk::start(self.log, reserve, durable, metrics.disk.clone())?;
             (disk, Some(thread))
         };
         let links = Links::new(identity, &settings.peers, surroundings.dialler, metrics.peers.clone())?;
@@ -105,7 +110,7 @@ impl Unstarted {
             links,
             catalog: Rc::clone(&catalog),
             disk,
-            files,
+            files: files.clone(),
             subscribers: Subscribers::new(recipients, metrics.replica.subscriber_overruns.clone()),
             leadership,
             proposals_in_flight: settings.limits.proposals_in_flight,
@@ -113,7 +118,7 @@ impl Unstarted {
             metrics: metrics.replica.clone(),
         };
         let replica = ReplicaActor::new(parts, clock, persisted).start();
-        Ok(Replication { replica, catalog, leadership: watched, log_thread })
+        Ok(Replication { replica, catalog, leadership: watched, files, log_thread })
     }
 }
 

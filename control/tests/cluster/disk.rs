@@ -1,6 +1,7 @@
 //! What a node makes of its disk: one fsync for all that came during the last, an end of the process when one fails, and
 //! refused writes, with reads that go on, while it is full.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use control::settings::Timings;
 use control::{Running, Settings};
 use tokio::runtime::Runtime;
 
-use crate::group::{bulk, small};
+use crate::group::{Group, bulk, small};
 use crate::switched_disk::{SwitchedDisk, given};
 
 /// Tells the process that is to lose its disk which directory is its own.
@@ -128,4 +129,45 @@ fn a_full_disk_refuses_writes_with_what_to_do_and_takes_them_again_once_there_is
     until("writes go on", async || running.door().propose(bulk()).await.is_ok());
     drop(running);
     let _ = std::fs::remove_dir_all(directory);
+}
+
+/// What a write says, if it is refused for the want of space.
+async fn shortage(running: &Running) -> Option<String> {
+    match running.door().propose(small(1)).await {
+        Err(error @ ProposeError::Busy { .. }) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
+#[test]
+fn writes_are_refused_while_the_reserve_is_still_free_and_taken_again_without_a_restart() {
+    let (directory, disk) = (scratch("reserve"), SwitchedDisk::default());
+    disk.set_free(100 << 20);
+    let running = alone(&directory, &disk, PATIENCE);
+    let runtime = runtime();
+    runtime.block_on(running.door().propose(small(0))).unwrap();
+    disk.set_free(63 << 20);
+    until("a refusal", async || shortage(&running).await.is_some());
+    let said = runtime.block_on(shortage(&running)).unwrap();
+    assert!(said.contains("has 63 MiB left, less than its reserve of 64 MiB"), "{said}");
+    assert!(said.contains("free some space there"), "{said}");
+    runtime.block_on(running.door().consult(Catalog::applied)).unwrap();
+    disk.set_free(80 << 20);
+    until("writes that are taken again", async || running.door().propose(small(2)).await.is_ok());
+    drop(running);
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+#[test]
+fn a_leader_short_of_space_hands_over_to_a_node_that_has_some_and_writes_go_on() {
+    let disks: BTreeMap<u64, SwitchedDisk> = (1..=3).map(|node| (node, SwitchedDisk::default())).collect();
+    let group = Group::on(&disks);
+    let leader = group.leader();
+    disks[&leader].set_free(1 << 20);
+    group.until("another leader", async || {
+        let leadership = *group.running_node(leader).door().leadership().borrow();
+        leadership.leader.filter(|now| now.0 != leader)
+    });
+    let write = async || group.running_node(leader).door().propose(small(1)).await.ok();
+    group.until("a write through the old leader", write);
 }

@@ -22,6 +22,8 @@ use tokio::runtime::Runtime;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint as Address};
 
+use crate::switched_disk::{SwitchedDisk, given};
+
 /// How long anything may take on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A question that was not answered as hoped is asked again, but not in a circle without a breath.
@@ -44,6 +46,15 @@ impl Group {
 
     /// Starts so many nodes with settings of the test's own.
     pub(crate) fn with(count: u64, change: impl Fn(&mut Settings)) -> Self {
+        Self::with_disks(count, change, &BTreeMap::new())
+    }
+
+    /// Starts a node on each of these disks.
+    pub(crate) fn on(disks: &BTreeMap<u64, SwitchedDisk>) -> Self {
+        Self::with_disks(disks.len() as u64, |_| {}, disks)
+    }
+
+    fn with_disks(count: u64, change: impl Fn(&mut Settings), disks: &BTreeMap<u64, SwitchedDisk>) -> Self {
         static GROUPS: AtomicU64 = AtomicU64::new(0);
         let number = GROUPS.fetch_add(1, Ordering::Relaxed);
         let name = format!("group-{}-{number}", std::process::id());
@@ -70,13 +81,20 @@ impl Group {
                 settings.peers = peers.clone();
             }
             change(&mut settings);
-            group.start(node, settings, Some(socket));
+            group.start(node, settings, Some(socket), disks.get(&node));
         }
         group
     }
 
-    fn start(&mut self, node: u64, settings: Settings, peers: Option<TcpListener>) {
-        let running = control::start_with(settings.clone(), Given { peers, ..Given::default() }).unwrap();
+    fn start(
+        &mut self,
+        node: u64,
+        settings: Settings,
+        peers: Option<TcpListener>,
+        disk: Option<&SwitchedDisk>,
+    ) {
+        let given = Given { peers, ..disk.map(given).unwrap_or_default() };
+        let running = control::start_with(settings.clone(), given).unwrap();
         self.addresses.insert(node, running.client_address.to_string());
         let settings = Settings { peer_address: running.peer_address, ..settings };
         self.settings.insert(node, settings);
@@ -96,7 +114,7 @@ impl Group {
     /// Starts a node again on its old data and peer address.
     pub(crate) fn start_again(&mut self, node: u64) {
         let settings = self.settings[&node].clone();
-        self.start(node, settings, None);
+        self.start(node, settings, None, None);
     }
 
     pub(crate) fn running(&self) -> Vec<u64> {

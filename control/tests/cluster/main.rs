@@ -7,6 +7,7 @@ mod disk;
 mod group;
 mod leases;
 mod queries;
+mod snapshots;
 mod starting;
 mod switched_disk;
 mod traffic;

@@ -16,6 +16,8 @@ pub(crate) struct SwitchedDisk(Arc<Switches>);
 #[derive(Default)]
 struct Switches {
     full: AtomicBool,
+    /// Bytes said to be free, once a test said so.
+    free: Mutex<Option<u64>>,
     syncs_fail: AtomicBool,
     /// How many syncs of files have begun.
     syncs: AtomicU64,
@@ -39,6 +41,11 @@ impl SwitchedDisk {
     /// Whether no file can be made or made longer.
     pub(crate) fn set_full(&self, full: bool) {
         self.0.full.store(full, Ordering::Relaxed);
+    }
+
+    /// What is said to be free.
+    pub(crate) fn set_free(&self, bytes: u64) {
+        *self.0.free.lock().unwrap() = Some(bytes);
     }
 
     /// From now on every sync of a file fails.
@@ -92,6 +99,9 @@ impl Vfs for SwitchedDisk {
     }
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         StdVfs.sync_dir(directory)
+    }
+    fn free_bytes(&self, _directory: &Path) -> io::Result<Option<u64>> {
+        Ok(*self.0.free.lock().unwrap())
     }
     fn lock(&self, file: &Path) -> io::Result<FileLock> {
         StdVfs.lock(file)

@@ -10,20 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use api::peer::v1::RaftBatch;
 use api::peer::v1::peer_client::PeerClient;
-use api::peer::v1::{RaftBatch, SnapshotPiece};
 use bytes::Bytes;
 use consensus::{NodeId, SnapshotFiles};
 use futures_util::Stream;
 use runtime::backoff::Backoff;
 use runtime::dial::Dialler;
 use tokio::sync::mpsc;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::calls::{connect, endpoint};
 use super::identity::Identity;
+use super::shipping::{self, Shipped};
 use crate::metrics::PeerMetrics;
 use crate::replica::ReplicaActor;
 use crate::replica::messages::{PeerLost, SnapshotSent};
@@ -41,8 +42,6 @@ const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
 /// A silent host is noticed after this, when no FIN tells of its death; elections do not wait for it.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Size of a snapshot's piece: a message that never keeps a heartbeat waiting for long.
-const PIECE_BYTES: usize = 1 << 20;
 
 type Slot = Rc<RefCell<Option<mpsc::Sender<Bytes>>>>;
 
@@ -113,43 +112,21 @@ impl Links {
     ) {
         let Some((_, endpoint)) = self.slots.get(&to) else { return };
         let (endpoint, identity) = (endpoint.clone(), Arc::clone(&self.identity));
-        let dialler = self.dialler.clone();
+        let (dialler, metrics) = (self.dialler.clone(), self.metrics.clone());
         tokio::task::spawn_local(async move {
-            let shipped = ship(&endpoint, &dialler, &identity, index, message, files).await;
+            let shipped = shipping::ship(&endpoint, &dialler, &identity, index, message, files).await;
             match &shipped {
-                Ok(bytes) => info!(peer = to.0, index, bytes, "snapshot sent"),
+                Ok(Shipped { bytes, held }) => {
+                    metrics.snapshot_bytes.inc_by(bytes - held);
+                    metrics.snapshot_resumes.inc_by(u64::from(*held > 0));
+                    info!(peer = to.0, index, bytes, held, "snapshot sent");
+                }
                 Err(status) => warn!(peer = to.0, index, %status, "snapshot not sent"),
             }
             let told = replica.send(SnapshotSent { to, ok: shipped.is_ok() }).await;
             debug!(peer = to.0, told = told.is_ok(), "snapshot's end told");
         });
     }
-}
-
-async fn ship(
-    endpoint: &Endpoint,
-    dialler: &Dialler,
-    identity: &Identity,
-    index: u64,
-    message: Bytes,
-    files: SnapshotFiles,
-) -> Result<usize, Status> {
-    let read = tokio::task::spawn_blocking(move || files.read(index)).await;
-    let read = read.map_err(|error| Status::internal(format!("reading the snapshot: {error}")))?;
-    let snapshot = read
-        .map_err(|error| Status::data_loss(error.to_string()))?
-        .ok_or_else(|| Status::not_found(format!("the snapshot of {index} was replaced by a newer one")))?;
-    let bytes = snapshot.data.len();
-    let first = SnapshotPiece { message, data: Bytes::new() };
-    let data = snapshot.data;
-    let pieces = (0..bytes.div_ceil(PIECE_BYTES)).map(move |piece| {
-        let from = piece * PIECE_BYTES;
-        SnapshotPiece { message: Bytes::new(), data: data.slice(from..data.len().min(from + PIECE_BYTES)) }
-    });
-    let pieces = futures_util::stream::iter(std::iter::once(first).chain(pieces));
-    let channel = connect(endpoint, dialler).await.map_err(|error| Status::unavailable(error.to_string()))?;
-    PeerClient::new(channel).snapshot(identity.sign(pieces)).await?;
-    Ok(bytes)
 }
 
 /// One link's task.

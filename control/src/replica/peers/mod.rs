@@ -3,12 +3,14 @@
 //! - `identity`: who calls, in metadata, checked on both ends
 //! - `link`: this node's end of the stream to one peer; when it breaks, the peer counts as lost
 //! - `calls`: questions to a peer, each with a deadline
+//! - `shipping`: a snapshot on its way, in pieces
 //! - `service`: what this node answers to its peers
 
 mod calls;
 mod identity;
 mod link;
 mod service;
+mod shipping;
 
 pub use calls::PeerCalls;
 pub use identity::Identity;

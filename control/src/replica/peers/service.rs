@@ -7,24 +7,22 @@ use actix::Addr;
 use api::peer::v1::peer_server::Peer;
 use api::peer::v1::{
     Checkpoint, CheckpointsRequest, CheckpointsResponse, ProposeRequest, ProposeResponse, RaftBatch,
-    RaftClosed, RenewLeases, RenewedLeases, SnapshotPiece, SnapshotTaken, StatusRequest,
+    RaftClosed, RenewLeases, RenewedLeases, SnapshotHeld, SnapshotOffer, SnapshotPiece, SnapshotTaken,
+    StatusRequest,
 };
 use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
-use bytes::{Bytes, BytesMut};
-use consensus::{NodeId, ReceiveError};
+use bytes::Bytes;
+use consensus::{NodeId, ReceiveError, SnapshotFiles};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::identity::Identity;
+use super::shipping::Receiving;
 use crate::replica::ReplicaActor;
 use crate::replica::ending;
 use crate::replica::messages::{Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportCheckpoints};
 use crate::replica::refusal;
-
-/// Largest snapshot that is taken from a peer: stated as a limit of this version. The catalog of 100,000 endpoints has about
-/// 30 MB; what is larger is a fault, or needs a snapshot in streams on the disk.
-const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
 
 /// What the rooms above the replica answer to a peer; `node.rs` wires it.
 #[tonic::async_trait]
@@ -42,12 +40,19 @@ pub struct PeerService {
     identity: Arc<Identity>,
     replica: Addr<ReplicaActor>,
     rooms: Arc<dyn Rooms>,
+    files: SnapshotFiles,
+    receiving: Receiving,
 }
 
 impl PeerService {
-    /// Answers for this replica and these rooms.
-    pub fn new(identity: Arc<Identity>, replica: Addr<ReplicaActor>, rooms: Arc<dyn Rooms>) -> Self {
-        Self { identity, replica, rooms }
+    /// Answers for this replica and these rooms; snapshots that come are put together among `files`.
+    pub fn new(
+        identity: Arc<Identity>,
+        replica: Addr<ReplicaActor>,
+        rooms: Arc<dyn Rooms>,
+        files: SnapshotFiles,
+    ) -> Self {
+        Self { identity, replica, rooms, files, receiving: Receiving::default() }
     }
 
     async fn frames(&self, from: NodeId, batches: &mut Streaming<RaftBatch>) -> Result<(), Status> {
@@ -92,27 +97,23 @@ impl Peer for PeerService {
         ended.map(|()| Response::new(RaftClosed {}))
     }
 
+    async fn offer_snapshot(
+        &self,
+        request: Request<SnapshotOffer>,
+    ) -> Result<Response<SnapshotHeld>, Status> {
+        self.identity.caller(request.metadata())?;
+        let bytes = self.receiving.held(self.files.clone(), request.get_ref()).await?;
+        Ok(Response::new(SnapshotHeld { bytes }))
+    }
+
     async fn snapshot(
         &self,
         request: Request<Streaming<SnapshotPiece>>,
     ) -> Result<Response<SnapshotTaken>, Status> {
         let from = self.identity.caller(request.metadata())?;
         let mut pieces = request.into_inner();
-        let mut message = Bytes::new();
-        let mut data = BytesMut::new();
-        while let Some(piece) = pieces.message().await? {
-            if !piece.message.is_empty() {
-                message = piece.message;
-            }
-            if data.len() + piece.data.len() > SNAPSHOT_BYTES_MAX {
-                error!(from = from.0, bytes_max = SNAPSHOT_BYTES_MAX, "the peer's snapshot is too large");
-                return Err(Status::out_of_range(format!(
-                    "the snapshot has more than {SNAPSHOT_BYTES_MAX} bytes, the most that this version takes"
-                )));
-            }
-            data.extend_from_slice(&piece.data);
-        }
-        let snapshot = ReceiveSnapshot { from, message, data: data.freeze() };
+        let (message, data) = self.receiving.whole(self.files.clone(), &mut pieces).await?;
+        let snapshot = ReceiveSnapshot { from, message, data };
         refuse(self.replica.send(snapshot).await.map_err(|_| stopped())?)?;
         Ok(Response::new(SnapshotTaken {}))
     }
