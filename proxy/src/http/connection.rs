@@ -1,15 +1,14 @@
 //! One caller's connection, from its first byte to its end: tells HTTP/1 from HTTP/2 by the preface, serves requests,
 //! answers what had to be refused, and ends when the worker drains. Runs as one task; HTTP/2 adds one per stream.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -18,18 +17,17 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::AnswerBody;
-use super::framing::{HEAD_BYTES_MAX, HEADERS_MAX};
-use super::guard::Guard;
+use super::h1::{self, End, HEAD_BYTES_MAX};
+use super::prefixed::Prefixed;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::state::{Closing, Opened, Signs, WorkerState};
-use super::tunnel::Tunnel;
 
 /// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the first read asks for: a whole head as a rule.
-const FIRST_READ_BYTES: usize = 2048;
+const FIRST_READ_BYTES: usize = 4 * 1024;
 
 /// Most streams of one HTTP/2 connection. More only queue in the endpoint; a client opens another connection.
 const STREAMS_MAX: u32 = 1000;
@@ -66,15 +64,13 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     }
 }
 
-type TunnelSlot = Rc<RefCell<Option<Tunnel>>>;
-
 /// Serves `stream` until it ends.
 pub async fn serve<S: Serve>(mut stream: TcpStream, opened: Opened, state: Rc<WorkerState>, service: Rc<S>) {
     let signs = Rc::clone(&opened.signs);
-    match first_bytes(&mut stream, &signs).await {
+    match first_bytes(&mut stream, &signs, &state).await {
         // Boxed, like all that is rare below: a future is as large as the largest thing it may ever wait for, and every
         // idle connection pays for it.
-        Some((first, true)) => Box::pin(serve_h2(stream, first, &signs, service)).await,
+        Some((first, true)) => Box::pin(serve_h2(stream, first.freeze(), &signs, service)).await,
         Some((first, false)) => serve_h1(stream, first, &signs, &state, service).await,
         None => {
             if let Some(refusal) = signs.refusal.get() {
@@ -90,14 +86,21 @@ pub fn turn_away(stream: &TcpStream) {
     let _ = stream.try_write(&Refusal::TooManyConnections.raw_response()); // the count is kept by who calls
 }
 
-/// What came first, and whether it is HTTP/2's preface.
-async fn first_bytes(stream: &mut TcpStream, signs: &Signs) -> Option<(Bytes, bool)> {
-    let mut first = BytesMut::with_capacity(FIRST_READ_BYTES);
+/// What came first, and whether it is HTTP/2's preface. Holds no buffer until the first byte is there.
+async fn first_bytes(stream: &mut TcpStream, signs: &Signs, state: &WorkerState) -> Option<(BytesMut, bool)> {
+    let mut first = BytesMut::new();
     loop {
         let read = std::future::poll_fn(|cx| {
-            *signs.waker.borrow_mut() = Some(cx.waker().clone());
+            signs.wake_by(cx.waker());
             if signs.refusal.get().is_some() || signs.closing.get() == Closing::WhenIdle {
                 return Poll::Ready(0);
+            }
+            if first.capacity() == 0 {
+                if ready!(stream.poll_read_ready(cx)).is_err() {
+                    return Poll::Ready(0);
+                }
+                first = state.spare_buffer();
+                first.reserve(FIRST_READ_BYTES);
             }
             pin!(stream.read_buf(&mut first)).poll(cx).map(|read| read.unwrap_or(0))
         })
@@ -107,11 +110,11 @@ async fn first_bytes(stream: &mut TcpStream, signs: &Signs) -> Option<(Bytes, bo
         }
         let compared = first.len().min(PREFACE.len());
         if first[..compared] != PREFACE[..compared] {
-            return Some((first.freeze(), false));
+            return Some((first, false));
         }
         if compared == PREFACE.len() {
             signs.head_since.set(None);
-            return Some((first.freeze(), true));
+            return Some((first, true));
         }
         if signs.head_since.get().is_none() {
             signs.head_since.set(Some(Instant::now()));
@@ -121,62 +124,19 @@ async fn first_bytes(stream: &mut TcpStream, signs: &Signs) -> Option<(Bytes, bo
 
 async fn serve_h1<S: Serve>(
     stream: TcpStream,
-    first: Bytes,
+    first: BytesMut,
     signs: &Rc<Signs>,
     state: &Rc<WorkerState>,
     service: Rc<S>,
 ) {
-    let tunnel: TunnelSlot = Rc::default();
-    let (slot, told) = (Rc::clone(&tunnel), Rc::clone(signs));
-    let answer = service_fn(move |request: Request<Incoming>| {
-        let answer = Rc::clone(&service).serve(Rc::clone(&told), request.map(RequestBody::from));
-        let (slot, told) = (Rc::clone(&slot), Rc::clone(&told));
-        async move {
-            let mut response = answer.await;
-            if let Some(connection) = response.body_mut().take_tunnel() {
-                told.tunnel.set(true);
-                *slot.borrow_mut() = Some(connection);
-            } else if told.closing.get() != Closing::No {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, std::convert::Infallible>(response)
+    match h1::serve(stream, first, signs, state, service).await {
+        End::Closed => {}
+        End::Refused(stream, refusal) => Box::pin(refuse(stream, refusal, state)).await,
+        End::Linger(stream) => Box::pin(linger(stream)).await,
+        End::Tunnel(stream, first, tunnel) => {
+            signs.tunnel.set(true);
+            Box::pin(tunnel.carry(stream, first)).await;
         }
-    });
-    serve_requests(Guard::new(stream, first, Rc::clone(signs)), signs, answer).await;
-    let Some(stream) = signs.returned.take() else { return };
-    if let Some(tunnel) = tunnel.take() {
-        Box::pin(tunnel.carry(stream, Bytes::new())).await;
-    } else if let Some(refusal) = signs.refusal.get() {
-        if signs.is_mute.get() {
-            state.count_refusal(refusal);
-        } else {
-            Box::pin(refuse(stream, refusal, state)).await;
-        }
-    }
-}
-
-/// Serves HTTP/1 until the caller or the drain ends it; the socket is left in the signs.
-async fn serve_requests<A>(guard: Guard, signs: &Signs, answer: A)
-where
-    A: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
-    A::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let mut connection = pin!(
-        hyper::server::conn::http1::Builder::new()
-            .auto_date_header(false)
-            .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(guard), answer)
-    );
-    let mut is_told = false;
-    let ended = std::future::poll_fn(|cx| {
-        if signs.closing.get() == Closing::WhenIdle && !std::mem::replace(&mut is_told, true) {
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(cx)
-    })
-    .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a caller's connection ended early");
     }
 }
 
@@ -186,7 +146,7 @@ async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, 
         let answer = Rc::clone(&service).serve(Rc::clone(&told), request.map(RequestBody::from));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
-    let guard = Guard::unchecked(stream, first, Rc::clone(signs));
+    let stream = Prefixed::new(stream, first);
     let mut connection = pin!(
         hyper::server::conn::http2::Builder::new(LocalExecutor)
             .auto_date_header(false)
@@ -195,10 +155,11 @@ async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, 
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("64 KiB fits 32 bits"))
-            .serve_connection(TokioIo::new(guard), answer)
+            .serve_connection(TokioIo::new(stream), answer)
     );
     let mut is_told = false;
     let ended = std::future::poll_fn(|cx| {
+        signs.wake_by(cx.waker());
         // GOAWAY lets running streams finish and loses none that is on its way (RFC 9113, section 6.8).
         if signs.closing.get() != Closing::No && !std::mem::replace(&mut is_told, true) {
             connection.as_mut().graceful_shutdown();
@@ -211,11 +172,18 @@ async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, 
     }
 }
 
-/// Answers what could not be read, unless an answer is half written, and closes.
+/// Answers what could not be read, and closes.
 async fn refuse(mut stream: TcpStream, refusal: Refusal, state: &WorkerState) {
     state.count_refusal(refusal);
-    let linger = async {
-        stream.write_all(&refusal.raw_response()).await?;
+    let told = tokio::time::timeout(LINGER_TIME, stream.write_all(&refusal.raw_response())).await;
+    if matches!(told, Ok(Ok(()))) {
+        linger(stream).await;
+    }
+}
+
+/// Closes so that the caller still sees what was written.
+async fn linger(mut stream: TcpStream) {
+    let dropped = async {
         stream.shutdown().await?;
         let (mut dropped, mut buffer) = (0, [0_u8; 4096]);
         while dropped < LINGER_BYTES_MAX {
@@ -226,5 +194,5 @@ async fn refuse(mut stream: TcpStream, refusal: Refusal, state: &WorkerState) {
         }
         std::io::Result::Ok(())
     };
-    let _ = tokio::time::timeout(LINGER_TIME, linger).await; // the caller may be gone, which is its own affair
+    let _ = tokio::time::timeout(LINGER_TIME, dropped).await; // the caller may be gone, which is its own affair
 }

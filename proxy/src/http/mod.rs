@@ -1,4 +1,4 @@
-//! HTTP itself, for both directions: callers' connections come in through `connection` (checked by `guard` and `framing`),
+//! HTTP itself, for both directions: callers' connections come in through `connection` and are served by `h1` or hyper,
 //! requests go out through `send` over an `upstream`, and each one's account is kept in a `tally`. Knows nothing of
 //! services, routes or discovery: `outbound` and `inbound` decide where a request goes.
 
@@ -6,12 +6,11 @@ pub mod body;
 pub mod classify;
 pub mod connection;
 pub(crate) mod dial;
-pub mod framing;
-pub mod guard;
 pub mod h1;
 mod h2;
 pub mod hop;
 pub mod passing;
+mod prefixed;
 pub mod refusal;
 pub mod request_body;
 pub mod send;

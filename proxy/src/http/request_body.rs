@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::h1::Trouble;
+use super::h1::{CallerBody, Trouble};
 
 /// A request's body.
 #[derive(Debug, Default)]
@@ -16,7 +16,9 @@ pub enum RequestBody {
     /// There is none.
     #[default]
     Empty,
-    /// From a caller whom hyper serves.
+    /// From a caller that speaks HTTP/1.
+    H1(CallerBody),
+    /// From a caller that speaks HTTP/2, whom hyper serves.
     Hyper(Incoming),
 }
 
@@ -37,6 +39,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::H1(body) => body.poll_frame(cx),
             Self::Hyper(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| Trouble::CallerGone)))
@@ -47,6 +50,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::H1(body) => body.is_read(),
             Self::Hyper(body) => body.is_end_stream(),
         }
     }
@@ -54,6 +58,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::H1(body) => body.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Hyper(body) => body.size_hint(),
         }
     }

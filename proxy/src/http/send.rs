@@ -115,7 +115,7 @@ async fn send_h1(
     };
     link.read = tally.state().spare_buffer();
     let head = loop {
-        match h1::exchange(&mut link, &mut outgoing.upload, &mut outgoing.parts).await {
+        match h1::exchange(&mut link, &mut outgoing.upload, &mut outgoing.parts, tally.signs()).await {
             Ok(head) => break head,
             Err(Trouble::Broken) if link.reused && outgoing.may_be_sent_again() => {
                 let buffer = std::mem::take(&mut link.read);

@@ -9,13 +9,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use mesh::{Direction, WorkloadName};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::refusal::Refusal;
+use super::{h1, hop};
 use crate::balance::Chance;
 use crate::report::counters::Counters;
 use crate::report::edges::EdgeTable;
@@ -53,6 +53,9 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 /// Most read buffers kept for the next exchange; as many as requests usually run at once.
 const SPARE_BUFFERS_MAX: usize = 64;
 
+/// Most header maps kept for the next request.
+const SPARE_HEADERS_MAX: usize = 64;
+
 /// How far a connection's end is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Closing {
@@ -65,13 +68,11 @@ pub enum Closing {
     WhenIdle,
 }
 
-/// What the guard, the service, the connection's task and the sweep tell each other; they run on one thread.
+/// What the service, the connection's task and the sweep tell each other; they run on one thread.
 #[derive(Debug, Default)]
 pub struct Signs {
     /// Why the stream of requests was ended.
     pub refusal: Cell<Option<Refusal>>,
-    /// The refusal cannot be told to the caller.
-    pub is_mute: Cell<bool>,
     /// Since when a head is incomplete.
     pub head_since: Cell<Option<Instant>>,
     /// The request was upgraded: pass bytes as they are.
@@ -82,10 +83,10 @@ pub struct Signs {
     pub requests: Cell<u64>,
     /// Whether it is to end.
     pub closing: Cell<Closing>,
-    /// Wakes the connection's task.
-    pub waker: RefCell<Option<Waker>>,
-    /// The socket, once the server has let go of it.
-    pub returned: RefCell<Option<TcpStream>>,
+    /// Whether the caller of the running request can be told interim answers.
+    pub takes_interim: Cell<bool>,
+    interim: RefCell<BytesMut>,
+    waker: RefCell<Option<Waker>>,
     idle: Cell<(u64, Option<Instant>)>,
 }
 
@@ -95,6 +96,30 @@ impl Signs {
         if closing > self.closing.get() {
             self.closing.set(closing);
             self.wake();
+        }
+    }
+
+    /// Who is woken when something must be decided: the connection's task, told by it in each poll.
+    pub fn wake_by(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        if known.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    /// Passes an interim answer on to a caller that can be told; the connection writes it before it waits again.
+    pub fn put_interim(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if self.takes_interim.get() {
+            hop::strip(headers);
+            h1::put_interim(&mut self.interim.borrow_mut(), status, headers);
+        }
+    }
+
+    /// Moves the interim answers that came since the last call to `out`.
+    pub fn take_interim(&self, out: &mut BytesMut) {
+        let mut interim = self.interim.borrow_mut();
+        if !interim.is_empty() {
+            out.extend_from_slice(&std::mem::take(&mut *interim));
         }
     }
 
@@ -151,6 +176,7 @@ pub struct WorkerState {
     pub ended: Notify,
     connections: RefCell<HashMap<u64, (Direction, Rc<Signs>)>>,
     spare_buffers: RefCell<Vec<BytesMut>>,
+    spare_headers: RefCell<Vec<HeaderMap>>,
     next_connection: Cell<u64>,
 }
 
@@ -170,6 +196,7 @@ impl WorkerState {
             ended: Notify::new(),
             connections: RefCell::default(),
             spare_buffers: RefCell::default(),
+            spare_headers: RefCell::default(),
             next_connection: Cell::new(0),
         })
     }
@@ -190,6 +217,21 @@ impl WorkerState {
         let mut spare = self.spare_buffers.borrow_mut();
         if spare.len() < SPARE_BUFFERS_MAX {
             spare.push(buffer);
+        }
+    }
+
+    /// An empty header map, with the memory of an earlier one as a rule.
+    #[must_use]
+    pub fn spare_headers(&self) -> HeaderMap {
+        self.spare_headers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a header map back.
+    pub fn keep_headers(&self, mut headers: HeaderMap) {
+        let mut spare = self.spare_headers.borrow_mut();
+        if spare.len() < SPARE_HEADERS_MAX && headers.capacity() > 0 {
+            headers.clear();
+            spare.push(headers);
         }
     }
 

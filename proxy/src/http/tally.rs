@@ -118,6 +118,12 @@ impl Tally {
         &self.state
     }
 
+    /// The signs of the caller's connection.
+    #[must_use]
+    pub fn signs(&self) -> &Signs {
+        &self.signs
+    }
+
     fn close(&mut self, failure: Option<Failure>, has_latency: bool) {
         if std::mem::replace(&mut self.closed, true) {
             return;

@@ -1,20 +1,24 @@
-//! The body of an answer: where it ends (RFC 9112, section 6.3) and what it holds. Pure: takes from a read buffer.
+//! The body of a message: where it ends (RFC 9112, section 6.3) and what it holds. Pure: takes from a read buffer.
+//! Must never accept in a request what two readers could frame in two ways: that is how requests are smuggled.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Longest line of a chunk's size with its extension.
-const CHUNK_LINE_BYTES_MAX: usize = 4096;
+/// Longest line of a chunk's size with its extension. Nobody is known to use extensions; longer only feeds a hostile peer.
+const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
 /// Longest trailer section.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
-/// Most trailers of an answer.
+/// Most trailers of a message.
 const TRAILERS_MAX: usize = 32;
 
-/// The answer cannot be read.
+/// What frames or routes a message and must not stand in its trailers (RFC 9110, section 6.5.1).
+const NEVER_TRAILERS: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST];
+
+/// The message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer's body is not framed as HTTP/1.1 has it")]
+#[error("the message is not framed as HTTP/1.1 has it")]
 pub struct Unreadable;
 
 /// What a buffer held.
@@ -30,7 +34,7 @@ pub enum Decoded {
     More,
 }
 
-/// How an answer's body ends.
+/// How a message's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoder {
     /// So many bytes are still to come.
@@ -48,7 +52,7 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// An answer without a body.
+    /// A message without a body.
     pub const EMPTY: Self = Self::Sized(0);
 
     /// Whether the body is whole.
@@ -57,7 +61,7 @@ impl Decoder {
         self == Self::EMPTY
     }
 
-    /// Bytes still to come, where the answer stated them.
+    /// Bytes still to come, where the message stated them.
     #[must_use]
     pub fn remaining(self) -> Option<u64> {
         match self {
@@ -66,11 +70,24 @@ impl Decoder {
         }
     }
 
-    /// Takes the next piece out of `read`.
+    /// Takes the next piece of an answer's body out of `read`. Servers of old pad a chunk's size with blanks, which is let
+    /// pass: nobody reads the answer beside us.
     ///
     /// # Errors
     /// If the chunked coding is malformed.
     pub fn decode(&mut self, read: &mut BytesMut) -> Result<Decoded, Unreadable> {
+        self.decoded(read, false)
+    }
+
+    /// Takes the next piece of a request's body out of `read`.
+    ///
+    /// # Errors
+    /// If the chunked coding could be read in more than one way.
+    pub fn decode_strictly(&mut self, read: &mut BytesMut) -> Result<Decoded, Unreadable> {
+        self.decoded(read, true)
+    }
+
+    fn decoded(&mut self, read: &mut BytesMut, is_strict: bool) -> Result<Decoded, Unreadable> {
         loop {
             match *self {
                 Self::Sized(0) => return Ok(Decoded::End),
@@ -82,10 +99,8 @@ impl Decoder {
                 }
                 Self::UntilClose => return Ok(Decoded::Data(read.split().freeze())),
                 Self::ChunkSize => {
-                    let Some(end) = find(read, b"\r\n") else {
-                        return more_unless(read.len() > CHUNK_LINE_BYTES_MAX);
-                    };
-                    let size = chunk_size(&read[..end])?;
+                    let Some(end) = line_end(read, CHUNK_LINE_BYTES_MAX)? else { return Ok(Decoded::More) };
+                    let size = chunk_size(&read[..end], is_strict)?;
                     read.advance(end + 2);
                     *self = if size == 0 { Self::Trailer } else { Self::ChunkData(size) };
                 }
@@ -95,11 +110,11 @@ impl Decoder {
                     return Ok(Decoded::Data(piece));
                 }
                 Self::ChunkEnd => {
+                    if !b"\r\n".starts_with(&read[..read.len().min(2)]) {
+                        return Err(Unreadable);
+                    }
                     if read.len() < 2 {
                         return Ok(Decoded::More);
-                    }
-                    if !read.starts_with(b"\r\n") {
-                        return Err(Unreadable);
                     }
                     read.advance(2);
                     *self = Self::ChunkSize;
@@ -115,8 +130,8 @@ impl Decoder {
             *self = Self::EMPTY;
             return Ok(Decoded::End);
         }
-        let Some(end) = find(read, b"\r\n\r\n") else { return more_unless(read.len() > TRAILER_BYTES_MAX) };
-        let section = read.split_to(end + 4);
+        let Some(end) = section_end(read)? else { return Ok(Decoded::More) };
+        let section = read.split_to(end);
         let mut lines = [httparse::EMPTY_HEADER; TRAILERS_MAX];
         let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(&section, &mut lines) else {
             return Err(Unreadable);
@@ -124,6 +139,10 @@ impl Decoder {
         let mut trailers = HeaderMap::with_capacity(lines.len());
         for line in lines {
             let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Unreadable)?;
+            // One who merges trailers into the head must not be told another framing or another host there.
+            if NEVER_TRAILERS.contains(&name) {
+                return Err(Unreadable);
+            }
             trailers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| Unreadable)?);
         }
         *self = Self::EMPTY;
@@ -131,21 +150,44 @@ impl Decoder {
     }
 }
 
-fn more_unless(too_long: bool) -> Result<Decoded, Unreadable> {
-    if too_long { Err(Unreadable) } else { Ok(Decoded::More) }
-}
-
 fn piece(read: &mut BytesMut, left: u64) -> (Bytes, u64) {
     let step = read.len().min(usize::try_from(left).unwrap_or(usize::MAX));
     (read.split_to(step).freeze(), left - step as u64)
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+/// Where the line ends that begins at 0, without its CRLF. A bare line feed is an end to some readers and none to others.
+fn line_end(bytes: &[u8], longest: usize) -> Result<Option<usize>, Unreadable> {
+    match bytes.iter().take(longest + 2).position(|byte| *byte == b'\n') {
+        Some(feed) if feed > 0 && bytes[feed - 1] == b'\r' => Ok(Some(feed - 1)),
+        Some(_) => Err(Unreadable),
+        None if bytes.len() > longest + 1 => Err(Unreadable),
+        None => Ok(None),
+    }
 }
 
-fn chunk_size(line: &[u8]) -> Result<u64, Unreadable> {
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+/// Where the trailer section ends that begins at 0, with its empty line.
+fn section_end(bytes: &[u8]) -> Result<Option<usize>, Unreadable> {
+    let mut at = 0;
+    while let Some(length) = line_end(&bytes[at..], TRAILER_BYTES_MAX - at)? {
+        at += length + 2;
+        if length == 0 {
+            return Ok(Some(at));
+        }
+        if at > TRAILER_BYTES_MAX {
+            return Err(Unreadable);
+        }
+    }
+    Ok(None)
+}
+
+/// The size that a chunk's line states. Extensions are skipped (RFC 9112, section 7.1.1).
+fn chunk_size(line: &[u8], is_strict: bool) -> Result<u64, Unreadable> {
+    let mut parts = line.splitn(2, |byte| *byte == b';');
+    let digits = parts.next().unwrap_or_default();
+    if parts.next().is_some_and(|extension| extension.iter().any(u8::is_ascii_control)) {
+        return Err(Unreadable);
+    }
+    let digits = if is_strict { digits } else { digits.trim_ascii_end() };
     if digits.is_empty() || digits.len() > 15 {
         return Err(Unreadable);
     }
@@ -193,8 +235,34 @@ mod tests {
 
     #[test]
     fn malformed_chunks_are_refused() {
-        for text in ["\r\n", "x\r\n", "5\r\nhelloworld", "1234567890abcdef0\r\n", "0\r\nbad line\r\n\r\n"] {
+        for text in [
+            "\r\n",
+            "x\r\n",
+            "5\nhello\r\n",
+            "5;a\nb\r\nhello\r\n",
+            "0x5\r\nhello\r\n",
+            "5\r\nhelloworld",
+            "1234567890abcdef0\r\n",
+            "0\r\nbad line\r\n\r\n",
+            "0\r\nx: y\n\r\n",
+            "0\r\ncontent-length: 5\r\n\r\n",
+        ] {
             assert_eq!(decoded(Decoder::ChunkSize, text.as_bytes(), 100), Err(Unreadable), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_padded_size_passes_in_an_answer_and_not_in_a_request() {
+        let text = "5 \r\nhello\r\n0\r\n\r\n";
+        assert_eq!(Decoder::ChunkSize.decode(&mut text.into()), Ok(Decoded::Data(Bytes::from("hello"))));
+        assert_eq!(Decoder::ChunkSize.decode_strictly(&mut text.into()), Err(Unreadable));
+    }
+
+    #[test]
+    fn a_line_or_a_section_without_end_is_refused_at_its_bound() {
+        let line = format!("5;{}", "a".repeat(CHUNK_LINE_BYTES_MAX));
+        assert_eq!(Decoder::ChunkSize.decode(&mut line[..].into()), Err(Unreadable));
+        let section = format!("0\r\n{}", "a: b\r\n".repeat(TRAILER_BYTES_MAX / 6 + 1));
+        assert_eq!(Decoder::ChunkSize.decode(&mut section[..].into()), Err(Unreadable));
     }
 }

@@ -1,12 +1,12 @@
-//! Writes a request's head and the framing of its body. Pure: appends to a buffer.
+//! Writes a request's head, and the framing of any message's body. Pure: appends to a buffer.
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, Method, header, request};
 
-/// How the request's body is framed.
+/// How a body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// By the content-length in its headers, or it has none.
+    /// By the content-length in the headers, by the end of the connection, or there is none.
     Sized,
     /// In chunks.
     Chunked,
@@ -43,7 +43,7 @@ pub(super) fn put_head(out: &mut BytesMut, parts: &request::Parts, has_body: boo
     coding
 }
 
-fn put_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+pub(super) fn put_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.put_slice(name);
     out.put_slice(b": ");
@@ -57,12 +57,21 @@ pub(super) fn put_piece(out: &mut BytesMut, coding: Coding, piece: &[u8]) {
         return; // an empty chunk would end the body
     }
     if coding == Coding::Chunked {
-        out.put_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        put_chunk_size(out, piece.len());
     }
     out.put_slice(piece);
     if coding == Coding::Chunked {
         out.put_slice(b"\r\n");
     }
+}
+
+/// Appends the line that opens a chunk.
+pub(super) fn put_chunk_size(out: &mut BytesMut, size: usize) {
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        out.put_u8(b"0123456789abcdef"[size >> (4 * place) & 0xf]);
+    }
+    out.put_slice(b"\r\n");
 }
 
 /// Appends the end of the body. Trailers can be told only where the body is chunked.

@@ -1,12 +1,12 @@
-//! One request over one connection, up to the head of its answer: writes head and body, reads at the same time, skips
-//! interim answers. Polled in the caller's future; the rest of the body may still be going out when the answer begins.
+//! One request over one connection, up to the head of its answer: writes head and body, reads at the same time, passes
+//! interim answers on. Polled in the caller's future; the rest of the body may still be going out when the answer begins.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::request;
+use http::{StatusCode, request};
 use http_body::Body;
 use tokio::time::Sleep;
 
@@ -15,6 +15,7 @@ use super::answer::take_head;
 use super::encode::{Coding, put_end, put_head, put_piece};
 use super::link::Link;
 use crate::http::request_body::RequestBody;
+use crate::http::state::Signs;
 
 /// How long a body is held back for an endpoint's `100 (Continue)` (RFC 9110, section 10.1.1: not indefinitely).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -142,6 +143,7 @@ pub async fn exchange(
     link: &mut Link,
     upload: &mut Upload,
     parts: &mut request::Parts,
+    signs: &Signs,
 ) -> Result<AnswerHead, Trouble> {
     upload.coding = put_head(&mut link.write, parts, upload.body.is_some());
     if upload.body.is_some() && parts.headers.contains_key(http::header::EXPECT) {
@@ -162,8 +164,12 @@ pub async fn exchange(
                     .map_err(|_| Trouble::BadAnswer)?
             };
             match head {
-                Some(head) if head.status.is_informational() && head.status != 101 => {
+                Some(mut head) if head.status.is_informational() && head.status != 101 => {
                     interim += 1;
+                    if head.status != StatusCode::CONTINUE {
+                        // The word to continue is between two neighbours; all others are for the caller.
+                        signs.put_interim(head.status, &mut head.headers);
+                    }
                     upload.started = true; // its headers are gone, and the endpoint has it: never send it again
                     if interim > INTERIM_MAX {
                         return Poll::Ready(Err(Trouble::BadAnswer));

@@ -1,13 +1,23 @@
-//! HTTP/1.1 towards endpoints: one request and its answer over one connection, polled inside the caller's own future.
-//! No task, no channel: the head is written from the caller's headers, so that a request can be written again on another
-//! connection without a copy. Used by `http::upstream`; must never pool or pick.
+//! HTTP/1.1, in both directions. Callers: `serve` takes a `request`, has it answered, and writes the `reply`, all in the
+//! connection's own future. Endpoints: `exchange` writes a request over a `link` and reads the `answer`, polled in the
+//! caller's future; a request can be written again on another connection without a copy. No task, no channel; must never
+//! pool or pick.
 
 mod answer;
+mod caller;
 mod decode;
 mod encode;
 mod exchange;
 mod link;
+mod outbox;
+mod reply;
+mod request;
+mod serve;
 
+pub use caller::CallerBody;
 pub use decode::{Decoded, Decoder};
 pub use exchange::{AnswerHead, Trouble, Upload, exchange};
 pub use link::Link;
+pub(super) use reply::put_interim;
+pub use request::{HEAD_BYTES_MAX, RequestHead, take_head};
+pub use serve::{End, serve};
