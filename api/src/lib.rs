@@ -28,6 +28,8 @@ pub mod log {
 mod endpoint;
 mod field;
 mod name;
+mod policy;
+mod policy_rules;
 mod registration;
 mod route;
 mod route_rules;
@@ -37,6 +39,11 @@ mod traffic;
 pub use endpoint::{INSTANCE_BYTES_MAX, LOCALITY_BYTES_MAX};
 pub use envoy_types as xds;
 pub use field::FieldError;
+pub use policy::POLICY_TYPE_URL;
+pub use policy_rules::{
+    BACKOFF_MS, BUDGET_WINDOW_MS, CONNECT_MS, MIN_RETRIES_MAX, POLICY_TARGETS_MAX, RETRY_CODES,
+    RETRY_CODES_MAX,
+};
 pub use registration::{
     CLIENT_BYTES_MAX, DEFAULT_LEASE_SECONDS, LEASE_SECONDS, LeaseKey, Registration, WriteId, lease_seconds,
 };

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mesh::{Backend, HeaderMatch, MatchKind, PathMatch, Route, RouteMatch, RouteRule, ServiceName};
+use mesh::{
+    Backend, HeaderMatch, MatchKind, PathMatch, RequestPolicy, Route, RouteMatch, RouteRule, ServiceName,
+};
 
 use crate::field::{self, FieldError};
+use crate::policy::millis;
 use crate::route_rules::{
     BACKEND_WEIGHT_MAX, BACKENDS_MAX, HEADERS_MAX, MATCHES_MAX, METHODS, PARENTS_MAX, ROUTE_MATCHES_MAX,
     RULES_MAX, TIMEOUT_MS_MAX, header_name_fault, header_value_fault, path_fault,
@@ -124,32 +127,30 @@ impl TryFrom<&v1::RouteRule> for RouteRule {
     type Error = FieldError;
 
     fn try_from(message: &v1::RouteRule) -> Result<Self, FieldError> {
-        let request_timeout = match message.request_timeout_ms {
-            0 => None,
-            millis if millis <= TIMEOUT_MS_MAX => Some(Duration::from_millis(millis)),
-            millis => {
-                return Err(FieldError::wrong(
-                    "request_timeout_ms",
-                    millis,
-                    "must be at most a day (86400000)",
-                ));
-            }
+        let timeout = |millis, field: &str| match millis {
+            0 => Ok(None),
+            millis if millis <= TIMEOUT_MS_MAX => Ok(Some(Duration::from_millis(millis))),
+            millis => Err(FieldError::wrong(field, millis, "must be at most a day (86400000)")),
         };
         Ok(Self {
             matches: field::each(&message.matches, "matches", MATCHES_MAX)?,
             backends: field::each(&message.backends, "backends", BACKENDS_MAX)?,
-            request_timeout,
+            request_timeout: timeout(message.request_timeout_ms, "request_timeout_ms")?,
+            try_timeout: timeout(message.try_timeout_ms, "try_timeout_ms")?,
+            policy: field::optional(message.policy.as_ref(), "policy")?.unwrap_or_default(),
         })
     }
 }
 
 impl From<&RouteRule> for v1::RouteRule {
     fn from(rule: &RouteRule) -> Self {
-        let millis = rule.request_timeout.map_or(0, |timeout| timeout.as_millis());
+        let says_nothing = rule.policy == RequestPolicy::default();
         Self {
             matches: rule.matches.iter().map(Into::into).collect(),
             backends: rule.backends.iter().map(Into::into).collect(),
-            request_timeout_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+            request_timeout_ms: rule.request_timeout.map_or(0, millis),
+            try_timeout_ms: rule.try_timeout.map_or(0, millis),
+            policy: (!says_nothing).then(|| (&rule.policy).into()),
         }
     }
 }
@@ -230,6 +231,8 @@ mod tests {
                 ],
                 backends: vec![Backend { authority: "web-v2.shop:80".parse().unwrap(), weight: 0 }],
                 request_timeout: Some(Duration::from_millis(1500)),
+                try_timeout: Some(Duration::from_millis(500)),
+                policy: RequestPolicy { retry: None, stream_idle: Some(Duration::from_secs(1)) },
             }],
         }
     }

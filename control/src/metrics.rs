@@ -64,6 +64,8 @@ pub struct HeldMetrics {
     pub endpoints: IntGauge,
     /// Routes.
     pub routes: IntGauge,
+    /// Policies in the catalog.
+    pub policies: IntGauge,
     /// Clients whose outcomes are remembered.
     pub clients: IntGauge,
     /// Edges that are told apart.
@@ -262,6 +264,7 @@ impl HeldMetrics {
             services: make.gauge("penstock_catalog_services", "Services in the catalog"),
             endpoints: make.gauge("penstock_catalog_endpoints", "Registered endpoints"),
             routes: make.gauge("penstock_catalog_routes", "Routes in the catalog"),
+            policies: make.gauge("penstock_catalog_policies", "Policies in the catalog"),
             clients: make.gauge("penstock_catalog_clients", "Clients whose writes' outcomes are remembered"),
             edges: make.gauge("penstock_catalog_edges", "Edges of the rollups that are told apart"),
             history_bytes: make.gauge("penstock_catalog_history_bytes", "Bytes of the rollup history"),

@@ -4,6 +4,8 @@
 mod endpoint;
 mod locality;
 mod name;
+mod policy;
+mod retry;
 mod revision;
 mod route;
 mod service;
@@ -14,6 +16,8 @@ mod traffic;
 pub use endpoint::{Endpoint, Health, InstanceName};
 pub use locality::Locality;
 pub use name::{Authority, CLUSTER_DOMAIN, DEFAULT_NAMESPACE, NameError, ServiceName, WorkloadName};
+pub use policy::{PolicyName, PolicyTarget, RequestPolicy, ServicePolicy, TrafficPolicy};
+pub use retry::{GrpcCode, Retry, RetryBudget};
 pub use revision::{Revision, RevisionError};
 pub use route::{Backend, HeaderMatch, MatchKind, PathMatch, Route, RouteMatch, RouteName, RouteRule};
 pub use service::{Protocol, Service, ServicePort};

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::name::{Authority, ServiceName};
+use crate::policy::RequestPolicy;
 
 /// Name and namespace of a route.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +28,7 @@ pub struct Route {
 }
 
 /// One rule: what it matches and where that goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteRule {
     /// Any of these; empty matches every request.
     pub matches: Vec<RouteMatch>,
@@ -35,6 +36,10 @@ pub struct RouteRule {
     pub backends: Vec<Backend>,
     /// Longest time from request to the end of the response head, if bounded.
     pub request_timeout: Option<Duration>,
+    /// Longest time of one try, if bounded (Gateway API `timeouts.backendRequest`).
+    pub try_timeout: Option<Duration>,
+    /// What the rule itself says, and once policies are laid over it, what they say.
+    pub policy: RequestPolicy,
 }
 
 /// All parts must match (Gateway API `HTTPRouteMatch`).

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule};
+use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule, ServicePolicy};
 use tokio::sync::{mpsc, watch};
 
 /// How long a request waits for the first word about a service it is the first to ask for.
@@ -25,6 +25,8 @@ pub struct EndpointSet {
     pub authority: Authority,
     /// What is spoken to them.
     pub protocol: Protocol,
+    /// What an operator asked for; nothing as a rule.
+    pub policy: Arc<ServicePolicy>,
     /// When this set became true.
     pub revision: Revision,
     /// Draining ones included: they are not picked, but keep what runs.

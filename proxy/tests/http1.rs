@@ -203,7 +203,7 @@ fn rule(matches: Vec<RouteMatch>, backends: &[(&str, u32)]) -> RouteRule {
         .iter()
         .map(|(name, weight)| Backend { authority: name.parse().unwrap(), weight: *weight })
         .collect();
-    RouteRule { matches, backends, request_timeout: None }
+    RouteRule { matches, backends, ..RouteRule::default() }
 }
 
 #[test]

@@ -106,6 +106,8 @@ pub enum DocumentKind {
     Service,
     /// Gateway API's `HTTPRoute`.
     HttpRoute,
+    /// Penstock's own `TrafficPolicy`.
+    TrafficPolicy,
     /// Each of them.
     All,
 }
@@ -117,6 +119,7 @@ impl DocumentKind {
         match self {
             Self::Service => "Service",
             Self::HttpRoute => "HTTPRoute",
+            Self::TrafficPolicy => "TrafficPolicy",
             Self::All => "",
         }
     }
@@ -129,8 +132,9 @@ impl FromStr for DocumentKind {
         match text.to_ascii_lowercase().as_str() {
             "service" | "services" | "svc" => Ok(Self::Service),
             "httproute" | "httproutes" | "route" | "routes" => Ok(Self::HttpRoute),
+            "trafficpolicy" | "trafficpolicies" | "policy" | "policies" => Ok(Self::TrafficPolicy),
             "all" => Ok(Self::All),
-            _ => Err(format!("{text:?} is not a kind: expected service, httproute or all")),
+            _ => Err(format!("{text:?} is not a kind: expected service, httproute, trafficpolicy or all")),
         }
     }
 }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use api::log::v1::Outcome;
-use mesh::{Authority, Endpoint, Revision, RouteRule, Service, ServiceName, Window};
+use mesh::{Authority, Endpoint, Revision, RouteRule, Service, ServiceName, TrafficPolicy, Window};
 
 /// One fact that became true at a revision.
 ///
-/// In one batch a service comes before its authorities' endpoints and routes.
+/// In one batch a service comes before its authorities' endpoints and routes, and these before its policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A service came, changed its ports, or went.
@@ -37,6 +37,15 @@ pub enum Change {
         revision: Revision,
         /// Tried in order, the first match rules. Empty: straight to the authority.
         rules: Arc<[RouteRule]>,
+    },
+    /// The policy on a service, for all of its ports.
+    Policy {
+        /// Which service.
+        service: ServiceName,
+        /// Since when it is so.
+        revision: Revision,
+        /// As it is now; `None` when there is none any more.
+        policy: Option<Arc<TrafficPolicy>>,
     },
     /// The history of a window was added to.
     Traffic {

@@ -1,4 +1,4 @@
-//! What operators do to the topology: declare services and routes, all of one command or none, and delete them.
+//! What operators do to the topology: declare services, routes and policies, all of one command or none, and delete them.
 //!
 //! - Deleting a service that a route names keeps the route, as Gateway API does: requests that it sends there are
 //!   answered by the caller's proxy (no such service), and it rules again once the service is back.
@@ -8,28 +8,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mesh::{Authority, Protocol, Revision, Route, RouteName, Service, ServiceName, ServicePort};
+use mesh::{
+    Authority, Protocol, Revision, Route, RouteName, Service, ServiceName, ServicePort, TrafficPolicy,
+};
 
 use super::limits::{DOCUMENTS_MAX, ROUTES_MAX, ROUTES_PER_SERVICE_MAX, SERVICES_MAX};
 use super::precedence::merged_rules;
 use super::refusal::Refusal;
 use super::topology::{Moment, Port, StoredRoute, StoredService, Topology, Touched};
 
-const CREATED: &str = "created";
-const CHANGED: &str = "changed";
-const UNCHANGED: &str = "unchanged";
-const DELETED: &str = "deleted";
+pub(super) const CREATED: &str = "created";
+pub(super) const CHANGED: &str = "changed";
+pub(super) const UNCHANGED: &str = "unchanged";
+pub(super) const DELETED: &str = "deleted";
 
 impl Topology {
-    /// Declares all or nothing. Answers what became of each document, services first.
+    /// Declares all or nothing. Answers what became of each document: services, then routes, then policies.
     pub(super) fn put(
         &mut self,
         at: Moment,
         services: Vec<Service>,
         routes: Vec<Route>,
+        policies: Vec<TrafficPolicy>,
         touched: &mut Touched,
     ) -> Result<Vec<String>, Refusal> {
+        if services.len() + routes.len() + policies.len() > DOCUMENTS_MAX {
+            return Err(Refusal::limit("documents of one command", DOCUMENTS_MAX, "apply them in parts"));
+        }
         self.documents_fit(&services, &routes)?;
+        self.policies_fit(&policies)?;
         let mut actions = Vec::with_capacity(services.len() + routes.len());
         for service in services {
             actions.push(self.put_service(at, service, touched).to_owned());
@@ -39,13 +46,11 @@ impl Topology {
             actions.push(self.put_route(at, route, &mut ruled).to_owned());
         }
         self.refresh_rules(&ruled, at, touched);
+        actions.extend(self.put_policies(at, policies, touched));
         Ok(actions)
     }
 
     fn documents_fit(&self, services: &[Service], routes: &[Route]) -> Result<(), Refusal> {
-        if services.len() + routes.len() > DOCUMENTS_MAX {
-            return Err(Refusal::limit("documents of one command", DOCUMENTS_MAX, "apply them in parts"));
-        }
         let (mut service_names, mut route_names) = (BTreeSet::new(), BTreeSet::new());
         if let Some(twice) = services.iter().find(|service| !service_names.insert(&service.name)) {
             return Err(Refusal::invalid(format_args!("Service {} is there twice", twice.name)));
@@ -172,11 +177,13 @@ impl Topology {
     }
 
     fn service_entry(&mut self, name: &ServiceName, revision: Revision) -> &mut StoredService {
+        let has_policy = self.policy_on_service(name).is_some();
         self.services.entry(name.clone()).or_insert_with(|| StoredService {
             service: Arc::new(Service { name: name.clone(), ports: Vec::new() }),
             revision,
             declared: None,
             registered: BTreeMap::new(),
+            policy_revision: if has_policy { revision } else { Revision::default() },
         })
     }
 
@@ -197,6 +204,9 @@ impl Topology {
             stored.revision = at.revision;
             self.routing = at.revision;
             touched.services.insert(name.clone());
+            if stored.policy_revision != Revision::default() {
+                touched.policies.insert(name.clone());
+            }
         }
         if ports.is_empty() {
             self.services.remove(name);
@@ -229,7 +239,12 @@ impl Topology {
         }
     }
 
-    fn refresh_rules(&mut self, services: &BTreeSet<ServiceName>, at: Moment, touched: &mut Touched) {
+    pub(super) fn refresh_rules(
+        &mut self,
+        services: &BTreeSet<ServiceName>,
+        at: Moment,
+        touched: &mut Touched,
+    ) {
         for service in services {
             for authority in self.authorities_of(service) {
                 let rules = self.rules_for(&authority);
@@ -248,12 +263,13 @@ impl Topology {
     pub(super) fn rules_for(&self, authority: &Authority) -> Vec<mesh::RouteRule> {
         let names = self.routes_on.get(&authority.service).into_iter().flatten();
         let routes = names.filter_map(|name| self.routes.get(name));
-        merged_rules(routes.filter(|stored| {
+        let on_it = routes.filter(|stored| {
             let mut parents = stored.route.parents.iter();
             parents.any(|(service, port)| {
                 *service == authority.service && port.is_none_or(|port| port == authority.port)
             })
-        }))
+        });
+        merged_rules(on_it.map(|stored| (stored, self.policy_on_route(&stored.route.name))))
     }
 }
 

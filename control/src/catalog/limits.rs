@@ -11,6 +11,8 @@ pub const ENDPOINTS_PER_AUTHORITY_MAX: usize = 10_000;
 pub const ENDPOINTS_MAX: usize = 200_000;
 /// Most routes.
 pub const ROUTES_MAX: usize = 10_000;
+/// Most policies: as many as services.
+pub const POLICIES_MAX: usize = 10_000;
 /// Most routes on one service: all of them are merged again whenever one changes.
 pub const ROUTES_PER_SERVICE_MAX: usize = 100;
 /// Most documents of one `PutConfig`; one apply must not hold up the others.

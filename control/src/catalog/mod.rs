@@ -3,7 +3,8 @@
 //!
 //! - [`Catalog`] takes entries in log order (`state`), by way of `writers` (exactly once) and `refusal`
 //! - [`Change`] is what applying an entry altered; discovery keeps a mirror from it
-//! - `topology` holds services, endpoints and routes; `registering`, `declaring` change it; `precedence` orders rules
+//! - `topology` holds services, endpoints, routes and policies; `registering`, `declaring`, `policies` change it;
+//!   `precedence` orders rules
 //! - [`Rollups`] holds the traffic (`edges`, `counted`), `history` answers questions about it
 //! - `snapshot` writes and reads all of it, `state_hash` tells whether two nodes have diverged
 
@@ -13,6 +14,7 @@ mod declaring;
 mod edges;
 mod history;
 pub mod limits;
+mod policies;
 mod precedence;
 mod refusal;
 mod registering;
@@ -29,4 +31,4 @@ pub use history::Span;
 pub use rollups::Rollups;
 pub use snapshot::RestoreError;
 pub use state::{Catalog, Sizes};
-pub use topology::{Lease, StoredEndpoint, StoredRoute, StoredService};
+pub use topology::{Lease, StoredEndpoint, StoredPolicy, StoredRoute, StoredService};

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use mesh::{PathMatch, RouteMatch, RouteRule};
+use mesh::{PathMatch, RequestPolicy, RouteMatch, RouteRule};
 
 use super::topology::StoredRoute;
 
@@ -27,23 +27,31 @@ fn rank<'a>(stored: &'a StoredRoute, route_match: Option<&RouteMatch>, rule: usi
     (Reverse(exact), Reverse(length), Reverse(method), Reverse(headers), stored.created_index, name, rule, at)
 }
 
-/// The rules of all `routes` together, in the order in which they are to be tried.
-pub(super) fn merged_rules<'a>(routes: impl Iterator<Item = &'a StoredRoute>) -> Vec<RouteRule> {
+/// The rules of all `routes` together, each with what the policy on its route says, in the order in which they are to be
+/// tried.
+pub(super) fn merged_rules<'a>(
+    routes: impl Iterator<Item = (&'a StoredRoute, Option<&'a RequestPolicy>)>,
+) -> Vec<RouteRule> {
     let mut candidates = Vec::new();
-    for stored in routes {
+    for (stored, policy) in routes {
         for (number, rule) in stored.route.rules.iter().enumerate() {
             if rule.matches.is_empty() {
-                candidates.push((rank(stored, None, number, 0), rule, None));
+                candidates.push((rank(stored, None, number, 0), rule, None, policy));
             }
             for (at, route_match) in rule.matches.iter().enumerate() {
-                candidates.push((rank(stored, Some(route_match), number, at), rule, Some(route_match)));
+                candidates.push((
+                    rank(stored, Some(route_match), number, at),
+                    rule,
+                    Some(route_match),
+                    policy,
+                ));
             }
         }
     }
     candidates.sort_by(|left, right| left.0.cmp(&right.0));
     let mut merged: Vec<RouteRule> = Vec::new();
     let mut last: Option<&RouteRule> = None;
-    for (_, rule, route_match) in candidates {
+    for (_, rule, route_match, policy) in candidates {
         match (merged.last_mut(), route_match) {
             // Neighbours of the same rule stay one rule.
             (Some(open), Some(route_match)) if last.is_some_and(|last| std::ptr::eq(last, rule)) => {
@@ -51,8 +59,11 @@ pub(super) fn merged_rules<'a>(routes: impl Iterator<Item = &'a StoredRoute>) ->
             }
             _ => merged.push(RouteRule {
                 matches: route_match.into_iter().cloned().collect(),
-                backends: rule.backends.clone(),
-                request_timeout: rule.request_timeout,
+                policy: match policy {
+                    Some(policy) => rule.policy.clone().within(policy),
+                    None => rule.policy.clone(),
+                },
+                ..RouteRule { matches: Vec::new(), ..rule.clone() }
             }),
         }
         last = Some(rule);
@@ -77,7 +88,7 @@ mod tests {
 
     fn rule(to: &str, matches: Vec<RouteMatch>) -> RouteRule {
         let backends = vec![Backend { authority: to.parse().unwrap(), weight: 1 }];
-        RouteRule { matches, backends, request_timeout: None }
+        RouteRule { matches, backends, ..RouteRule::default() }
     }
 
     fn path(text: &str) -> RouteMatch {
@@ -93,7 +104,7 @@ mod tests {
     }
 
     fn order(routes: &[StoredRoute]) -> Vec<String> {
-        let rules = merged_rules(routes.iter());
+        let rules = merged_rules(routes.iter().map(|stored| (stored, None)));
         rules.iter().map(|rule| rule.backends[0].authority.service.name().to_owned()).collect()
     }
 
@@ -131,11 +142,12 @@ mod tests {
 
     #[test]
     fn matches_of_one_rule_stay_together_when_nothing_comes_between() {
-        let rules = merged_rules(std::iter::once(&stored(
+        let route = stored(
             "r",
             1,
             vec![rule("v1", vec![path("/a/b"), path("/c/d"), path("/")]), rule("v2", vec![path("/a")])],
-        )));
+        );
+        let rules = merged_rules(std::iter::once((&route, None)));
         let counts: Vec<_> = rules.iter().map(|rule| rule.matches.len()).collect();
         assert_eq!(counts, [2, 1, 1], "v1 with the long prefixes, v2, v1 with the short one");
     }

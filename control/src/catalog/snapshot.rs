@@ -9,7 +9,7 @@ use api::log::v1 as log;
 use api::v1;
 use mesh::{
     Authority, Edge, Endpoint, InstanceName, ProxyId, Revision, Route, Service, ServiceName, ServicePort,
-    Timestamp, Window,
+    Timestamp, TrafficPolicy, Window,
 };
 use prost::Message;
 
@@ -19,7 +19,7 @@ use super::edges::EdgeDictionary;
 use super::rollups::{Rollups, SpanRecords, decoded, record_bytes};
 use super::state::Catalog;
 use super::state_hash::StateHash;
-use super::topology::{Port, Registered, StoredRoute, StoredService, Topology};
+use super::topology::{Port, Registered, StoredPolicy, StoredRoute, StoredService, Topology};
 use super::writers::{Writer, Writers};
 
 /// The first bytes of every snapshot.
@@ -86,6 +86,9 @@ impl Catalog {
         for route in self.topology.routes.values() {
             add(log::Snapshot { routes: vec![route_state(route)], ..log::Snapshot::default() });
         }
+        for policy in self.topology.policies.values() {
+            add(log::Snapshot { policies: vec![policy_state(policy)], ..log::Snapshot::default() });
+        }
         for writer in self.writers.iter() {
             add(log::Snapshot { writers: vec![writer_state(writer)], ..log::Snapshot::default() });
         }
@@ -126,7 +129,13 @@ impl Catalog {
             now: Timestamp(message.at_ms),
             swept: Timestamp(message.swept_ms),
             hash: StateHash(message.hash),
-            topology: topology(message.services, message.authorities, message.routes, message.routing)?,
+            topology: topology(
+                message.services,
+                message.authorities,
+                message.routes,
+                message.policies,
+                message.routing,
+            )?,
             writers: Writers::restored(writers),
             rollups: rollups(message.history.unwrap_or_default())?,
         })
@@ -145,6 +154,7 @@ fn service_state((name, stored): (&ServiceName, &StoredService)) -> log::Service
         declared: stored.declared.as_ref().map(|(service, _)| (&**service).into()),
         declared_revision: stored.declared.as_ref().map(|(_, revision)| (*revision).into()),
         registered: stored.registered.iter().map(port).collect(),
+        policy_revision: Some(stored.policy_revision.into()),
     }
 }
 
@@ -170,6 +180,10 @@ fn route_state(stored: &StoredRoute) -> log::RouteState {
         revision: Some(stored.revision.into()),
         created_index: stored.created_index,
     }
+}
+
+fn policy_state(stored: &StoredPolicy) -> log::PolicyState {
+    log::PolicyState { policy: Some((&*stored.policy).into()), revision: Some(stored.revision.into()) }
 }
 
 fn writer_state((client, writer): (&String, &Writer)) -> log::WriterState {
@@ -242,9 +256,18 @@ fn topology(
     services: Vec<log::ServiceState>,
     authorities: Vec<log::AuthorityState>,
     routes: Vec<log::RouteState>,
+    policies: Vec<log::PolicyState>,
     routing: Option<v1::Revision>,
 ) -> Result<Topology, RestoreError> {
     let mut topology = Topology { routing: revision(routing), ..Topology::default() };
+    for state in policies {
+        let policy: TrafficPolicy = there(state.policy.as_ref(), "policy")?;
+        for target in &policy.targets {
+            topology.policies_on.insert(target.clone(), policy.name.clone());
+        }
+        let (name, revision) = (policy.name.clone(), revision(state.revision));
+        topology.policies.insert(name, StoredPolicy { policy: Arc::new(policy), revision });
+    }
     for state in routes {
         let route: Route = there(state.route.as_ref(), "route")?;
         for (service, _) in &route.parents {
@@ -291,7 +314,8 @@ fn stored_service(name: &ServiceName, state: &log::ServiceState) -> Result<Store
         }
     };
     let service = Arc::new(Service { name: name.clone(), ports: Vec::new() });
-    let mut stored = StoredService { service, revision: revision(state.revision), declared, registered };
+    let (revision, policy_revision) = (revision(state.revision), revision(state.policy_revision));
+    let mut stored = StoredService { service, revision, declared, registered, policy_revision };
     stored.service = Arc::new(Service { name: name.clone(), ports: effective_ports(&stored) });
     Ok(stored)
 }

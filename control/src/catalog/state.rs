@@ -8,7 +8,8 @@ use api::log::v1::outcome::Result as Answer;
 use api::log::v1::{AlreadyCounted, Command, Done, Outcome, OutsideHistory, Refused, refused};
 use api::{FieldError, LeaseKey, Registration, WriteId};
 use mesh::{
-    Authority, Endpoint, InstanceName, Revision, RouteName, RouteRule, Service, ServiceName, Timestamp,
+    Authority, Endpoint, InstanceName, PolicyName, Revision, RouteName, RouteRule, Service, ServiceName,
+    Timestamp,
 };
 use prost::Message;
 
@@ -18,7 +19,9 @@ use super::refusal::Refusal;
 use super::registering::Expiry;
 use super::rollups::{Counting, Rollups};
 use super::state_hash::StateHash;
-use super::topology::{Lease, Moment, StoredEndpoint, StoredRoute, StoredService, Topology, Touched};
+use super::topology::{
+    Lease, Moment, StoredEndpoint, StoredPolicy, StoredRoute, StoredService, Topology, Touched,
+};
 use super::writers::{Known, Writers};
 
 /// The replicated state of the mesh.
@@ -43,6 +46,8 @@ pub struct Sizes {
     pub endpoints: usize,
     /// Routes.
     pub routes: usize,
+    /// Policies.
+    pub policies: usize,
     /// Clients whose write outcomes are remembered.
     pub clients: usize,
     /// Edges told apart.
@@ -181,20 +186,30 @@ impl Catalog {
             }
             Some(Body::PutConfig(put)) => {
                 let services = each(&put.services, "services")?;
-                topology.put(at, services, each(&put.routes, "routes")?, touched)?
+                topology.put(
+                    at,
+                    services,
+                    each(&put.routes, "routes")?,
+                    each(&put.policies, "policies")?,
+                    touched,
+                )?
             }
-            Some(Body::DeleteConfig(delete)) => match (&delete.service, &delete.route) {
-                (Some(service), None) => {
+            Some(Body::DeleteConfig(delete)) => match (&delete.service, &delete.route, &delete.policy) {
+                (Some(service), None, None) => {
                     let name = ServiceName::try_from(service).map_err(|error| error.within("service"))?;
                     topology.delete_service(at, &name, touched)?
                 }
-                (None, Some(route)) => {
+                (None, Some(route), None) => {
                     let name = RouteName::try_from(route).map_err(|error| error.within("route"))?;
                     topology.delete_route(at, &name, touched)?
                 }
+                (None, None, Some(policy)) => {
+                    let name = PolicyName::try_from(policy).map_err(|error| error.within("policy"))?;
+                    topology.delete_policy(at, &name, touched)?
+                }
                 _ => {
                     return Err(Refusal::invalid(
-                        "delete_config: must name a service or a route, and one of them",
+                        "delete_config: must name a service, a route or a policy, and one of them",
                     ));
                 }
             },
@@ -215,7 +230,7 @@ impl Catalog {
         Revision::new(self.epoch, self.applied)
     }
 
-    /// When any service or route last changed.
+    /// When any service, route or policy last changed.
     #[must_use]
     pub fn routing(&self) -> Revision {
         self.topology.routing
@@ -246,6 +261,7 @@ impl Catalog {
             services: self.topology.services.len(),
             endpoints: self.topology.endpoint_count,
             routes: self.topology.routes.len(),
+            policies: self.topology.policies.len(),
             clients: self.writers.len(),
             edges: self.rollups.edge_count(),
             history_bytes: self.rollups.bytes(),
@@ -309,6 +325,17 @@ impl Catalog {
     #[must_use]
     pub fn route(&self, name: &RouteName) -> Option<&StoredRoute> {
         self.topology.routes.get(name)
+    }
+
+    /// Every policy as it was applied.
+    pub fn policies(&self) -> impl Iterator<Item = (&PolicyName, &StoredPolicy)> {
+        self.topology.policies.iter()
+    }
+
+    /// One policy as it was applied.
+    #[must_use]
+    pub fn policy(&self, name: &PolicyName) -> Option<&StoredPolicy> {
+        self.topology.policies.get(name)
     }
 
     /// How many routes rule requests to a service.

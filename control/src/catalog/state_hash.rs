@@ -37,6 +37,7 @@ impl StateHash {
                 (2, *revision, endpoints.as_ref().map_or(0, |endpoints| endpoints.len() + 1))
             }
             Change::Routes { revision, rules, .. } => (3, *revision, rules.len()),
+            Change::Policy { revision, policy, .. } => (5, *revision, usize::from(policy.is_some())),
             Change::Traffic { window } => (4, Revision::new(0, window.0), 0),
         };
         self.number(kind);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh::{
-    Authority, Endpoint, InstanceName, Protocol, Revision, Route, RouteName, RouteRule, Service, ServiceName,
-    Timestamp, Window,
+    Authority, Endpoint, InstanceName, PolicyName, PolicyTarget, Protocol, Revision, Route, RouteName,
+    RouteRule, Service, ServiceName, Timestamp, TrafficPolicy, Window,
 };
 
 use super::change::Change;
@@ -22,6 +22,17 @@ pub struct StoredService {
     pub declared: Option<(Arc<Service>, Revision)>,
     /// What was registered at each port. A declared port speaks what was declared.
     pub(super) registered: BTreeMap<u16, Protocol>,
+    /// When a policy on it last came, changed or went; kept when it goes, so that versions never fall.
+    pub(super) policy_revision: Revision,
+}
+
+/// A policy as the catalog holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredPolicy {
+    /// As it was applied.
+    pub policy: Arc<TrafficPolicy>,
+    /// When it last changed.
+    pub revision: Revision,
 }
 
 /// A route as the catalog holds it.
@@ -112,6 +123,7 @@ pub(super) struct Touched {
     pub(super) services: BTreeSet<ServiceName>,
     pub(super) endpoints: BTreeSet<Authority>,
     pub(super) rules: BTreeSet<Authority>,
+    pub(super) policies: BTreeSet<ServiceName>,
     pub(super) windows: BTreeSet<Window>,
 }
 
@@ -123,14 +135,17 @@ pub(super) struct Topology {
     pub(super) routes: BTreeMap<RouteName, StoredRoute>,
     /// Routes by the services they rule. Follows from `routes`.
     pub(super) routes_on: BTreeMap<ServiceName, BTreeSet<RouteName>>,
+    pub(super) policies: BTreeMap<PolicyName, StoredPolicy>,
+    /// Policies by what they are attached to. Follows from `policies`.
+    pub(super) policies_on: BTreeMap<PolicyTarget, PolicyName>,
     /// Sum over `ports`.
     pub(super) endpoint_count: usize,
-    /// When any service or route last changed.
+    /// When any service, route or policy last changed.
     pub(super) routing: Revision,
 }
 
 impl Topology {
-    /// What was touched, as it is now: services, then endpoints, then routes.
+    /// What was touched, as it is now: services, then endpoints, then routes, then policies.
     pub(super) fn changes(&self, touched: Touched, revision: Revision) -> Vec<Change> {
         let mut changes = Vec::new();
         for name in touched.services {
@@ -151,6 +166,9 @@ impl Topology {
                 changes.push(rules_change(&authority, port));
             }
         }
+        // Of a service that is gone, it tells itself.
+        let policies = touched.policies.iter().filter_map(|name| self.policy_change(name));
+        changes.extend(policies);
         changes.extend(touched.windows.into_iter().map(|window| Change::Traffic { window }));
         changes
     }
@@ -160,7 +178,15 @@ impl Topology {
         let services = self.services.iter().map(|(name, stored)| service_change(name, stored));
         let endpoints = self.ports.iter().map(|(authority, port)| endpoints_change(authority, port));
         let rules = self.ports.iter().map(|(authority, port)| rules_change(authority, port));
-        services.chain(endpoints).chain(rules).collect()
+        let ruled = self.services.iter().filter(|(_, stored)| stored.policy_revision != Revision::default());
+        let policies = ruled.filter_map(|(name, _)| self.policy_change(name));
+        services.chain(endpoints).chain(rules).chain(policies).collect()
+    }
+
+    fn policy_change(&self, service: &ServiceName) -> Option<Change> {
+        let revision = self.services.get(service)?.policy_revision;
+        let policy = self.policy_on_service(service).cloned();
+        Some(Change::Policy { service: service.clone(), revision, policy })
     }
 
     pub(super) fn registrations(&self, authority: &Authority) -> impl Iterator<Item = StoredEndpoint<'_>> {

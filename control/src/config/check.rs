@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use api::log::v1::PutConfig;
 use api::v1::{Complaint, QualifiedName, SourceFile};
-use mesh::{Route, Service};
+use mesh::{Route, Service, TrafficPolicy};
 use runtime::settings::nearest;
 use runtime::yaml::{self, Content, Node, Position};
 
 use super::complaints::Complaints;
 use super::fields::{Fields, shown};
 use super::metadata::Metadata;
-use super::{route, service};
+use super::{policy, route, service};
 use crate::catalog::limits::DOCUMENTS_MAX;
 
 /// Most bytes of all files together.
@@ -27,11 +27,16 @@ pub enum Kind {
     Service,
     /// Rules for the requests to a service.
     HttpRoute,
+    /// What Kubernetes and Gateway API have no field for.
+    TrafficPolicy,
 }
+
+/// The kinds, for a complaint.
+const EXPECTED: &str = "expected Service, HTTPRoute or TrafficPolicy";
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Service, Self::HttpRoute];
+    pub const ALL: [Self; 3] = [Self::Service, Self::HttpRoute, Self::TrafficPolicy];
 
     /// As `kind` of a document says it.
     #[must_use]
@@ -39,6 +44,7 @@ impl Kind {
         match self {
             Self::Service => "Service",
             Self::HttpRoute => "HTTPRoute",
+            Self::TrafficPolicy => "TrafficPolicy",
         }
     }
 
@@ -48,6 +54,7 @@ impl Kind {
         match self {
             Self::Service => "v1",
             Self::HttpRoute => "gateway.networking.k8s.io/v1",
+            Self::TrafficPolicy => "penstock.io/v1alpha1",
         }
     }
 
@@ -57,6 +64,7 @@ impl Kind {
         match text.to_ascii_lowercase().as_str() {
             "service" | "services" | "svc" => Some(Self::Service),
             "httproute" | "httproutes" => Some(Self::HttpRoute),
+            "trafficpolicy" | "trafficpolicies" => Some(Self::TrafficPolicy),
             _ => None,
         }
     }
@@ -80,7 +88,7 @@ pub struct CheckedDocument {
 pub struct Checked {
     /// What writes them, all or none.
     pub command: PutConfig,
-    /// One for each action in the command's outcome, in that order: services, then routes.
+    /// One for each action in the command's outcome, in that order: services, then routes, then policies.
     pub documents: Vec<CheckedDocument>,
 }
 
@@ -108,7 +116,7 @@ pub fn check(files: &[SourceFile]) -> Result<Checked, Vec<Complaint>> {
         let documents: Vec<_> =
             parsed.documents.iter().filter(|node| node.content != Content::Null).collect();
         if documents.is_empty() && parsed.faults.is_empty() {
-            complaints.add(START, "", "holds no document: expected a Service or an HTTPRoute");
+            complaints.add(START, "", format!("holds no document: {EXPECTED}"));
         }
         for node in documents {
             found.read(node, &mut complaints);
@@ -130,6 +138,7 @@ struct Found {
     count: usize,
     services: Vec<(Service, CheckedDocument)>,
     routes: Vec<(Route, CheckedDocument)>,
+    policies: Vec<(TrafficPolicy, CheckedDocument)>,
     /// Where each name was first, by kind, namespace and name.
     first: BTreeMap<(Kind, String, String), String>,
 }
@@ -158,6 +167,10 @@ impl Found {
             Kind::HttpRoute => {
                 let route = route::read(&mut fields, &read_as, complaints);
                 self.routes.extend(route.map(|route| (route, document)));
+            }
+            Kind::TrafficPolicy => {
+                let policy = policy::read(&mut fields, &read_as, complaints);
+                self.policies.extend(policy.map(|policy| (policy, document)));
             }
         }
         fields.finish(complaints);
@@ -189,6 +202,10 @@ impl Found {
             command.routes.push((&route).into());
             documents.push(document);
         }
+        for (policy, document) in self.policies {
+            command.policies.push((&policy).into());
+            documents.push(document);
+        }
         Checked { command, documents }
     }
 }
@@ -198,7 +215,7 @@ fn kind(fields: &mut Fields<'_>, complaints: &mut Complaints) -> Option<Kind> {
     let had = complaints.count();
     let text = fields.text("kind", complaints);
     if text.is_none() && complaints.count() == had {
-        fields.missing("kind", "expected Service or HTTPRoute", complaints);
+        fields.missing("kind", EXPECTED, complaints);
     }
     let (text, position) = text?;
     let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == text) else {
@@ -207,10 +224,7 @@ fn kind(fields: &mut Fields<'_>, complaints: &mut Complaints) -> Option<Kind> {
             near.then(|| nearest(text, Kind::ALL.into_iter().map(Kind::as_str))).flatten()
         });
         let advice = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
-        let message = format!(
-            "{} is not a kind that Penstock takes: expected Service or HTTPRoute{advice}",
-            shown(text)
-        );
+        let message = format!("{} is not a kind that Penstock takes: {EXPECTED}{advice}", shown(text));
         complaints.add(position, "kind", message);
         return None;
     };

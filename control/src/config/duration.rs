@@ -1,8 +1,12 @@
 //! Gateway API's durations (GEP-2257): one to four of a number of at most five digits and a unit, for instance `1m30s`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use api::TIMEOUT_MS_MAX;
+
+use super::complaints::Complaints;
+use super::fields::{Fields, shown};
 
 /// Most parts of a duration.
 const PARTS_MAX: usize = 4;
@@ -10,6 +14,10 @@ const PARTS_MAX: usize = 4;
 const DIGITS_MAX: usize = 5;
 /// Units, the largest first, in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// What a text that is none is told.
+const RULE: &str =
+    "must be a duration: numbers of at most 5 digits with h, m, s or ms, for instance 1m30s or 500ms";
 
 /// The duration that `text` says, in milliseconds; `None` if it is none.
 pub(super) fn parsed(text: &str) -> Option<u64> {
@@ -45,6 +53,43 @@ pub(super) fn rendered(duration: Duration) -> String {
         }
     }
     if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// A field that is a duration within a range of milliseconds.
+pub(super) fn field(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    range: &RangeInclusive<u64>,
+    complaints: &mut Complaints,
+) -> Option<Duration> {
+    let (text, position) = fields.text(name, complaints)?;
+    let message = match parsed(text) {
+        Some(millis) if range.contains(&millis) => return Some(Duration::from_millis(millis)),
+        Some(_) => {
+            let [least, most] = [range.start(), range.end()].map(|end| rendered(Duration::from_millis(*end)));
+            format!("{} must be {least} to {most}", shown(text))
+        }
+        None => format!("{} {RULE}", shown(text)),
+    };
+    complaints.add(position, &fields.path(name), message);
+    None
+}
+
+/// A field that is a timeout: at most a day, and zero means that there is none (Gateway API).
+pub(super) fn timeout(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    complaints: &mut Complaints,
+) -> Option<Duration> {
+    let (text, position) = fields.text(name, complaints)?;
+    let message = match parsed(text) {
+        Some(0) => return None,
+        Some(millis) if millis <= TIMEOUT_MS_MAX => return Some(Duration::from_millis(millis)),
+        Some(_) => format!("{} must be at most a day (24h)", shown(text)),
+        None => format!("{} {RULE}", shown(text)),
+    };
+    complaints.add(position, &fields.path(name), message);
+    None
 }
 
 #[cfg(test)]

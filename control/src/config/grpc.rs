@@ -10,12 +10,13 @@ use api::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, DeleteResponse, Document, GetRequest, GetResponse, Outcome,
     QualifiedName, Revision, WriteId,
 };
-use mesh::{Route, RouteName, Service, ServiceName};
+use mesh::{PolicyName, Route, RouteName, Service, ServiceName, TrafficPolicy};
 use runtime::settings::nearest;
 use tonic::{Request, Response, Status};
 
 use super::check::{CheckedDocument, Kind, check};
 use super::render::{route_yaml, service_yaml};
+use super::render_policy::policy_yaml;
 use crate::catalog::Catalog;
 use crate::replica::{Door, refusal};
 
@@ -29,6 +30,7 @@ pub struct ConfigService {
 enum Stored {
     Service(Arc<Service>, mesh::Revision),
     Route(Arc<Route>, mesh::Revision),
+    Policy(Arc<TrafficPolicy>, mesh::Revision),
 }
 
 impl ConfigService {
@@ -83,11 +85,15 @@ impl Config for ConfigService {
         let target = match kind {
             Kind::Service => {
                 ServiceName::try_from(&name).map_err(|error| invalid(&error.within("name")))?;
-                DeleteConfig { service: Some(name.clone()), route: None }
+                DeleteConfig { service: Some(name.clone()), ..DeleteConfig::default() }
             }
             Kind::HttpRoute => {
                 RouteName::try_from(&name).map_err(|error| invalid(&error.within("name")))?;
-                DeleteConfig { service: None, route: Some(name.clone()) }
+                DeleteConfig { route: Some(name.clone()), ..DeleteConfig::default() }
+            }
+            Kind::TrafficPolicy => {
+                PolicyName::try_from(&name).map_err(|error| invalid(&error.within("name")))?;
+                DeleteConfig { policy: Some(name.clone()), ..DeleteConfig::default() }
             }
         };
         let (revision, actions) = self.write(id, Body::DeleteConfig(target)).await?;
@@ -125,7 +131,7 @@ impl ConfigService {
             self.consult(question).await?
         };
         let hint = match nearest(&text, known.iter().map(String::as_str)) {
-            _ if registered && kind != Some(Kind::HttpRoute) => {
+            _ if registered && kind.is_none_or(|kind| kind == Kind::Service) => {
                 "; the service exists by registration alone, and was never applied".to_owned()
             }
             Some(near) => format!("; there is {near}"),
@@ -150,7 +156,7 @@ fn outcome(document: CheckedDocument, action: String) -> Outcome {
     Outcome { kind: document.kind.as_str().to_owned(), name: Some(document.name), action }
 }
 
-/// What a command would do to each of its documents, services first.
+/// What a command would do to each of its documents: services, then routes, then policies.
 fn foreseen(catalog: &Catalog, command: &PutConfig) -> Vec<String> {
     let action = |same: Option<bool>| match same {
         None => "created".to_owned(),
@@ -166,7 +172,12 @@ fn foreseen(catalog: &Catalog, command: &PutConfig) -> Vec<String> {
         let stored = catalog.route(&route.name);
         action(stored.map(|stored| *stored.route == route))
     });
-    services.chain(routes).collect()
+    let policies =
+        command.policies.iter().filter_map(|message| TrafficPolicy::try_from(message).ok()).map(|policy| {
+            let stored = catalog.policy(&policy.name);
+            action(stored.map(|stored| *stored.policy == policy))
+        });
+    services.chain(routes).chain(policies).collect()
 }
 
 /// The declared documents of a kind (or of each), of one name or namespace (or of each).
@@ -192,6 +203,10 @@ fn stored(
         let routes = catalog.routes().filter(|(name, _)| wanted(&name.name, &name.namespace));
         found.extend(routes.map(|(_, stored)| Stored::Route(Arc::clone(&stored.route), stored.revision)));
     }
+    if kind.is_none_or(|kind| kind == Kind::TrafficPolicy) {
+        let policies = catalog.policies().filter(|(name, _)| wanted(&name.name, &name.namespace));
+        found.extend(policies.map(|(_, stored)| Stored::Policy(Arc::clone(&stored.policy), stored.revision)));
+    }
     found
 }
 
@@ -199,6 +214,7 @@ fn shown(stored: &Stored) -> String {
     match stored {
         Stored::Service(service, _) => service.name.to_string(),
         Stored::Route(route, _) => format!("{}.{}", route.name.name, route.name.namespace),
+        Stored::Policy(policy, _) => format!("{}.{}", policy.name.name, policy.name.namespace),
     }
 }
 
@@ -209,6 +225,9 @@ fn document(stored: &Stored) -> Document {
         }
         Stored::Route(route, revision) => {
             (Kind::HttpRoute, QualifiedName::from(&route.name), revision, route_yaml(route))
+        }
+        Stored::Policy(policy, revision) => {
+            (Kind::TrafficPolicy, QualifiedName::from(&policy.name), revision, policy_yaml(policy))
         }
     };
     Document { kind: kind.as_str().to_owned(), name: Some(name), revision: Some((*revision).into()), yaml }

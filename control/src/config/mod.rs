@@ -1,19 +1,24 @@
-//! Config: what operators ask of the mesh, as YAML documents (`Service` of Kubernetes, `HTTPRoute` of Gateway API). All but
+//! Config: what operators ask of the mesh, as YAML documents (`Service` of Kubernetes, `HTTPRoute` of Gateway API, our own
+//! `TrafficPolicy`). All but
 //! `grpc` is pure and never touches the catalog: texts in, one command or all complaints out; stored nouns in, YAML out.
 //!
 //! - [`check`] reads every document of every file, and complains of everything at once
 //! - `fields` reads a mapping's fields and knows which were asked for; `complaints` gathers what is wrong
-//! - `metadata`, `service`, `route`, `route_match` know the documents; `duration` Gateway API's durations
+//! - `metadata`, `service`, `route`, `route_match`, `retry`, `policy` know the documents; `duration` Gateway API's durations
 //! - `grpc` is the gRPC face: it carries the command through the door, and shows what the catalog holds
-//! - [`service_yaml`] and [`route_yaml`] render what is stored, so that applying it again changes nothing
+//! - [`service_yaml`], [`route_yaml`] and [`policy_yaml`] render what is stored, so that applying it again changes nothing
 
 mod check;
 mod complaints;
 mod duration;
 mod fields;
 mod grpc;
+mod lines;
 mod metadata;
+mod policy;
 mod render;
+mod render_policy;
+mod retry;
 mod route;
 mod route_match;
 mod service;
@@ -21,3 +26,4 @@ mod service;
 pub use check::{BYTES_MAX, Checked, CheckedDocument, Kind, check};
 pub use grpc::ConfigService;
 pub use render::{route_yaml, service_yaml};
+pub use render_policy::policy_yaml;

@@ -2,20 +2,16 @@
 //!
 //! A route rules the requests of every caller, so it must stand in its parents' namespace (a producer route); consumer
 //! routes are not supported yet. Backends may stand in other namespaces without a ReferenceGrant: the mesh has no borders
-//! between namespaces yet. Filters, retries, query matches and regular expressions are refused in words.
+//! between namespaces yet. Filters, query matches and regular expressions are refused in words.
 
-use std::time::Duration;
-
-use api::{
-    BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX, TIMEOUT_MS_MAX,
-};
-use mesh::{Authority, Backend, Route, RouteName, RouteRule, ServiceName};
+use api::{BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX};
+use mesh::{Authority, Backend, RequestPolicy, Route, RouteName, RouteRule, ServiceName};
 use runtime::yaml::{Node, Position};
 
 use super::complaints::Complaints;
-use super::duration;
 use super::fields::{Fields, shown};
 use super::metadata::Metadata;
+use super::retry::{self, Dialect};
 use super::route_match;
 
 /// Weight of a backend that states none (Gateway API).
@@ -153,38 +149,19 @@ fn rule(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -
     let backends = fields.list("backendRefs", BACKENDS_MAX, complaints);
     let backends: Vec<_> =
         backends.iter().map(|(path, item)| backend(item, path, namespace, complaints)).collect();
-    let request_timeout =
-        fields.fields("timeouts", complaints).and_then(|timeouts| timeout(timeouts, complaints));
+    let (request_timeout, try_timeout) = retry::timeouts(&mut fields, complaints);
+    let retry = retry::read(&mut fields, Dialect::Gateway, complaints);
     let why = "Penstock changes no request; leave it out";
     fields.refuse(&["filters"], why, complaints);
-    fields.refuse(&["name", "retry", "sessionPersistence"], "leave it out", complaints);
+    fields.refuse(&["name", "sessionPersistence"], "leave it out", complaints);
     fields.finish(complaints);
     if complaints.count() > had {
         return None;
     }
     let matches = matches.into_iter().collect::<Option<_>>()?;
-    Some(RouteRule { matches, backends: backends.into_iter().collect::<Option<_>>()?, request_timeout })
-}
-
-fn timeout(mut fields: Fields<'_>, complaints: &mut Complaints) -> Option<Duration> {
-    let request = fields.text("request", complaints);
-    let path = fields.path("request");
-    fields.refuse(&["backendRequest"], "bound the whole `request` instead", complaints);
-    fields.finish(complaints);
-    let (text, position) = request?;
-    match duration::parsed(text) {
-        Some(0) => None, // Gateway API: no timeout
-        Some(millis) if millis <= TIMEOUT_MS_MAX => Some(Duration::from_millis(millis)),
-        Some(_) => {
-            complaints.add(position, &path, format!("{} must be at most a day (24h)", shown(text)));
-            None
-        }
-        None => {
-            let rule = "must be a duration: numbers of at most 5 digits with h, m, s or ms, for instance 1m30s or 500ms";
-            complaints.add(position, &path, format!("{} {rule}", shown(text)));
-            None
-        }
-    }
+    let backends = backends.into_iter().collect::<Option<_>>()?;
+    let policy = RequestPolicy { retry, ..RequestPolicy::default() };
+    Some(RouteRule { matches, backends, request_timeout, try_timeout, policy })
 }
 
 fn backend(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -> Option<Backend> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule, Service, ServiceName};
+use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule, Service, ServiceName, TrafficPolicy};
 
 use crate::catalog::Change;
 
@@ -33,22 +33,32 @@ pub struct Entry {
     pub endpoints: Option<(Revision, Arc<[Endpoint]>)>,
     /// The rules for requests to it.
     pub rules: Option<(Revision, Arc<[RouteRule]>)>,
+    /// The policy on its service, and since when it is so, also that there is none any more.
+    pub policy: Option<(Revision, Option<Arc<TrafficPolicy>>)>,
 }
 
 impl Entry {
     fn of(authority: Authority) -> Self {
-        Self { authority, port: None, endpoints: None, rules: None }
+        Self { authority, port: None, endpoints: None, rules: None, policy: None }
     }
 
     /// When what a resource of this kind says last changed; `None` when there is no such resource.
     #[must_use]
     pub fn version(&self, kind: Kind) -> Option<Revision> {
         let (since, _) = self.port?;
+        let ruled = self.policy.as_ref().map_or(since, |(revision, _)| since.max(*revision));
         Some(match kind {
-            Kind::Cluster | Kind::Listener => since,
+            Kind::Listener => since,
+            Kind::Cluster => ruled,
             Kind::Endpoints => self.endpoints.as_ref().map_or(since, |(revision, _)| *revision),
-            Kind::Routes => self.rules.as_ref().map_or(since, |(revision, _)| since.max(*revision)),
+            Kind::Routes => self.rules.as_ref().map_or(ruled, |(revision, _)| ruled.max(*revision)),
         })
+    }
+
+    /// The policy on its service, if there is one.
+    #[must_use]
+    pub fn service_policy(&self) -> Option<&TrafficPolicy> {
+        self.policy.as_ref()?.1.as_deref()
     }
 
     fn is_empty(&self) -> bool {
@@ -61,6 +71,7 @@ impl Entry {
 pub struct Mirror {
     entries: BTreeMap<Arc<str>, Entry>,
     services: BTreeMap<ServiceName, Arc<Service>>,
+    policies: BTreeMap<ServiceName, (Revision, Option<Arc<TrafficPolicy>>)>,
     applied: Revision,
     routing: Revision,
 }
@@ -80,6 +91,7 @@ impl Mirror {
         let mut touched = BTreeSet::new();
         if replaced {
             self.services.clear();
+            self.policies.clear();
             for name in std::mem::take(&mut self.entries).into_keys() {
                 touch_all(&mut touched, &name);
             }
@@ -102,7 +114,7 @@ impl Mirror {
         self.applied
     }
 
-    /// When a service or a route last changed: the version of Envoy's one set of routes.
+    /// When a service, a route or a policy last changed: the version of Envoy's one set of routes.
     #[must_use]
     pub fn routing(&self) -> Revision {
         self.routing
@@ -138,6 +150,9 @@ impl Mirror {
                 entry.rules = Some((*revision, rules.clone()));
                 touched.insert(Touch { kind: Kind::Routes, name });
             }
+            Change::Policy { service, revision, policy } => {
+                self.take_policy(service, *revision, policy.as_ref(), touched);
+            }
             Change::Traffic { .. } => {}
         }
     }
@@ -158,10 +173,33 @@ impl Mirror {
             entry.port = None;
             touch_all(touched, &name);
         }
+        if service.is_none() {
+            self.policies.remove(name);
+        }
+        let policy = self.policies.get(name).cloned();
         for port in service.iter().flat_map(|service| &service.ports) {
             let (name, entry) = self.entry(&Authority::new(name.clone(), port.port));
             entry.port = Some((revision, port.protocol));
+            entry.policy.clone_from(&policy);
             touch_all(touched, &name);
+        }
+    }
+
+    fn take_policy(
+        &mut self,
+        service: &ServiceName,
+        revision: Revision,
+        policy: Option<&Arc<TrafficPolicy>>,
+        touched: &mut BTreeSet<Touch>,
+    ) {
+        let stored = (revision, policy.cloned());
+        self.policies.insert(service.clone(), stored.clone());
+        let ports: Vec<u16> =
+            self.services.get(service).iter().flat_map(|s| s.ports.iter().map(|port| port.port)).collect();
+        for port in ports {
+            let (name, entry) = self.entry(&Authority::new(service.clone(), port));
+            entry.policy = Some(stored.clone());
+            touched.extend([Kind::Cluster, Kind::Routes].map(|kind| Touch { kind, name: name.clone() }));
         }
     }
 

@@ -300,6 +300,7 @@ fn tell_sizes(held: &HeldMetrics, sizes: &Sizes) {
     set(&held.services, sizes.services as u64);
     set(&held.endpoints, sizes.endpoints as u64);
     set(&held.routes, sizes.routes as u64);
+    set(&held.policies, sizes.policies as u64);
     set(&held.clients, sizes.clients as u64);
     set(&held.edges, sizes.edges as u64);
     set(&held.history_bytes, sizes.history_bytes as u64);

@@ -152,3 +152,63 @@ fn too_many_services_are_refused_whether_they_are_declared_or_registered() {
     script.done(delete_service("s0-0"));
     script.done(put(&[one_more], &[]));
 }
+
+fn attempts(script: &Script, at: &str) -> Vec<Option<u32>> {
+    let (_, rules) = script.catalog.rules(&authority(at)).unwrap();
+    rules.iter().map(|rule| rule.policy.retry.as_ref().map(|retry| retry.attempts)).collect()
+}
+
+#[test]
+fn a_policy_on_a_route_rules_the_requests_that_the_route_takes_also_when_it_comes_first() {
+    let mut script = Script::new();
+    script.done(put_policies(&[policy("p", &[on_route("all")], 3)]));
+    script.done(put(
+        &[service("web", &[(80, Protocol::Http1)])],
+        &[route("all", "web", None, "/", "a:80"), route("one", "web", None, "/x", "b:80")],
+    ));
+    assert_eq!(attempts(&script, "web:80"), [None, Some(3)]);
+    let changes = script.done(put_policies(&[policy("p", &[on_route("all")], 4)]));
+    assert!(matches!(&changes[..], [Change::Routes { .. }]), "{changes:?}");
+    assert_eq!(attempts(&script, "web:80"), [None, Some(4)]);
+    script.done(delete_policy("p"));
+    assert_eq!(attempts(&script, "web:80"), [None, None]);
+}
+
+#[test]
+fn a_policy_on_a_service_is_told_when_either_comes_and_its_revision_never_falls() {
+    let mut script = Script::new();
+    script.done(put_policies(&[policy("p", &[on_service("web")], 3)]));
+    let changes = script.done(put(&[service("web", &[(80, Protocol::Http1)])], &[]));
+    assert!(
+        matches!(changes.last(), Some(Change::Policy { policy: Some(_), revision, .. }) if revision.index == 2),
+        "{changes:?}"
+    );
+    let changes = script.done(delete_policy("p"));
+    assert!(
+        matches!(&changes[..], [Change::Policy { policy: None, revision, .. }] if revision.index == 3),
+        "{changes:?}"
+    );
+    let view = script.catalog.view();
+    assert!(
+        matches!(view.last(), Some(Change::Policy { policy: None, revision, .. }) if revision.index == 3),
+        "who starts from the view must not go back: {view:?}"
+    );
+    let (reason, message) = script.refused(delete_policy("p"));
+    assert_eq!((reason, message.as_str()), (Reason::NotFound, "TrafficPolicy default/p does not exist"));
+}
+
+#[test]
+fn a_target_has_one_policy_and_passes_to_another_in_one_command() {
+    let mut script = Script::new();
+    let (web, cart) = (on_service("web"), on_service("cart"));
+    script.done(put_policies(&[policy("p", std::slice::from_ref(&web), 1)]));
+    let (reason, message) = script.refused(put_policies(&[policy("q", &[cart.clone(), web.clone()], 1)]));
+    assert_eq!(reason, Reason::InUse);
+    assert_eq!(
+        message,
+        "TrafficPolicy default/q: Service web.default has TrafficPolicy default/p already, and one policy at most; \
+         say both in one"
+    );
+    let again = script.run(put_policies(&[policy("p", &[cart], 1), policy("q", &[web], 1)]));
+    assert_eq!(actions(&again), ["changed", "created"]);
+}

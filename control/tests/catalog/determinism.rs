@@ -15,7 +15,7 @@ fn chance_command(rng: &mut ChaCha8Rng, script: &Script) -> Body {
     let at = format!("s{}:{}", pick(5), 80 + pick(2));
     let instance = format!("i{}", pick(6));
     let window = window_of(script.at_ms).saturating_sub(pick(70)) + pick(3);
-    match pick(12) {
+    match pick(14) {
         0..=3 => register_as(
             &at,
             &instance,
@@ -58,6 +58,14 @@ fn chance_command(rng: &mut ChaCha8Rng, script: &Script) -> Body {
         }
         8 => delete_service(&format!("s{}", pick(5))),
         9 => delete_route(&format!("r{}", pick(4))),
+        10 => {
+            let target = match pick(2) {
+                0 => on_service(&format!("s{}", pick(5))),
+                _ => on_route(&format!("r{}", pick(4))),
+            };
+            put_policies(&[policy(&format!("p{}", pick(3)), &[target], 1 + pick(3) as u32)])
+        }
+        11 => delete_policy(&format!("p{}", pick(3))),
         _ => partial(
             &[pair(&format!("p{}", pick(3)), 1 + pick(2), window)],
             &[(window, vec![(edge(&at), successes(pick(4)))])],
@@ -126,12 +134,16 @@ struct Mirror {
     services: BTreeMap<ServiceName, (Revision, usize)>,
     endpoints: BTreeMap<Authority, (Revision, Vec<String>)>,
     rules: BTreeMap<Authority, (Revision, usize)>,
+    policies: BTreeMap<ServiceName, (Revision, Option<u32>)>,
 }
 
 impl Mirror {
     fn take(&mut self, change: Change) {
         match change {
-            Change::Service { name, service: None, .. } => drop(self.services.remove(&name)),
+            Change::Service { name, service: None, .. } => {
+                self.services.remove(&name);
+                self.policies.remove(&name);
+            }
             Change::Service { name, revision, service: Some(service) } => {
                 self.services.insert(name, (revision, service.ports.len()));
             }
@@ -145,6 +157,10 @@ impl Mirror {
             }
             Change::Routes { authority, revision, rules } => {
                 self.rules.insert(authority, (revision, rules.len()));
+            }
+            Change::Policy { service, revision, policy } => {
+                let attempts = policy.and_then(|policy| Some(policy.requests.retry.as_ref()?.attempts));
+                self.policies.insert(service, (revision, attempts));
             }
             Change::Traffic { .. } => {}
         }

@@ -18,6 +18,7 @@ fn kinds(changes: &[Change]) -> Vec<&'static str> {
         Change::Endpoints { endpoints: Some(_), .. } => "endpoints",
         Change::Endpoints { endpoints: None, .. } => "no authority",
         Change::Routes { .. } => "routes",
+        Change::Policy { .. } => "policy",
         Change::Traffic { .. } => "traffic",
     };
     changes.iter().map(kind).collect()

@@ -9,8 +9,9 @@ use api::log::v1::{
 use api::v1;
 use control::catalog::{Applied, Catalog, Change};
 use mesh::{
-    Authority, Backend, Direction, Edge, EdgeTraffic, PathMatch, Protocol, Route, RouteMatch, RouteName,
-    RouteRule, Service, ServicePort, Window, WindowTraffic,
+    Authority, Backend, Direction, Edge, EdgeTraffic, PathMatch, PolicyName, PolicyTarget, Protocol,
+    RequestPolicy, Retry, Route, RouteMatch, RouteName, RouteRule, Service, ServicePolicy, ServicePort,
+    TrafficPolicy, Window, WindowTraffic,
 };
 use prost::Message;
 
@@ -142,7 +143,7 @@ pub(crate) fn route(name: &str, parent: &str, port: Option<u16>, prefix: &str, b
         rules: vec![RouteRule {
             matches: vec![RouteMatch { path, ..RouteMatch::default() }],
             backends: vec![Backend { authority: authority(backend), weight: 1 }],
-            request_timeout: None,
+            ..RouteRule::default()
         }],
     }
 }
@@ -151,17 +152,47 @@ pub(crate) fn put(services: &[Service], routes: &[Route]) -> Body {
     Body::PutConfig(PutConfig {
         services: services.iter().map(Into::into).collect(),
         routes: routes.iter().map(Into::into).collect(),
+        policies: Vec::new(),
     })
+}
+
+/// A policy that sets how often requests to these targets are tried again.
+pub(crate) fn policy(name: &str, targets: &[PolicyTarget], attempts: u32) -> TrafficPolicy {
+    let retry = Retry { codes: vec![503], grpc_codes: Vec::new(), attempts, backoff: Retry::DEFAULT_BACKOFF };
+    TrafficPolicy {
+        name: PolicyName { namespace: "default".to_owned(), name: name.to_owned() },
+        targets: targets.to_vec(),
+        requests: RequestPolicy { retry: Some(retry), ..RequestPolicy::default() },
+        service: ServicePolicy::default(),
+    }
+}
+
+pub(crate) fn on_service(name: &str) -> PolicyTarget {
+    PolicyTarget::Service(name.parse().unwrap())
+}
+
+pub(crate) fn on_route(name: &str) -> PolicyTarget {
+    PolicyTarget::Route(RouteName { namespace: "default".to_owned(), name: name.to_owned() })
+}
+
+pub(crate) fn put_policies(policies: &[TrafficPolicy]) -> Body {
+    let policies = policies.iter().map(Into::into).collect();
+    Body::PutConfig(PutConfig { policies, ..PutConfig::default() })
+}
+
+pub(crate) fn delete_policy(name: &str) -> Body {
+    let name = v1::QualifiedName { name: name.to_owned(), namespace: "default".to_owned() };
+    Body::DeleteConfig(DeleteConfig { policy: Some(name), ..DeleteConfig::default() })
 }
 
 pub(crate) fn delete_service(name: &str) -> Body {
     let name = v1::QualifiedName::from(&name.parse::<mesh::ServiceName>().unwrap());
-    Body::DeleteConfig(DeleteConfig { service: Some(name), route: None })
+    Body::DeleteConfig(DeleteConfig { service: Some(name), ..DeleteConfig::default() })
 }
 
 pub(crate) fn delete_route(name: &str) -> Body {
     let name = v1::QualifiedName { name: name.to_owned(), namespace: "default".to_owned() };
-    Body::DeleteConfig(DeleteConfig { service: None, route: Some(name) })
+    Body::DeleteConfig(DeleteConfig { route: Some(name), ..DeleteConfig::default() })
 }
 
 pub(crate) fn edge(callee: &str) -> Edge {

@@ -86,8 +86,7 @@ fn malformed_yaml_names_line_and_column_and_the_other_file_is_read_all_the_same(
     let told = told(&["kind: [1, 2\nfoo: bar\n", "apiVersion: v1\nkind: Pod\n"]);
     assert!(told[0].starts_with("a.yaml:2:"), "{told:?}");
     assert!(told[0].contains("not valid YAML"), "{told:?}");
-    let expected =
-        "b.yaml:2:7 kind: \"Pod\" is not a kind that Penstock takes: expected Service or HTTPRoute";
+    let expected = "b.yaml:2:7 kind: \"Pod\" is not a kind that Penstock takes: expected Service, HTTPRoute or TrafficPolicy";
     assert_eq!(told[1], expected);
 }
 
@@ -96,16 +95,16 @@ fn kinds_and_versions_are_held_to_the_letter_and_near_ones_suggested() {
     for (text, expected) in [
         (
             "kind: HttpRoute\n",
-            "kind: \"HttpRoute\" is not a kind that Penstock takes: expected Service or HTTPRoute; did you mean HTTPRoute?",
+            "kind: \"HttpRoute\" is not a kind that Penstock takes: expected Service, HTTPRoute or TrafficPolicy; did you mean HTTPRoute?",
         ),
         (
             "kind: Servcie\n",
-            "kind: \"Servcie\" is not a kind that Penstock takes: expected Service or HTTPRoute; did you mean Service?",
+            "kind: \"Servcie\" is not a kind that Penstock takes: expected Service, HTTPRoute or TrafficPolicy; did you mean Service?",
         ),
-        ("metadata: {}\n", "kind: is missing: expected Service or HTTPRoute"),
+        ("metadata: {}\n", "kind: is missing: expected Service, HTTPRoute or TrafficPolicy"),
         ("- a\n", ": must be a mapping, is a list"),
-        ("", ": holds no document: expected a Service or an HTTPRoute"),
-        ("# nothing\n---\n", ": holds no document: expected a Service or an HTTPRoute"),
+        ("", ": holds no document: expected Service, HTTPRoute or TrafficPolicy"),
+        ("# nothing\n---\n", ": holds no document: expected Service, HTTPRoute or TrafficPolicy"),
     ] {
         let told = told(&[text]);
         assert_eq!(told.len(), 1, "{told:?}");
@@ -206,4 +205,63 @@ status: {loadBalancer: {}}
         ("web-v2.shop.svc.cluster.local:8080", 1)
     );
     assert_eq!(route.rules[0].request_timeout, None);
+}
+
+#[test]
+fn a_retry_or_a_policy_without_meaning_is_told_with_its_place() {
+    let route = |rest: &str| format!("{ROUTE}    - {rest}\n");
+    let policy = |spec: &str| {
+        format!(
+            "apiVersion: penstock.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: p}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let on_web = "targetRefs: [{kind: Service, name: web}]";
+    for (text, expected) in [
+        (
+            route("retry: {codes: [200]}"),
+            "spec.rules[0].retry.codes[0]: must be an HTTP status from 400 to 599",
+        ),
+        (route("retry: {grpcCodes: [unavailable]}"), "spec.rules[0].retry.grpcCodes: is not a field here"),
+        (
+            route("retry: {attempts: 11}"),
+            "spec.rules[0].retry.attempts: \"11\" must be a whole number from 1 to 10",
+        ),
+        (route("retry: {backoff: 2h}"), "spec.rules[0].retry.backoff: \"2h\" must be 1ms to 1m"),
+        (
+            route("timeouts: {request: 1s, backendRequest: 2s}"),
+            "spec.rules[0].timeouts.backendRequest: must not be longer than `request`, which bounds all tries",
+        ),
+        (policy(""), "spec.targetRefs: is missing: a TrafficPolicy names at least one Service or HTTPRoute"),
+        (
+            policy("targetRefs: [{kind: Gateway, name: a}]"),
+            "spec.targetRefs[0].kind: \"Gateway\" must be Service or HTTPRoute",
+        ),
+        (
+            policy("targetRefs: [{kind: HTTPRoute, group: '', name: a}]"),
+            "spec.targetRefs[0].group: \"\" must be \"gateway.networking.k8s.io\" for kind HTTPRoute",
+        ),
+        (
+            policy("targetRefs: [{kind: Service, name: web}, {kind: Service, name: web}]"),
+            "spec.targetRefs[1]: names the same target as one before it",
+        ),
+        (
+            policy(&format!("{on_web}, retry: {{grpcCodes: [ok]}}")),
+            "spec.retry.grpcCodes[0]: \"ok\" must be one of cancelled, deadline-exceeded, resource-exhausted, internal, unavailable",
+        ),
+        (
+            policy(&format!("{on_web}, retryConstraint: {{budget: {{percent: 101}}}}")),
+            "spec.retryConstraint.budget.percent: \"101\" must be a whole number from 0 to 100",
+        ),
+        (
+            policy("targetRefs: [{kind: HTTPRoute, name: r}], retryConstraint: {}"),
+            "spec.retryConstraint: concerns endpoints, and a route has none of its own: target the Service",
+        ),
+        (
+            policy(&format!("{on_web}, timeouts: {{request: 1s}}")),
+            "spec.timeouts.request: is not supported yet: it stands in the HTTPRoute's `timeouts`; a TrafficPolicy has connect and streamIdle",
+        ),
+    ] {
+        let told = told(&[&text]);
+        assert!(told.iter().any(|told| told.ends_with(expected)), "{told:?}");
+    }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use control::catalog::Catalog;
-use control::config::{route_yaml, service_yaml};
+use control::config::{policy_yaml, route_yaml, service_yaml};
 use mesh::{
-    Backend, HeaderMatch, MatchKind, PathMatch, Protocol, Route, RouteMatch, RouteName, RouteRule, Service,
-    ServicePort,
+    Backend, GrpcCode, HeaderMatch, MatchKind, PathMatch, PolicyName, PolicyTarget, Protocol, RequestPolicy,
+    Retry, RetryBudget, Route, RouteMatch, RouteName, RouteRule, Service, ServicePolicy, ServicePort,
+    TrafficPolicy,
 };
 use prost::Message;
 use rand_chacha::ChaCha8Rng;
@@ -29,14 +30,18 @@ fn put(catalog: &mut Catalog, command: api::log::v1::PutConfig) -> Vec<String> {
 #[test]
 fn applying_what_was_got_changes_nothing() {
     let mut catalog = Catalog::new(1);
-    assert_eq!(put(&mut catalog, checked(&[GOOD]).unwrap().command), ["created", "created"]);
+    assert_eq!(
+        put(&mut catalog, checked(&[GOOD]).unwrap().command),
+        ["created", "created", "created", "created"]
+    );
     let declared = catalog.services().filter_map(|(_, stored)| stored.declared.as_ref());
     let mut got: Vec<String> = declared.map(|(service, _)| service_yaml(service)).collect();
     got.extend(catalog.routes().map(|(_, stored)| route_yaml(&stored.route)));
+    got.extend(catalog.policies().map(|(_, stored)| policy_yaml(&stored.policy)));
     let revision = catalog.routing();
     assert_eq!(
         put(&mut catalog, checked(&[&got.join("---\n")]).unwrap().command),
-        ["unchanged", "unchanged"]
+        ["unchanged", "unchanged", "unchanged", "unchanged"]
     );
     assert_eq!(catalog.routing(), revision);
 }
@@ -82,6 +87,11 @@ spec:
       weight: 10
     timeouts:
       request: 1m30s
+      backendRequest: 2s
+    retry:
+      codes: [500, 503]
+      attempts: 3
+      backoff: 50ms
   - backendRefs:
     - name: web
       port: 80
@@ -122,7 +132,16 @@ fn chance_route(rng: &mut ChaCha8Rng) -> Route {
         };
         let backends = (0..pick(3)).map(|_| backend(pick(3), pick(1_000_001))).collect();
         let request_timeout = (pick(2) == 0).then(|| Duration::from_millis(1 + pick(86_400_000)));
-        rules.push(RouteRule { matches, backends, request_timeout });
+        let try_timeout = (pick(2) == 0).then(|| Duration::from_millis(1 + pick(1_000)));
+        let try_timeout = try_timeout.filter(|each| request_timeout.is_none_or(|all| *each <= all));
+        let retry = (pick(2) == 0).then(|| Retry {
+            codes: (0..pick(3)).map(|at| 500 + at as u16).collect(),
+            grpc_codes: Vec::new(),
+            attempts: 1 + pick(10) as u32,
+            backoff: Duration::from_millis(1 + pick(60_000)),
+        });
+        let policy = RequestPolicy { retry, ..RequestPolicy::default() };
+        rules.push(RouteRule { matches, backends, request_timeout, try_timeout, policy });
     }
     let name =
         RouteName { namespace: "shop".into(), name: ["r", "1", "null", "1.5"][pick(4) as usize].into() };
@@ -154,5 +173,79 @@ fn any_route_and_any_service_survives_being_rendered_and_read() {
         let service = Service { name: "true.null".parse().unwrap(), ports };
         let read = checked(&[&service_yaml(&service)]).unwrap();
         assert_eq!(Service::try_from(&read.command.services[0]).unwrap(), service);
+    }
+}
+
+#[test]
+fn a_policy_is_rendered_in_gateway_apis_words_where_there_are_any() {
+    let checked = checked(&[GOOD]).unwrap();
+    let policies: Vec<TrafficPolicy> =
+        checked.command.policies.iter().map(|policy| TrafficPolicy::try_from(policy).unwrap()).collect();
+    let expected = "apiVersion: penstock.io/v1alpha1
+kind: TrafficPolicy
+metadata:
+  name: web
+  namespace: shop
+spec:
+  targetRefs:
+  - group: \"\"
+    kind: Service
+    name: web
+  retry:
+    grpcCodes: [resource-exhausted, unavailable]
+    attempts: 2
+    backoff: 25ms
+  retryConstraint:
+    budget:
+      percent: 25
+      interval: 20s
+    minRetryRate:
+      count: 5
+      interval: 1s
+  timeouts:
+    connect: 500ms
+    streamIdle: 5m
+";
+    assert_eq!(policy_yaml(&policies[0]), expected);
+}
+
+fn chance_policy(rng: &mut ChaCha8Rng) -> TrafficPolicy {
+    let mut pick = |below: u64| rng.next_u64() % below;
+    let mut span = |most: u64| (pick(2) == 0).then(|| Duration::from_millis(1 + pick(most)));
+    let (stream_idle, connect_timeout) = (span(86_400_000), span(60_000));
+    let retry = (pick(2) == 0).then(|| Retry {
+        codes: (0..pick(4)).map(|at| 400 + 7 * at as u16).collect(),
+        grpc_codes: GrpcCode::ALL.into_iter().filter(|_| pick(2) == 0).collect(),
+        attempts: 1 + pick(10) as u32,
+        backoff: Duration::from_millis(1 + pick(60_000)),
+    });
+    let retry_budget = (pick(2) == 0).then(|| RetryBudget {
+        percent: pick(101) as u32,
+        window: Duration::from_millis(1_000 + pick(3_599_001)),
+        min_retries: pick(1_000_001) as u32,
+        min_window: Duration::from_millis(1_000 + pick(3_599_001)),
+    });
+    let on_route = pick(3) == 0;
+    let target = match on_route {
+        true => PolicyTarget::Route(RouteName { namespace: "shop".into(), name: "r.1".into() }),
+        false => PolicyTarget::Service("1.shop".parse().unwrap()),
+    };
+    let service = ServicePolicy { connect_timeout, retry_budget };
+    TrafficPolicy {
+        name: PolicyName { namespace: "shop".into(), name: "null".into() },
+        targets: vec![target],
+        requests: RequestPolicy { retry, stream_idle },
+        service: if on_route { ServicePolicy::default() } else { service },
+    }
+}
+
+#[test]
+fn any_policy_survives_being_rendered_and_read() {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for _ in 0..300 {
+        let policy = chance_policy(&mut rng);
+        let yaml = policy_yaml(&policy);
+        let read = checked(&[&yaml]).unwrap_or_else(|complaints| panic!("{complaints:?}\n{yaml}"));
+        assert_eq!(TrafficPolicy::try_from(&read.command.policies[0]).unwrap(), policy, "{yaml}");
     }
 }

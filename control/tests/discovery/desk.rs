@@ -195,7 +195,7 @@ pub fn split(name: &str, backends: &[(&str, u32)], index: u64) -> Change {
     let rule = RouteRule {
         matches: vec![RouteMatch::default()],
         backends: backends.collect(),
-        request_timeout: None,
+        ..RouteRule::default()
     };
     Change::Routes { authority: authority(name), revision: Revision::new(1, index), rules: Arc::new([rule]) }
 }

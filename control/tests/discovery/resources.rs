@@ -135,6 +135,7 @@ fn a_prefix_of_whole_elements_is_said_as_each_client_understands_it() {
         }],
         backends: Vec::new(),
         request_timeout: Some(Duration::from_millis(1500)),
+        ..RouteRule::default()
     };
     let (revision, rules) = (Revision::new(1, 2), Arc::new([rule]));
     let routes = Change::Routes { authority: authority("web"), revision, rules };

@@ -3,13 +3,16 @@
 //! Called by the subscriber for each resource of a response; the reason of an error is what the NACK says. It must
 //! never panic on any bytes, and never let a resource through under another name than the one it was sent under.
 
+use std::sync::Arc;
+
 use api::xds::pb::envoy::config::cluster::v3::Cluster;
 use api::xds::pb::envoy::config::core::v3::Metadata;
 use api::xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use api::xds::pb::envoy::config::route::v3::RouteConfiguration;
 use api::xds::pb::envoy::service::discovery::v3::Resource;
 use api::xds::pb::google::protobuf::value;
-use mesh::{Authority, Endpoint, Protocol, RouteRule};
+use api::{POLICY_TYPE_URL, v1};
+use mesh::{Authority, Endpoint, Protocol, RouteRule, ServicePolicy};
 use prost::{Message, Name};
 
 use super::decode_endpoints::endpoints;
@@ -51,7 +54,7 @@ impl Kind {
 #[derive(Debug)]
 pub(super) enum Decoded {
     Routes(Vec<RouteRule>),
-    Cluster(Protocol),
+    Cluster(Protocol, Arc<ServicePolicy>),
     Endpoints(Vec<Endpoint>),
 }
 
@@ -66,7 +69,8 @@ pub(super) fn decoded(kind: Kind, resource: Resource) -> Result<(Authority, Deco
         Kind::Clusters => {
             let cluster: Cluster = message(&body.value)?;
             let protocol = protocol(cluster.metadata.as_ref())?;
-            (cluster.name, Decoded::Cluster(protocol))
+            let policy = policy(cluster.metadata.as_ref())?;
+            (cluster.name, Decoded::Cluster(protocol, Arc::new(policy)))
         }
         Kind::Endpoints => {
             let assignment: ClusterLoadAssignment = message(&body.value)?;
@@ -95,6 +99,18 @@ fn protocol(metadata: Option<&Metadata>) -> Result<Protocol, String> {
     let text = penstock_text(metadata, "protocol").ok_or("its metadata names no protocol")?;
     Protocol::named(text)
         .ok_or_else(|| format!("protocol {text:?} is not known; http, http2, grpc and tcp are"))
+}
+
+/// The policy on the service, which Penstock's control plane sends whole beside xDS's own words.
+fn policy(metadata: Option<&Metadata>) -> Result<ServicePolicy, String> {
+    let Some(sent) = metadata.and_then(|metadata| metadata.typed_filter_metadata.get("penstock")) else {
+        return Ok(ServicePolicy::default());
+    };
+    if sent.type_url != POLICY_TYPE_URL {
+        return Err(format!("its typed metadata is a {:?}, which is not known", sent.type_url));
+    }
+    let sent = v1::ServicePolicy::decode(sent.value.as_slice()).map_err(|error| error.to_string())?;
+    ServicePolicy::try_from(&sent).map_err(|error| format!("its policy: {error}"))
 }
 
 fn message<M: Message + Name + Default>(bytes: &[u8]) -> Result<M, String> {

@@ -3,8 +3,6 @@
 //! What the data plane cannot carry out (a regular expression, a rewrite by header) is refused with its reason rather
 //! than half done: requests would go where nobody asked. Each xDS route becomes one rule with one match.
 
-use std::time::Duration;
-
 use api::xds::pb::envoy::config::route::v3::route::Action;
 use api::xds::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use api::xds::pb::envoy::config::route::v3::{HeaderMatcher, Route, RouteAction, RouteConfiguration};
@@ -12,7 +10,9 @@ use api::xds::pb::envoy::config::route::v3::{
     header_matcher::HeaderMatchSpecifier, route_match::PathSpecifier,
 };
 use api::xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use mesh::{Authority, Backend, HeaderMatch, MatchKind, PathMatch, RouteMatch, RouteRule};
+use mesh::{Authority, Backend, HeaderMatch, MatchKind, PathMatch, RequestPolicy, RouteMatch, RouteRule};
+
+use super::decode_retries::{bound, retry};
 
 /// Routes in one configuration. A request tries them in order, so that more would cost every request; real ones have
 /// some dozens.
@@ -49,14 +49,29 @@ fn rule(route: Route) -> Result<RouteRule, String> {
         method: None,
     };
     let matched = matches.headers.into_iter().try_fold(matched, with_header)?;
-    let (backends, request_timeout) = match route.action.ok_or("it has no action")? {
-        Action::Route(action) => (backends(&action)?, timeout(&action)?),
-        // How a rule without a backend that may be picked is sent: it is answered 500, as Gateway API asks.
-        Action::DirectResponse(_) => (Vec::new(), None),
-        _ => return Err("its action is neither to a cluster nor a direct response".to_owned()),
-    };
     let matches = if matched == RouteMatch::default() { Vec::new() } else { vec![matched] };
-    Ok(RouteRule { matches, backends, request_timeout })
+    let rule = RouteRule { matches, ..RouteRule::default() };
+    match route.action.ok_or("it has no action")? {
+        Action::Route(action) => with_action(rule, &action),
+        // How a rule without a backend that may be picked is sent: it is answered 500, as Gateway API asks.
+        Action::DirectResponse(_) => Ok(rule),
+        _ => Err("its action is neither to a cluster nor a direct response".to_owned()),
+    }
+}
+
+fn with_action(rule: RouteRule, action: &RouteAction) -> Result<RouteRule, String> {
+    let retry_policy = action.retry_policy.as_ref();
+    let policy = RequestPolicy {
+        retry: retry_policy.map(retry).transpose()?.flatten(),
+        stream_idle: bound("idle_timeout", action.idle_timeout)?,
+    };
+    Ok(RouteRule {
+        backends: backends(action)?,
+        request_timeout: bound("timeout", action.timeout)?,
+        try_timeout: bound("per_try_timeout", retry_policy.and_then(|policy| policy.per_try_timeout))?,
+        policy,
+        ..rule
+    })
 }
 
 fn path(specifier: Option<PathSpecifier>) -> Result<Option<PathMatch>, String> {
@@ -117,13 +132,4 @@ fn backends(action: &RouteAction) -> Result<Vec<Backend>, String> {
             .collect(),
         _ => Err("it sends to neither a cluster nor weighted clusters".to_owned()),
     }
-}
-
-/// A timeout of zero, and none at all, mean that there is none.
-fn timeout(action: &RouteAction) -> Result<Option<Duration>, String> {
-    let Some(timeout) = &action.timeout else { return Ok(None) };
-    let read =
-        || Some(Duration::new(u64::try_from(timeout.seconds).ok()?, u32::try_from(timeout.nanos).ok()?));
-    let timeout = read().ok_or_else(|| format!("timeout {timeout:?} is negative"))?;
-    Ok((!timeout.is_zero()).then_some(timeout))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::outcome::Resolution;
 use crate::snapshot::EndpointSet;
-use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule, Timestamp};
+use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule, ServicePolicy, Timestamp};
 
 /// What is known of one resource: no answer yet, one that is held, or that there is none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,6 +87,7 @@ impl Cluster {
         let set = EndpointSet {
             authority,
             protocol: Protocol::default(),
+            policy: Arc::default(),
             revision: Revision::default(),
             endpoints: Vec::new(),
         };
@@ -102,17 +103,19 @@ impl Cluster {
         self.cluster.is_given() && self.endpoints.is_given()
     }
 
-    /// Takes a new protocol into use.
-    pub(super) fn speak(&mut self, protocol: Protocol) {
-        if self.set.protocol != protocol {
-            Arc::make_mut(&mut self.set).protocol = protocol;
+    /// Takes a new protocol and policy into use.
+    pub(super) fn speak(&mut self, protocol: Protocol, policy: Arc<ServicePolicy>) {
+        if self.set.protocol != protocol || self.set.policy != policy {
+            let set = Arc::make_mut(&mut self.set);
+            (set.protocol, set.policy) = (protocol, policy);
         }
     }
 
     /// Takes new endpoints into use.
     pub(super) fn serve_at(&mut self, revision: Revision, endpoints: Vec<Endpoint>) {
         let (authority, protocol) = (self.set.authority.clone(), self.set.protocol);
-        self.set = Arc::new(EndpointSet { authority, protocol, revision, endpoints });
+        let policy = Arc::clone(&self.set.policy);
+        self.set = Arc::new(EndpointSet { authority, protocol, policy, revision, endpoints });
     }
 }
 

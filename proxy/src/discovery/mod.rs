@@ -18,6 +18,7 @@ mod bounds;
 mod cache;
 mod decode;
 mod decode_endpoints;
+mod decode_retries;
 mod decode_routes;
 mod feed;
 #[cfg(test)]

@@ -233,9 +233,9 @@ impl Subscriber {
                     root.rules = rules;
                 }
             }
-            Decoded::Cluster(protocol) => {
+            Decoded::Cluster(protocol, policy) => {
                 if let Some(cluster) = self.clusters.get_mut(&name) {
-                    cluster.speak(protocol);
+                    cluster.speak(protocol, policy);
                 }
             }
             Decoded::Endpoints(endpoints) => {

@@ -68,7 +68,7 @@ mod tests {
                 weight: *weight,
             })
             .collect();
-        RouteRule { matches, backends, request_timeout: None }
+        RouteRule { matches, backends, ..RouteRule::default() }
     }
 
     fn parts(request: http::request::Builder) -> request::Parts {

@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mesh::{
     Authority, Direction, Edge, EdgeTraffic, Endpoint, Health, InstanceName, Locality, Protocol, Revision,
-    RouteRule,
+    RouteRule, ServicePolicy,
 };
 use proxy::snapshot::{DEMAND_QUEUE, Demand, EndpointSet, Known, Published, ServiceView, Snapshot};
 use proxy::worker::{InboundSettings, Limits, WorkerSettings, Workers, start_here};
@@ -129,12 +129,13 @@ pub struct Declared {
     pub name: &'static str,
     pub protocol: Protocol,
     pub rules: Vec<RouteRule>,
+    pub policy: ServicePolicy,
     pub endpoints: Vec<Endpoint>,
 }
 
 /// A service without rules.
 pub fn service(name: &'static str, protocol: Protocol, endpoints: Vec<Endpoint>) -> Declared {
-    Declared { name, protocol, rules: Vec::new(), endpoints }
+    Declared { name, protocol, rules: Vec::new(), policy: ServicePolicy::default(), endpoints }
 }
 
 /// A snapshot of these services; `absent` is known not to exist.
@@ -146,6 +147,7 @@ pub fn snapshot(services: &[Declared]) -> Snapshot {
             let set = EndpointSet {
                 authority: authority.clone(),
                 protocol: service.protocol,
+                policy: Arc::new(service.policy.clone()),
                 revision: Revision::new(1, 1),
                 endpoints: service.endpoints.clone(),
             };

@@ -82,7 +82,7 @@ impl Client {
             16..19 => put_route(service, chance),
             _ => {
                 let route = qualified(format!("route-{service}"));
-                command::Body::DeleteConfig(DeleteConfig { service: None, route })
+                command::Body::DeleteConfig(DeleteConfig { route, ..DeleteConfig::default() })
             }
         };
         self.writing = Some(Command { id, at_ms: 0, body: Some(body) });
@@ -121,5 +121,5 @@ fn put_route(service: u64, chance: &mut Chance) -> command::Body {
         parents: vec![RouteParent { service: qualified(format!("service-{service}")), port: 80 }],
         rules: vec![RouteRule { backends: backends.collect(), ..RouteRule::default() }],
     };
-    command::Body::PutConfig(PutConfig { services: Vec::new(), routes: vec![route] })
+    command::Body::PutConfig(PutConfig { routes: vec![route], ..PutConfig::default() })
 }

@@ -1,20 +1,29 @@
 //! CDS: a service's port, without its endpoints. gRPC refuses any balancing but round robin here; gRPC and Envoy are
 //! asked to report load, Penstock's proxy has its own reports.
+//!
+//! The policy on a service is said twice: in xDS's words as far as they go, and whole in typed metadata, which Penstock's
+//! own proxy reads (decision 0016).
 
 use std::time::Duration;
 
+use api::POLICY_TYPE_URL;
+use api::v1;
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::{
+    Thresholds, thresholds::RetryBudget as WireBudget,
+};
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
 };
+use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::config::core::v3::Http2ProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions,
 };
-use mesh::Protocol;
+use envoy_types::pb::envoy::r#type::v3::Percent;
+use mesh::{Protocol, ServicePolicy};
 
 use super::super::client::Shape;
 use super::super::mirror::Entry;
@@ -29,6 +38,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
     let protocol = entry.port.map(|(_, protocol)| protocol).unwrap_or_default();
+    let ruled = entry.service_policy().map(|policy| &policy.service);
+    let ruled = ruled.filter(|policy| **policy != ServicePolicy::default());
     let policy = if shape == Shape::Grpc { LbPolicy::RoundRobin } else { LbPolicy::LeastRequest };
     let mut cluster = Cluster {
         name: name.to_owned(),
@@ -37,11 +48,19 @@ pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
             eds_config: Some(parts::on_this_stream()),
             service_name: String::new(),
         }),
-        connect_timeout: Some(parts::duration(CONNECT_TIMEOUT)),
+        connect_timeout: Some(parts::duration(
+            ruled.and_then(|policy| policy.connect_timeout).unwrap_or(CONNECT_TIMEOUT),
+        )),
+        circuit_breakers: ruled.and_then(circuit_breakers),
         lb_policy: policy.into(),
         metadata: Some(parts::metadata("protocol", protocol.as_str().to_owned())),
         ..Cluster::default()
     };
+    if let (Shape::Penstock, Some(policy), Some(metadata)) = (shape, ruled, &mut cluster.metadata) {
+        let policy = v1::ServicePolicy::from(policy);
+        metadata.typed_filter_metadata =
+            [(parts::METADATA.to_owned(), parts::named_any(POLICY_TYPE_URL, &policy))].into();
+    }
     if shape != Shape::Penstock {
         cluster.lrs_server = Some(parts::of_this_server());
     }
@@ -50,6 +69,18 @@ pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
             [(HTTP_OPTIONS.to_owned(), parts::any(&prior_knowledge()))].into();
     }
     parts::encoded(&cluster)
+}
+
+/// Envoy counts retries that are under way where we count those of a time; both hold them to a share of the requests.
+fn circuit_breakers(policy: &ServicePolicy) -> Option<CircuitBreakers> {
+    let budget = policy.retry_budget?;
+    let budget = WireBudget {
+        budget_percent: Some(Percent { value: budget.percent.into() }),
+        budget_interval: Some(parts::duration(budget.window)),
+        min_retry_concurrency: Some(parts::number(budget.min_retries)),
+    };
+    let thresholds = Thresholds { retry_budget: Some(budget), ..Thresholds::default() };
+    Some(CircuitBreakers { thresholds: vec![thresholds], ..CircuitBreakers::default() })
 }
 
 /// HTTP/2 without asking first.

@@ -5,6 +5,7 @@ mod cluster;
 mod endpoints;
 mod listener;
 mod parts;
+mod retries;
 mod routes;
 
 pub(super) use listener::{api_listener, outbound_listener};

@@ -13,7 +13,7 @@ use envoy_types::pb::google::protobuf::{self, Any, Struct, UInt32Value, Value};
 use prost::{Message, Name};
 
 /// Key of our own metadata.
-const METADATA: &str = "penstock";
+pub(super) const METADATA: &str = "penstock";
 
 pub(super) fn encoded(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
@@ -21,6 +21,11 @@ pub(super) fn encoded(message: &impl Message) -> Bytes {
 
 pub(super) fn any<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+/// A message that has no name of its own, under the type URL that both ends know it by.
+pub(super) fn named_any(type_url: &str, message: &impl Message) -> Any {
+    Any { type_url: type_url.to_owned(), value: message.encode_to_vec() }
 }
 
 /// "Ask on the stream on which this came."

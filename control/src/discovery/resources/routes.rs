@@ -1,12 +1,10 @@
 //! RDS: which requests go to which clusters. One set per authority for those who ask by name; one set of all for
 //! Envoy, with a virtual host per authority.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, MaxStreamDuration};
+use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use envoy_types::pb::envoy::config::route::v3::{
@@ -21,6 +19,7 @@ use mesh::{
 use super::super::client::Shape;
 use super::super::mirror::{Entry, Mirror, OUTBOUND};
 use super::parts;
+use super::retries::{retry_policy, stream_bound};
 
 /// The port that an authority without one means.
 const DEFAULT_PORT: u16 = 80;
@@ -30,7 +29,7 @@ pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
     let host = VirtualHost {
         name: name.to_owned(),
         domains: vec!["*".to_owned()],
-        routes: routes(shape, name, entry),
+        routes: routes(shape, entry),
         ..VirtualHost::default()
     };
     let virtual_hosts = vec![host];
@@ -45,7 +44,7 @@ pub(in super::super) fn outbound_routes(mirror: &Mirror) -> Bytes {
         .map(|(name, entry)| VirtualHost {
             name: name.to_string(),
             domains: domains(&entry.authority),
-            routes: routes(Shape::Envoy, name, entry),
+            routes: routes(Shape::Envoy, entry),
             ..VirtualHost::default()
         });
     parts::encoded(&RouteConfiguration {
@@ -71,10 +70,19 @@ fn domains(authority: &Authority) -> Vec<String> {
     domains
 }
 
-/// The rules in their order, and at last everything else to the authority itself.
-fn routes(shape: Shape, name: &str, entry: &Entry) -> Vec<WireRoute> {
+/// The rules in their order, and at last everything else to the authority itself, each with what the service's policy says.
+fn routes(shape: Shape, entry: &Entry) -> Vec<WireRoute> {
     let mut routes = Vec::new();
-    for rule in entry.rules.iter().flat_map(|(_, rules)| rules.iter()) {
+    let itself = RouteRule {
+        backends: vec![Backend { authority: entry.authority.clone(), weight: 1 }],
+        ..RouteRule::default()
+    };
+    let rules = entry.rules.iter().flat_map(|(_, rules)| rules.iter());
+    for rule in rules.chain(std::iter::once(&itself)) {
+        let ruled = entry
+            .service_policy()
+            .map(|policy| RouteRule { policy: rule.policy.clone().within(&policy.requests), ..rule.clone() });
+        let rule = ruled.as_ref().unwrap_or(rule);
         let everything = [RouteMatch::default()];
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         for route_match in matches.iter().flat_map(|one| wire_matches(shape, one)) {
@@ -85,11 +93,6 @@ fn routes(shape: Shape, name: &str, entry: &Entry) -> Vec<WireRoute> {
             });
         }
     }
-    routes.push(WireRoute {
-        r#match: Some(wire_match(PathSpecifier::Prefix("/".to_owned()), &RouteMatch::default())),
-        action: Some(forward(shape, ClusterSpecifier::Cluster(name.to_owned()), None)),
-        ..WireRoute::default()
-    });
     routes
 }
 
@@ -153,7 +156,7 @@ fn action(shape: Shape, rule: &RouteRule) -> Action {
             ..WeightedCluster::default()
         }),
     };
-    forward(shape, specifier, rule.request_timeout)
+    forward(shape, specifier, rule)
 }
 
 fn weighed(backend: &Backend) -> ClusterWeight {
@@ -164,17 +167,14 @@ fn weighed(backend: &Backend) -> ClusterWeight {
     }
 }
 
-/// Zero is "no bound" to Envoy, whose default would be 15 seconds. gRPC reads only the bound of the whole stream, which
-/// would cut Envoy's long streams.
-fn forward(shape: Shape, specifier: ClusterSpecifier, timeout: Option<Duration>) -> Action {
-    let bound = timeout.filter(|_| shape == Shape::Grpc).map(|timeout| MaxStreamDuration {
-        max_stream_duration: Some(parts::duration(timeout)),
-        ..MaxStreamDuration::default()
-    });
+/// Zero is "no bound" to Envoy, whose default would be 15 seconds.
+fn forward(shape: Shape, specifier: ClusterSpecifier, rule: &RouteRule) -> Action {
     Action::Route(RouteAction {
         cluster_specifier: Some(specifier),
-        timeout: Some(parts::duration(timeout.unwrap_or_default())),
-        max_stream_duration: bound,
+        timeout: Some(parts::duration(rule.request_timeout.unwrap_or_default())),
+        idle_timeout: rule.policy.stream_idle.map(parts::duration),
+        retry_policy: retry_policy(shape, rule),
+        max_stream_duration: stream_bound(shape, rule.request_timeout),
         ..RouteAction::default()
     })
 }

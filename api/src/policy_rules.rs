@@ -1,0 +1,20 @@
+//! What a policy may say: bounds, each with its reason. Shared by the conversions from the wire and by the check of YAML
+//! documents, so that both refuse the same.
+
+use std::ops::RangeInclusive;
+
+/// Most targets of a policy, as Gateway API has it.
+pub const POLICY_TARGETS_MAX: usize = 16;
+/// HTTP statuses that a retry may name: errors. Anything else is an answer (GEP-1731).
+pub const RETRY_CODES: RangeInclusive<u32> = 400..=599;
+/// Most HTTP statuses of a retry: each answer is compared with all of them.
+pub const RETRY_CODES_MAX: usize = 16;
+/// Wait between tries, in milliseconds: none at all would hammer, a minute is longer than any caller waits.
+pub const BACKOFF_MS: RangeInclusive<u64> = 1..=60_000;
+/// Windows of a retry budget, in milliseconds: counted in tenths, shorter ones are noise (GEP-3388 has 1 s to 1 h).
+pub const BUDGET_WINDOW_MS: RangeInclusive<u64> = 1_000..=3_600_000;
+/// Retries that are always allowed in their window (GEP-3388: 1 to 1,000,000, and 0 for none).
+pub const MIN_RETRIES_MAX: u32 = 1_000_000;
+/// Wait for a connection, in milliseconds: shorter than a round trip of SYNs never connects, longer than a minute no
+/// caller waits.
+pub const CONNECT_MS: RangeInclusive<u64> = 1..=60_000;

@@ -1,0 +1,99 @@
+//! Traffic policies: what Kubernetes and Gateway API have no field for, attached to services or routes by an operator.
+//! What concerns a request may be said for one route too; what concerns the endpoints only for the whole service.
+
+use std::time::Duration;
+
+use crate::name::ServiceName;
+use crate::retry::{Retry, RetryBudget};
+use crate::route::RouteName;
+
+/// Name and namespace of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, unique in the namespace.
+    pub name: String,
+}
+
+/// What a policy is attached to. One target has one policy at most.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyTarget {
+    /// Every request to a service, and its endpoints.
+    Service(ServiceName),
+    /// Every request that a route's rules take.
+    Route(RouteName),
+}
+
+/// A policy as an operator declared it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrafficPolicy {
+    /// Its name.
+    pub name: PolicyName,
+    /// In the policy's namespace. Never empty, each once.
+    pub targets: Vec<PolicyTarget>,
+    /// What concerns each request.
+    pub requests: RequestPolicy,
+    /// What concerns the endpoints. Says nothing when a target is a route.
+    pub service: ServicePolicy,
+}
+
+/// What concerns a request. A rule's own word comes before its route's policy, and that before its service's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestPolicy {
+    /// When it is tried again.
+    pub retry: Option<Retry>,
+    /// Longest time without a byte in either direction, once the answer has begun.
+    pub stream_idle: Option<Duration>,
+}
+
+/// What concerns a service's endpoints, the same for every caller.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServicePolicy {
+    /// Longest wait for a connection.
+    pub connect_timeout: Option<Duration>,
+    /// How many retries there may be in all.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+impl RequestPolicy {
+    /// This, and where it says nothing, what `wider` says.
+    #[must_use]
+    pub fn within(mut self, wider: &Self) -> Self {
+        match (&mut self.retry, &wider.retry) {
+            // An HTTPRoute has no field for gRPC's codes: a policy adds them to the rule's own retry.
+            (Some(own), Some(wider)) if own.grpc_codes.is_empty() => {
+                own.grpc_codes.clone_from(&wider.grpc_codes);
+            }
+            (Some(_), _) => {}
+            (None, wider) => self.retry.clone_from(wider),
+        }
+        self.stream_idle = self.stream_idle.or(wider.stream_idle);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retry::GrpcCode;
+
+    #[test]
+    fn the_narrower_word_rules_and_the_wider_one_fills_what_it_leaves_open() {
+        let retry = |codes: &[u16], grpc_codes: &[GrpcCode]| Retry {
+            codes: codes.to_vec(),
+            grpc_codes: grpc_codes.to_vec(),
+            attempts: 1,
+            backoff: Retry::DEFAULT_BACKOFF,
+        };
+        let wider = RequestPolicy {
+            retry: Some(retry(&[500], &[GrpcCode::Unavailable])),
+            stream_idle: Some(Duration::from_secs(9)),
+        };
+        assert_eq!(RequestPolicy::default().within(&wider), wider);
+        let own = RequestPolicy { retry: Some(retry(&[503], &[])), stream_idle: None };
+        let both = own.within(&wider);
+        assert_eq!(both.retry, Some(retry(&[503], &[GrpcCode::Unavailable])));
+        assert_eq!(both.stream_idle, wider.stream_idle);
+    }
+}
