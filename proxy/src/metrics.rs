@@ -106,6 +106,8 @@ pub struct WorkerMetrics {
     pub cut_off: IntCounter,
     /// Idle connections closed because a pool was full.
     pub pool_overflow: IntCounter,
+    /// Retries that were wanted and not made, by reason.
+    pub retries_refused: IntCounterVec,
     /// Edges counted under `other` because a worker's table was full.
     pub edges_folded: IntCounter,
 }
@@ -201,7 +203,10 @@ impl WorkerMetrics {
         let options =
             Opts::new("penstock_proxy_refused_total", "Requests and connections refused by the proxy");
         let refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
+        let options = Opts::new("penstock_proxy_retries_refused_total", "Retries wanted and not made");
+        let retries_refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
         Self {
+            retries_refused: registered(registry, retries_refused),
             open_connections: registered(registry, open),
             running: gauge(registry, "requests_running", "Requests that run now"),
             tunnels: gauge(registry, "tunnels_open", "Connections carried as bytes now"),
@@ -249,6 +254,7 @@ mod tests {
         let documentation = include_str!("../../docs/metrics.md");
         let metrics = Metrics::new();
         metrics.workers.refused.with_label_values(&["malformed"]).inc();
+        metrics.workers.retries_refused.with_label_values(&["budget"]).inc();
         metrics.workers.open_connections.with_label_values(&["inbound", "src"]).set(1);
         for family in metrics.registry.gather() {
             let name = family.name();

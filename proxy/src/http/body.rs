@@ -13,9 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::h1::{Decoded, Decoder, Link, Trouble, Upload};
 use super::h2::Pump;
+use super::state::WorkerState;
 use super::tally::Tally;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
+use super::watch::Watch;
 
 /// Where an answer's body comes from.
 pub enum Source {
@@ -47,6 +49,20 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Lets go of an answer that nobody reads: where all of it is there, its connection goes back to the pool.
+    pub fn set_aside(self, state: &WorkerState) {
+        if let Self::H1 { link: Some(link), upload, decoder, keep_alive, upstream } = self
+            && keep_alive
+            && decoder.is_done()
+            && link.is_clean()
+            && upload.is_taken()
+        {
+            upstream.park(link, state, Instant::now());
+        }
+    }
+}
+
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -64,13 +80,15 @@ impl fmt::Debug for Source {
 pub struct AnswerBody {
     source: Source,
     tally: Option<Tally>,
+    /// What bounds it in time; nothing as a rule.
+    watch: Option<Box<Watch>>,
 }
 
 impl AnswerBody {
     /// The body that comes from `source`; `tally` is closed when it ends.
     #[must_use]
-    pub fn new(source: Source, tally: Tally) -> Self {
-        let mut body = Self { source, tally: Some(tally) };
+    pub fn new(source: Source, tally: Tally, watch: Option<Box<Watch>>) -> Self {
+        let mut body = Self { source, tally: Some(tally), watch };
         if body.is_end_stream() {
             body.finish(None);
         }
@@ -80,13 +98,14 @@ impl AnswerBody {
     /// A body of the proxy's own, whose account is closed already.
     #[must_use]
     pub fn text(text: Bytes) -> Self {
-        Self { source: if text.is_empty() { Source::Empty } else { Source::Text(text) }, tally: None }
+        let source = if text.is_empty() { Source::Empty } else { Source::Text(text) };
+        Self { source, tally: None, watch: None }
     }
 
     /// No body, but a connection that is joined with the caller's once the head is out: the answer to CONNECT.
     #[must_use]
     pub fn tunnel(tunnel: Tunnel) -> Self {
-        Self { source: Source::Tunnel(Some(tunnel)), tally: None }
+        Self { source: Source::Tunnel(Some(tunnel)), tally: None, watch: None }
     }
 
     /// The connection after an upgrade, once.
@@ -106,8 +125,7 @@ impl AnswerBody {
         match std::mem::replace(&mut self.source, Source::Empty) {
             Source::H1 { link: Some(link), upload, keep_alive, upstream, .. } => {
                 tally.request_bytes = upload.bytes;
-                let is_clean = link.read.is_empty() && link.write.is_empty() && upload.is_taken();
-                if keep_alive && is_clean {
+                if keep_alive && link.is_clean() && upload.is_taken() {
                     upstream.park(link, tally.state(), Instant::now());
                 }
             }
@@ -123,6 +141,32 @@ impl AnswerBody {
         }
         self.source = Source::Empty;
         Poll::Ready(Some(Err(trouble)))
+    }
+
+    /// Bytes that have passed so far, in both directions.
+    fn passed(&self) -> u64 {
+        let sent = match &self.source {
+            Source::H1 { upload, .. } => upload.bytes,
+            Source::H2 { pump, .. } => pump.bytes,
+            _ => 0,
+        };
+        sent + self.tally.as_ref().map_or(0, |tally| tally.response_bytes)
+    }
+
+    /// Nothing came: pending, unless a bound on the answer's time has passed.
+    fn waited(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        let passed = self.passed();
+        let Some(watch) = &mut self.watch else { return Poll::Pending };
+        let refusal = ready!(watch.poll(passed, cx));
+        let trailers = watch.trailers(refusal);
+        if let Some(mut tally) = self.tally.take() {
+            tally.cut_off(refusal);
+        }
+        self.source = Source::Empty;
+        match trailers {
+            Some(trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            None => Poll::Ready(Some(Err(Trouble::Broken))),
+        }
     }
 
     fn piece(&mut self, piece: Bytes) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
@@ -200,12 +244,11 @@ impl Body for AnswerBody {
                 this.source = Source::Empty;
                 return Poll::Ready(Some(Ok(Frame::data(text))));
             }
-            Source::H1 { link: Some(link), upload, decoder, .. } => {
-                ready!(poll_h1(link, upload, decoder, cx))
-            }
+            Source::H1 { link: Some(link), upload, decoder, .. } => poll_h1(link, upload, decoder, cx),
             Source::H1 { link: None, .. } => return Poll::Ready(None),
-            Source::H2 { stream, pump } => ready!(poll_h2(stream, pump, cx)),
+            Source::H2 { stream, pump } => poll_h2(stream, pump, cx),
         };
+        let Poll::Ready(decoded) = decoded else { return this.waited(cx) };
         match decoded {
             Ok(Decoded::Data(piece)) => this.piece(piece),
             Ok(Decoded::Trailers(trailers)) => this.end(Some(trailers)),

@@ -9,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 /// Longest time to connect. Endpoints are near: what has not answered a SYN in a second will hardly serve.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After this long without a byte the kernel asks whether the far host still lives, and how often it asks.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
@@ -19,24 +19,24 @@ const PROBES: u32 = 3;
 /// How long sent bytes may stay unacknowledged before the connection counts as dead.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
-/// Connects to `address` for requests.
+/// Connects to `address` within `time`, for requests.
 ///
 /// # Errors
 /// What the system said, or `TimedOut`.
-pub(super) async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = connect(address).await?;
+pub(super) async fn dial(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let stream = connect(address, time).await?;
     #[cfg(target_os = "linux")]
     SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
     Ok(stream)
 }
 
-/// Connects to `address` for bytes of any kind. A receiver may leave them waiting for as long as it likes: the kernel's
-/// time for unacknowledged bytes also ends connections whose far side only does not read.
+/// Connects to `address` within `time`, for bytes of any kind. A receiver may leave them waiting for as long as it likes:
+/// the kernel's time for unacknowledged bytes also ends connections whose far side only does not read.
 ///
 /// # Errors
 /// What the system said, or `TimedOut`.
-pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+pub(crate) async fn connect(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let connecting = tokio::time::timeout(time, TcpStream::connect(address));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderValue, Request, Response, Uri, Version, header, request};
 use http_body::Body;
 use tokio::net::TcpStream;
@@ -99,7 +99,7 @@ async fn drive(upstream: Rc<Upstream>) {
 type Driver = h2::client::Connection<TcpStream, Bytes>;
 
 async fn handshake(upstream: &Upstream) -> Option<(SendRequest<Bytes>, Driver)> {
-    let stream = dial(upstream.address).await.ok()?;
+    let stream = dial(upstream.address, upstream.connect_timeout.get()).await.ok()?;
     h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -219,7 +219,15 @@ pub(super) async fn answer(
         if let Poll::Ready(Err(Trouble::CallerGone)) = pump.poll(cx) {
             return Poll::Ready(Err(Trouble::CallerGone));
         }
-        Pin::new(&mut future).poll(cx).map_err(|_| Trouble::Broken)
+        Pin::new(&mut future).poll(cx).map_err(|error| trouble(&error))
     })
     .await
+}
+
+/// A stream that the endpoint refused, or left behind when it said goodbye in peace, was not begun on (RFC 9113, section 8.7).
+fn trouble(error: &h2::Error) -> Trouble {
+    let reason = error.reason();
+    let is_refused = error.is_reset() && reason == Some(Reason::REFUSED_STREAM);
+    let is_left = error.is_go_away() && error.is_remote() && reason == Some(Reason::NO_ERROR);
+    if is_refused || is_left { Trouble::Refused } else { Trouble::Broken }
 }

@@ -47,7 +47,7 @@ pub fn prepare(parts: &mut request::Parts) {
 pub fn passed_back(mut answer: Answer, mut tally: Tally) -> Response<AnswerBody> {
     tally.answered(answer.status, &answer.headers);
     let upgrade = hop::strip(&mut answer.headers);
-    let body = AnswerBody::new(answer.source, tally);
+    let body = AnswerBody::new(answer.source, tally, answer.watch);
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;

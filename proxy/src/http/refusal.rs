@@ -37,8 +37,10 @@ pub enum Refusal {
     BrokenOff,
     /// The endpoint's answer cannot be read.
     BadAnswer,
-    /// The route's request timeout passed.
+    /// The route's request timeout passed, or the caller's own deadline.
     TimedOut,
+    /// Nothing passed for longer than the policy allows.
+    StreamIdle,
     /// CONNECT and other things that the proxy does not do.
     Unsupported(&'static str),
     /// The worker has its most connections.
@@ -60,7 +62,7 @@ impl Refusal {
             }
             Self::ConnectFailed => StatusCode::SERVICE_UNAVAILABLE,
             Self::BrokenOff | Self::BadAnswer => StatusCode::BAD_GATEWAY,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::TimedOut | Self::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
@@ -72,7 +74,7 @@ impl Refusal {
         match self {
             Self::TwoLengths | Self::Malformed(_) | Self::NoBackend | Self::BadAnswer => 13,
             Self::HeadTooLarge => 8,
-            Self::HeadTimeout | Self::TimedOut => 4,
+            Self::HeadTimeout | Self::TimedOut | Self::StreamIdle => 4,
             Self::ForeignAuthority | Self::UnknownService | Self::Unsupported(_) => 12,
             Self::NoWordYet
             | Self::TooManyDemands
@@ -106,7 +108,10 @@ impl Refusal {
             Self::ConnectFailed => "no connection to any endpoint of the service; see `penstock endpoints`",
             Self::BrokenOff => "the endpoint closed the connection before it answered",
             Self::BadAnswer => "the endpoint's answer is not well-formed HTTP",
-            Self::TimedOut => "the route's request timeout passed before the answer",
+            Self::TimedOut => {
+                "the route's request timeout, or the caller's deadline, passed before the answer"
+            }
+            Self::StreamIdle => "nothing passed for longer than the policy's streamIdle",
             Self::TooManyConnections => "this proxy has its most connections; try again",
         }
     }
@@ -115,7 +120,7 @@ impl Refusal {
     #[must_use]
     pub fn failure(self) -> Failure {
         match self {
-            Self::TimedOut => Failure::Timeout,
+            Self::TimedOut | Self::StreamIdle => Failure::Timeout,
             Self::ConnectFailed => Failure::Connect,
             Self::BrokenOff | Self::BadAnswer => Failure::Reset,
             _ => Failure::Unavailable,

@@ -1,5 +1,5 @@
 //! The body of a request as it comes from a caller, whatever the caller speaks: what `Serve` is handed, and what goes out
-//! through an `Upload` or a `Pump`. Read as the endpoint takes it; must never hold more than one piece.
+//! through an `Upload` or a `Pump`. Read as the endpoint takes it; holds no piece but where it may have to be sent again.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::h1::{CallerBody, Trouble};
+use super::replay::Replayed;
 
 /// A request's body.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub enum RequestBody {
     H1(CallerBody),
     /// From a caller that speaks HTTP/2, whom hyper serves.
     Hyper(Incoming),
+    /// From either, and kept so that it can be sent again.
+    Replayed(Replayed),
 }
 
 impl From<Incoming> for RequestBody {
@@ -44,6 +47,7 @@ impl Body for RequestBody {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| Trouble::CallerGone)))
             }
+            Self::Replayed(body) => body.poll(cx),
         }
     }
 
@@ -52,6 +56,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::H1(body) => body.is_read(),
             Self::Hyper(body) => body.is_end_stream(),
+            Self::Replayed(body) => body.is_ended(),
         }
     }
 
@@ -60,6 +65,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::H1(body) => body.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Hyper(body) => body.size_hint(),
+            Self::Replayed(body) => body.size_hint(),
         }
     }
 }

@@ -12,9 +12,11 @@ use super::dial::dial;
 use super::h1::{self, Link, Trouble, Upload};
 use super::h2;
 use super::refusal::Refusal;
+use super::replay::Replay;
 use super::request_body::RequestBody;
 use super::tally::Tally;
 use super::upstream::Upstream;
+use super::watch::Watch;
 
 /// A request on its way out.
 #[derive(Debug)]
@@ -30,6 +32,13 @@ impl Outgoing {
     #[must_use]
     pub fn new(parts: request::Parts, body: RequestBody) -> Self {
         Self { parts, upload: Upload::new(body) }
+    }
+
+    /// Keeps what is read of its body from now on, so that it can be sent again as a whole.
+    pub fn keep_body(&mut self) -> Replay {
+        let replay = Replay::of(self.upload.take_body().unwrap_or_default());
+        self.upload = Upload::new(replay.body().unwrap_or_default());
+        replay
     }
 
     /// Whether it may be written again although an endpoint may have seen its head: either that does no harm
@@ -48,6 +57,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its body.
     pub source: Source,
+    /// What bounds the body in time; nothing as a rule.
+    pub watch: Option<Box<Watch>>,
 }
 
 /// Why there is no answer.
@@ -55,16 +66,33 @@ pub struct Answer {
 pub enum Unsent {
     /// Nothing was sent: another endpoint may be tried.
     NotConnected,
+    /// The endpoint says that it has not begun on it (HTTP/2: RFC 9113, section 8.7), or is gone before it could. Its head
+    /// was given away.
+    Refused,
     /// It was sent, at least in part, and no answer came.
     Lost(Refusal),
     /// The caller left.
     CallerGone,
 }
 
+impl Unsent {
+    /// What the caller is told when nothing more is tried.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::NotConnected => Refusal::ConnectFailed,
+            // The answer to a caller that is gone reaches nobody; its account counts as broken off.
+            Self::Refused | Self::CallerGone => Refusal::BrokenOff,
+            Self::Lost(refusal) => refusal,
+        }
+    }
+}
+
 impl From<Trouble> for Unsent {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Broken => Self::Lost(Refusal::BrokenOff),
+            Trouble::Refused => Self::Refused,
             Trouble::BadAnswer => Self::Lost(Refusal::BadAnswer),
             Trouble::CallerGone => Self::CallerGone,
         }
@@ -90,7 +118,7 @@ pub async fn send(
 }
 
 async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unsent> {
-    match dial(upstream.address).await {
+    match dial(upstream.address, upstream.connect_timeout.get()).await {
         Ok(stream) => {
             upstream.connected();
             tally.connected();
@@ -131,6 +159,7 @@ async fn send_h1(
             status: head.status,
             headers: head.headers,
             source: Source::Tunnel(Some(tally.tunnel(stream, read))),
+            watch: None,
         });
     }
     let source = Source::H1 {
@@ -140,7 +169,7 @@ async fn send_h1(
         keep_alive: head.keep_alive,
         upstream: Rc::clone(upstream),
     };
-    Ok(Answer { status: head.status, headers: head.headers, source })
+    Ok(Answer { status: head.status, headers: head.headers, source, watch: None })
 }
 
 async fn send_h2(
@@ -176,5 +205,6 @@ async fn send_h2(
     let answered = h2::answer(future, &mut pump).await;
     tally.request_bytes = pump.bytes;
     let (head, stream) = answered?.into_parts();
-    Ok(Answer { status: head.status, headers: head.headers, source: Source::H2 { stream, pump } })
+    let source = Source::H2 { stream, pump };
+    Ok(Answer { status: head.status, headers: head.headers, source, watch: None })
 }

@@ -100,6 +100,33 @@ impl Tally {
         self.close(Some(refusal.failure()), refusal == Refusal::TimedOut);
     }
 
+    /// The answer was cut off in its midst, because its time was up.
+    pub fn cut_off(&mut self, refusal: Refusal) {
+        self.close(Some(refusal.failure()), true);
+    }
+
+    /// This try came to nothing, after an answer or after none, and another one begins.
+    pub fn tried_in_vain(&mut self, was_answered: bool) {
+        let now = Instant::now();
+        if let Some(in_flight) = self.in_flight.take() {
+            let since = now.saturating_duration_since(self.sent);
+            let since = if was_answered { since } else { since.max(ASSUMED_LATENCY) };
+            in_flight.upstream().latency.borrow_mut().observe(since, now);
+        }
+        self.retries += 1;
+    }
+
+    /// The next try begins: the wait before it is not its endpoint's.
+    pub fn again(&mut self) {
+        self.sent = Instant::now();
+    }
+
+    /// When the try that runs now began.
+    #[must_use]
+    pub fn sent(&self) -> Instant {
+        self.sent
+    }
+
     /// The answer broke off.
     pub fn broken(&mut self) {
         self.close(Some(Failure::Reset), self.verdict.is_some());

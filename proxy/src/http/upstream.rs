@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mesh::Protocol;
 
+use super::dial::CONNECT_TIMEOUT;
 use super::h1::Link;
 use super::h2::Shared;
 use super::state::WorkerState;
@@ -34,6 +35,8 @@ pub struct Upstream {
     pub in_flight: Cell<u32>,
     /// How slow it is.
     pub latency: RefCell<PeakEwma>,
+    /// Longest wait for a connection.
+    pub connect_timeout: Cell<Duration>,
     /// Its shared HTTP/2 connection.
     pub(super) shared: RefCell<Shared>,
     idle: RefCell<Vec<Link>>,
@@ -49,10 +52,16 @@ impl Upstream {
             protocol,
             in_flight: Cell::new(0),
             latency: RefCell::new(latency),
+            connect_timeout: Cell::new(CONNECT_TIMEOUT),
             shared: RefCell::default(),
             idle: RefCell::default(),
             avoid: Cell::new(None),
         }
+    }
+
+    /// Sets how long connecting may take; the default where a policy says nothing.
+    pub fn connect_within(&self, time: Option<Duration>) {
+        self.connect_timeout.set(time.unwrap_or(CONNECT_TIMEOUT));
     }
 
     /// Load for the pick: believed latency (at least `floor` seconds), times requests in flight relative to its weight,

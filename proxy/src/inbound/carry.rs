@@ -37,7 +37,7 @@ impl Inbound {
         let _ = keep_alive(&stream); // fails only on a socket that is gone
         let edge = self.edge(0, None);
         let in_flight = InFlight::on(&self.application);
-        match connect(self.application.address).await {
+        match connect(self.application.address, self.application.connect_timeout.get()).await {
             Ok(application) => {
                 self.state.edges.borrow_mut().reached(edge, 0);
                 let tunnel = Tunnel::new(application, BytesMut::new(), &self.state, edge, Some(in_flight));

@@ -12,13 +12,15 @@ use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 use crate::balance::{ASSUMED_LATENCY, PeakEwma};
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
+use crate::http::deadline::grpc_timeout;
 use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority};
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
-use crate::http::send::{Outgoing, Unsent, send};
+use crate::http::send::{Answer, Outgoing, Unsent, send};
 use crate::http::state::{Signs, WorkerState};
 use crate::http::tally::Tally;
 use crate::http::upstream::Upstream;
+use crate::http::watch::Watch;
 use crate::report::edges::{EDGES_MAX, EdgeHandle};
 
 /// The inbound half of a worker.
@@ -102,6 +104,22 @@ impl Inbound {
     }
 }
 
+impl Inbound {
+    /// Sends to the application; the whole call ends at `deadline`.
+    async fn send_until(
+        &self,
+        deadline: tokio::time::Instant,
+        outgoing: &mut Outgoing,
+        tally: &mut Tally,
+    ) -> Result<Answer, Unsent> {
+        let sending = send(&self.application, outgoing, tally);
+        let sent = tokio::time::timeout_at(deadline, sending).await;
+        let mut answer = sent.unwrap_or(Err(Unsent::Lost(Refusal::TimedOut)))?;
+        answer.watch = Watch::within(Some(deadline), None, true);
+        Ok(answer)
+    }
+}
+
 impl Serve for Inbound {
     async fn serve(self: Rc<Self>, signs: Rc<Signs>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let started = Instant::now();
@@ -117,11 +135,16 @@ impl Serve for Inbound {
         prepare(&mut parts);
         tally.picked(&self.application, edge);
         let mut outgoing = Outgoing::new(parts, body);
-        match send(&self.application, &mut outgoing, &mut tally).await {
+        // The caller's deadline holds here too: nobody waits for what the application does after it.
+        let told = if is_grpc { grpc_timeout(&outgoing.parts.headers) } else { None };
+        let deadline = told.and_then(|time| started.checked_add(time)).map(tokio::time::Instant::from_std);
+        let sent = match deadline {
+            None => send(&self.application, &mut outgoing, &mut tally).await,
+            Some(deadline) => Box::pin(self.send_until(deadline, &mut outgoing, &mut tally)).await,
+        };
+        match sent {
             Ok(answer) => passed_back(answer, tally),
-            Err(Unsent::Lost(refusal)) => refused(refusal, is_grpc, tally),
-            Err(Unsent::NotConnected) => refused(Refusal::ConnectFailed, is_grpc, tally),
-            Err(Unsent::CallerGone) => refused(Refusal::BrokenOff, is_grpc, tally),
+            Err(unsent) => refused(unsent.refusal(), is_grpc, tally),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The endpoints of one authority as a worker sees them: who may be picked, and what is known of each. Rebuilt when the
 //! set changes; an endpoint that stays keeps its connections and its measured latency.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mesh::{Health, WorkloadName};
 
-use crate::balance::{ASSUMED_LATENCY, Chance, PeakEwma, Weights, pick};
+use crate::balance::{ASSUMED_LATENCY, Budget, Chance, PeakEwma, Weights, pick};
 use crate::http::upstream::Upstream;
 use crate::snapshot::EndpointSet;
 
@@ -40,6 +40,7 @@ pub(super) struct Cluster {
     pub(super) set: Arc<EndpointSet>,
     members: Vec<Member>,
     weights: Weights,
+    budget: RefCell<Budget>,
     unused_sweeps: Cell<u32>,
 }
 
@@ -60,19 +61,43 @@ impl Cluster {
                 || Rc::new(Upstream::new(endpoint.address, set.protocol, PeakEwma::assumed(assumed))),
                 |upstream| Rc::clone(upstream),
             );
+            upstream.connect_within(set.policy.connect_timeout);
             members.push(Member { workload: endpoint.workload.clone(), upstream });
             weights.push(endpoint.weight);
         }
-        Self { set: Arc::clone(set), members, weights: Weights::new(&weights), unused_sweeps: Cell::new(0) }
+        let wanted = set.policy.retry_budget.unwrap_or_default();
+        let spent = before.map(|before| before.budget.borrow().clone());
+        let budget = spent.filter(|budget| budget.policy() == wanted);
+        Self {
+            set: Arc::clone(set),
+            members,
+            weights: Weights::new(&weights),
+            budget: RefCell::new(budget.unwrap_or_else(|| Budget::new(wanted, now))),
+            unused_sweeps: Cell::new(0),
+        }
     }
 
-    /// One endpoint that is not among `tried`; endpoints that refuse connections are left alone while others serve.
-    pub(super) fn pick(&self, tried: &[usize], now: Instant, chance: &mut Chance) -> Option<usize> {
+    /// A request came that its route allows to be tried again.
+    pub(super) fn may_return(&self, now: Instant) {
+        self.budget.borrow_mut().request(now);
+    }
+
+    /// Whether the budget has room for a retry; if so, it is spent.
+    pub(super) fn spend_retry(&self, now: Instant) -> bool {
+        self.budget.borrow_mut().spend(now)
+    }
+
+    /// One endpoint that is `untried`; endpoints that refuse connections are left alone while others serve.
+    pub(super) fn pick(
+        &self,
+        untried: impl Fn(usize) -> bool,
+        now: Instant,
+        chance: &mut Chance,
+    ) -> Option<usize> {
         let floor = if self.weights.are_equal() { FLOOR_SECONDS } else { WEIGHTED_FLOOR_SECONDS };
         let load = |index: usize| self.members[index].upstream.load(self.weights.relative(index), floor, now);
-        let untried = |index: usize| !tried.contains(&index);
         let sound = |index: usize| untried(index) && !self.members[index].upstream.is_avoided(now);
-        pick(&self.weights, sound, load, chance).or_else(|| pick(&self.weights, untried, load, chance))
+        pick(&self.weights, sound, load, chance).or_else(|| pick(&self.weights, &untried, load, chance))
     }
 
     /// The member that was picked.
@@ -122,6 +147,7 @@ mod tests {
         Arc::new(EndpointSet {
             authority: "web".parse().unwrap(),
             protocol: Protocol::Http1,
+            policy: Arc::default(),
             revision: Revision::default(),
             endpoints: endpoints.collect(),
         })
@@ -150,8 +176,9 @@ mod tests {
         let mut weighted = EndpointSet::clone(&set(&[(1, Health::Ready), (2, Health::Ready)]));
         weighted.endpoints[0].weight = 300;
         let cluster = Cluster::new(&Arc::new(weighted), None, now);
-        let shares =
-            |chance: &mut Chance| (0..1000).filter(|_| cluster.pick(&[], now, chance) == Some(0)).count();
+        let shares = |chance: &mut Chance| {
+            (0..1000).filter(|_| cluster.pick(|_| true, now, chance) == Some(0)).count()
+        };
         let observe = |index: usize, ms: u64| {
             cluster.member(index).upstream.latency.borrow_mut().observe(Duration::from_millis(ms), now);
         };
@@ -169,9 +196,9 @@ mod tests {
         let cluster = Cluster::new(&set(&[(1, Health::Ready), (2, Health::Ready)]), None, now);
         cluster.member(0).upstream.latency.borrow_mut().observe(Duration::from_millis(1), now);
         let mut chance = Chance::seeded(5);
-        assert_eq!(cluster.pick(&[], now, &mut chance), Some(1));
+        assert_eq!(cluster.pick(|_| true, now, &mut chance), Some(1));
         let _on_its_way = InFlight::on(&cluster.member(1).upstream);
-        assert!((0..100).all(|_| cluster.pick(&[], now, &mut chance) == Some(0)));
+        assert!((0..100).all(|_| cluster.pick(|_| true, now, &mut chance) == Some(0)));
     }
 
     #[test]
@@ -181,9 +208,9 @@ mod tests {
         cluster.member(0).upstream.connect_failed(now);
         let mut chance = Chance::seeded(3);
         for _ in 0..100 {
-            assert_eq!(cluster.pick(&[], now, &mut chance), Some(1));
+            assert_eq!(cluster.pick(|_| true, now, &mut chance), Some(1));
         }
-        assert_eq!(cluster.pick(&[1], now, &mut chance), Some(0));
-        assert_eq!(cluster.pick(&[0, 1], now, &mut chance), None);
+        assert_eq!(cluster.pick(|index| index != 1, now, &mut chance), Some(0));
+        assert_eq!(cluster.pick(|_| false, now, &mut chance), None);
     }
 }

@@ -1,11 +1,13 @@
 //! The application's own requests: by the authority they ask for to a `target`, by its routes to a cluster, by the balancer
 //! to one endpoint. Knows the snapshot; leaves connections and bodies to `http`.
 
+mod again;
 mod cluster;
 mod reach;
 mod routing;
 mod serve;
 mod target;
 mod toward;
+mod trying;
 
 pub use serve::Outbound;

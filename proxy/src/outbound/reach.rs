@@ -8,8 +8,9 @@ use bytes::BytesMut;
 use http::Response;
 use mesh::Protocol;
 
-use super::serve::{Outbound, TRIES_MAX};
+use super::serve::Outbound;
 use super::target::Target;
+use super::trying::TRIES_MAX;
 use crate::http::body::AnswerBody;
 use crate::http::dial::connect;
 use crate::http::passing::refused;
@@ -35,12 +36,16 @@ impl Outbound {
         let mut tried = [usize::MAX; TRIES_MAX];
         for attempt in 0..TRIES_MAX {
             let started = Instant::now();
-            let picked = cluster.pick(&tried[..attempt], started, &mut self.state.chance.borrow_mut());
+            let picked = cluster.pick(
+                |index| !tried[..attempt].contains(&index),
+                started,
+                &mut self.state.chance.borrow_mut(),
+            );
             let Some(picked) = picked else { break };
             tried[attempt] = picked;
             let member = cluster.member(picked);
             let in_flight = InFlight::on(&member.upstream);
-            match connect(member.upstream.address).await {
+            match connect(member.upstream.address, member.upstream.connect_timeout.get()).await {
                 Ok(stream) => {
                     member.upstream.connected();
                     if member.upstream.protocol == Protocol::Opaque {

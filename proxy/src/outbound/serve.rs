@@ -5,28 +5,27 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Request, Response, Version};
-use mesh::{Authority, Direction};
+use mesh::{Authority, Direction, RouteRule};
+use tokio::time::Instant;
 
-use super::cluster::Cluster;
 use super::routing::{Choice, choose};
 use super::target::{Target, Targets, outbound_edge};
+use super::trying::Way;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
+use crate::http::deadline::{GRPC_TIMEOUT, grpc_timeout, grpc_timeout_value};
 use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority};
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
-use crate::http::send::{Answer, Outgoing, Unsent, send};
+use crate::http::send::{Answer, Outgoing, Unsent};
 use crate::http::state::{Signs, WorkerState};
 use crate::http::tally::Tally;
+use crate::http::watch::Watch;
 use crate::report::edges::EdgeHandle;
 use crate::snapshot::{Demand, DemandSender, Published};
-
-/// Most endpoints that one request tries: the first, and two more when connecting fails. More would only make a broken
-/// service slower to say so.
-pub(super) const TRIES_MAX: usize = 3;
 
 /// The outbound half of a worker.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Outbound {
     }
 
     /// Called by the worker's sweep.
-    pub fn sweep(&self, now: Instant) {
+    pub fn sweep(&self, now: std::time::Instant) {
         self.targets.borrow_mut().sweep(now);
     }
 
@@ -55,7 +54,7 @@ impl Outbound {
         let authority = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Authority>().ok());
         let authority = authority.ok_or((Refusal::ForeignAuthority, other))?;
         let mut versions = self.targets.borrow().versions();
-        let deadline = tokio::time::Instant::now() + self.state.limits.demand;
+        let deadline = Instant::now() + self.state.limits.demand;
         let mut is_demanded = false;
         let refusal = loop {
             versions.mark_unchanged();
@@ -77,59 +76,73 @@ impl Outbound {
         Err((refusal, outbound_edge(&authority, None, &self.state)))
     }
 
-    /// Sends to one endpoint after the other until one takes it.
-    async fn send_to(
-        &self,
-        cluster: &Cluster,
-        target: &Target,
-        outgoing: &mut Outgoing,
-        tally: &mut Tally,
-    ) -> Result<Answer, Unsent> {
-        let mut tried = [usize::MAX; TRIES_MAX];
-        for attempt in 0..TRIES_MAX {
-            let now = if attempt == 0 { tally.started() } else { Instant::now() };
-            let picked = cluster.pick(&tried[..attempt], now, &mut self.state.chance.borrow_mut());
-            let Some(picked) = picked else {
-                let refusal = if attempt == 0 { Refusal::NoEndpoint } else { Refusal::ConnectFailed };
-                return Err(Unsent::Lost(refusal));
-            };
-            tried[attempt] = picked;
-            tally.retries += u64::from(attempt > 0);
-            let member = cluster.member(picked);
-            tally.picked(&member.upstream, target.edge(&member.workload, &self.state));
-            match send(&member.upstream, outgoing, tally).await {
-                Err(Unsent::NotConnected) => {}
-                done => return done,
-            }
-        }
-        Err(Unsent::Lost(Refusal::ConnectFailed))
-    }
-
     /// Chooses by the target's rules, and sends within the rule's time.
     async fn route(
         &self,
         target: &Target,
         outgoing: &mut Outgoing,
         tally: &mut Tally,
+        is_grpc: bool,
     ) -> Result<Answer, Unsent> {
         let choice = choose(&target.view.rules, &outgoing.parts, &mut self.state.chance.borrow_mut());
-        let (cluster, timeout) = match choice {
+        let (cluster, rule) = match choice {
             Choice::Service => (&target.own, None),
             Choice::Backend { rule, backend } => {
-                (&target.backends[rule][backend], target.view.rules[rule].request_timeout)
+                (&target.backends[rule][backend], Some(&target.view.rules[rule]))
             }
             Choice::Nowhere => return Err(Unsent::Lost(Refusal::NoBackend)),
         };
         let Some(cluster) = cluster else { return Err(Unsent::Lost(Refusal::NoEndpoint)) };
-        let sending = self.send_to(cluster, target, outgoing, tally);
-        match timeout.filter(|timeout| *timeout > Duration::ZERO) {
-            None => sending.await,
-            Some(timeout) => match tokio::time::timeout(timeout, Box::pin(sending)).await {
-                Ok(sent) => sent,
-                Err(_) => Err(Unsent::Lost(Refusal::TimedOut)),
-            },
+        let way = Way { state: &self.state, cluster, target };
+        let told = if is_grpc { grpc_timeout(&outgoing.parts.headers) } else { None };
+        match rule {
+            // Boxed: every connection keeps room for its largest future, and most requests have no rule of their own.
+            Some(rule) if is_bounded(rule) || told.is_some() => {
+                Box::pin(bounded(way, rule, told, outgoing, tally)).await
+            }
+            None if told.is_some() => {
+                Box::pin(bounded(way, &RouteRule::default(), told, outgoing, tally)).await
+            }
+            _ => way.send(outgoing, tally).await,
         }
     }
+}
+
+/// Whether a rule asks for more than a request sent on.
+fn is_bounded(rule: &RouteRule) -> bool {
+    rule.request_timeout.is_some()
+        || rule.try_timeout.is_some()
+        || rule.policy.retry.is_some()
+        || rule.policy.stream_idle.is_some()
+}
+
+/// Sends by `rule`, and by what a gRPC caller told of its deadline; the endpoint is told what is left of it.
+async fn bounded(
+    way: Way<'_>,
+    rule: &RouteRule,
+    told: Option<Duration>,
+    outgoing: &mut Outgoing,
+    tally: &mut Tally,
+) -> Result<Answer, Unsent> {
+    let is_grpc = is_grpc(&outgoing.parts.headers);
+    let time = told.into_iter().chain(rule.request_timeout).min();
+    // One that lies beyond all time is none.
+    let deadline = time.and_then(|time| tally.started().checked_add(time)).map(Instant::from_std);
+    if let Some(deadline) = deadline.filter(|_| is_grpc) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        outgoing.parts.headers.insert(GRPC_TIMEOUT, grpc_timeout_value(left));
+    }
+    let sending = way.send_by(rule, outgoing, tally);
+    let mut answer = match deadline {
+        None => sending.await?,
+        Some(deadline) => tokio::time::timeout_at(deadline, sending)
+            .await
+            .unwrap_or(Err(Unsent::Lost(Refusal::TimedOut)))?,
+    };
+    // A route's timeout ends with the head of the answer; a caller's deadline holds for the whole call.
+    let call_ends = deadline.filter(|_| told.is_some());
+    answer.watch = Watch::within(call_ends, rule.policy.stream_idle, is_grpc);
+    Ok(answer)
 }
 
 impl Serve for Outbound {
@@ -150,7 +163,7 @@ impl Outbound {
         request: Request<RequestBody>,
         toward: Option<Rc<[u8]>>,
     ) -> Response<AnswerBody> {
-        let started = Instant::now();
+        let started = std::time::Instant::now();
         let (mut parts, body) = request.into_parts();
         let is_grpc = is_grpc(&parts.headers);
         let asked = toward.as_deref().unwrap_or_else(|| spelled_authority(&parts));
@@ -179,12 +192,9 @@ impl Outbound {
         prepare(&mut parts);
         parts.headers.insert(CALLER_HEADER, self.state.caller_value.clone());
         let mut outgoing = Outgoing::new(parts, body);
-        match self.route(&target, &mut outgoing, &mut tally).await {
+        match self.route(&target, &mut outgoing, &mut tally, is_grpc).await {
             Ok(answer) => passed_back(answer, tally),
-            Err(Unsent::Lost(refusal)) => refused(refusal, is_grpc, tally),
-            Err(Unsent::NotConnected) => refused(Refusal::ConnectFailed, is_grpc, tally),
-            // The answer reaches nobody; dropping the account counts the request as broken off.
-            Err(Unsent::CallerGone) => refused(Refusal::BrokenOff, is_grpc, tally),
+            Err(unsent) => refused(unsent.refusal(), is_grpc, tally),
         }
     }
 }

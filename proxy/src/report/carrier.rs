@@ -250,6 +250,11 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     raise(&metrics.accepted, counters.accepted_total);
     raise(&metrics.cut_off, counters.cut_off_total);
     raise(&metrics.pool_overflow, counters.pool_overflow_total);
+    for (reason, total) in
+        [("budget", counters.retries_over_budget_total), ("body", counters.retries_too_large_total)]
+    {
+        raise(&metrics.retries_refused.with_label_values(&[reason]), total);
+    }
     raise(&metrics.edges_folded, counters.edges_folded_total);
     for (reason, total) in [
         ("connections_full", counters.connections_refused_total),

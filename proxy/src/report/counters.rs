@@ -33,6 +33,10 @@ pub struct Counters {
     pub cut_off_total: u64,
     /// Idle connections to endpoints that were closed because the pool was full.
     pub pool_overflow_total: u64,
+    /// Retries that were wanted and had no room in the budget.
+    pub retries_over_budget_total: u64,
+    /// Retries that were wanted and whose request's body was larger than what is kept.
+    pub retries_too_large_total: u64,
     /// Edges counted under `other` because the table was full.
     pub edges_folded_total: u64,
 }
@@ -55,6 +59,8 @@ impl Counters {
         self.demand_refused_total += other.demand_refused_total;
         self.cut_off_total += other.cut_off_total;
         self.pool_overflow_total += other.pool_overflow_total;
+        self.retries_over_budget_total += other.retries_over_budget_total;
+        self.retries_too_large_total += other.retries_too_large_total;
         self.edges_folded_total += other.edges_folded_total;
     }
 }

@@ -29,6 +29,9 @@ pub enum Trouble {
     /// The endpoint closed or broke the connection.
     #[error("the endpoint broke off the connection")]
     Broken,
+    /// The endpoint did not begin on the request (HTTP/2 alone can say so).
+    #[error("the endpoint refused the request unseen")]
+    Refused,
     /// What the endpoint sent is not an answer.
     #[error("the endpoint's answer is not well-formed HTTP")]
     BadAnswer,

@@ -60,6 +60,12 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether nothing is left in it, neither read nor to be written.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.read.is_empty() && self.write.is_empty()
+    }
+
     /// Whether enough waits to be written that no more should be added.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -1,0 +1,66 @@
+//! Bounds on an answer that has begun: the end of the call's time, and the longest silence. Kept beside the answer's body
+//! only where a route or a gRPC deadline sets one; must never look at what passes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::{Instant, Sleep};
+
+use super::refusal::Refusal;
+
+/// The bounds of one answer.
+#[derive(Debug)]
+pub struct Watch {
+    deadline: Option<Pin<Box<Sleep>>>,
+    idle: Option<(Duration, Pin<Box<Sleep>>)>,
+    /// Bytes of both directions when silence was last looked for.
+    seen: u64,
+    is_grpc: bool,
+}
+
+impl Watch {
+    /// Ends an answer at `deadline`, and after `idle` without a byte in either direction; `None` when neither is set.
+    #[must_use]
+    pub fn within(deadline: Option<Instant>, idle: Option<Duration>, is_grpc: bool) -> Option<Box<Self>> {
+        if deadline.is_none() && idle.is_none() {
+            return None;
+        }
+        Some(Box::new(Self {
+            deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+            idle: idle.map(|idle| (idle, Box::pin(tokio::time::sleep(idle)))),
+            seen: 0,
+            is_grpc,
+        }))
+    }
+
+    /// Asked while nothing comes: ready with what went wrong when a bound has passed. `bytes` have passed so far.
+    pub(super) fn poll(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Refusal> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Refusal::TimedOut);
+        }
+        let Some((idle, silence)) = &mut self.idle else { return Poll::Pending };
+        if bytes != self.seen {
+            self.seen = bytes;
+            silence.as_mut().reset(Instant::now() + *idle);
+        }
+        match silence.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Refusal::StreamIdle),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// How a gRPC call that has begun is told of `refusal`; nothing else can be told in the middle of a body.
+    pub(super) fn trailers(&self, refusal: Refusal) -> Option<HeaderMap> {
+        self.is_grpc.then(|| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from(u16::from(refusal.grpc_status())));
+            trailers.insert("grpc-message", HeaderValue::from_static(refusal.reason()));
+            trailers
+        })
+    }
+}
