@@ -1,7 +1,7 @@
 //! Compiles the .proto files without a protoc on the machine.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 8] = [
+    const FILES: [&str; 9] = [
         "proto/penstock/v1/mesh.proto",
         "proto/penstock/v1/registration.proto",
         "proto/penstock/v1/config.proto",
@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "proto/penstock/peer/v1/peer.proto",
         "proto/penstock/log/v1/command.proto",
         "proto/penstock/log/v1/snapshot.proto",
+        "proto/opentelemetry/trace_service.proto",
     ];
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;

@@ -25,6 +25,12 @@ pub mod log {
     }
 }
 
+/// OpenTelemetry's trace service, as much of it as the proxy speaks.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)] // generated
+pub mod otlp {
+    tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
+}
+
 mod endpoint;
 mod field;
 mod name;

@@ -11,6 +11,7 @@ pub mod inbound;
 pub mod metrics;
 pub mod outbound;
 mod proxy;
+pub mod records;
 pub mod register;
 pub mod report;
 pub mod settings;

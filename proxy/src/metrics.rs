@@ -21,6 +21,8 @@ pub struct Metrics {
     pub report: ReportMetrics,
     /// The workers.
     pub workers: WorkerMetrics,
+    /// Records of single requests.
+    pub records: RecordMetrics,
 }
 
 /// The xDS stream.
@@ -87,6 +89,17 @@ pub struct ReportMetrics {
     pub folded: IntCounter,
 }
 
+/// Records of single requests, past the workers' queues.
+#[derive(Debug, Clone)]
+pub struct RecordMetrics {
+    /// Lines of the access log that could not be written.
+    pub lines_lost: IntCounter,
+    /// Spans that a collector took.
+    pub spans_exported: IntCounter,
+    /// Spans that no collector took.
+    pub spans_lost: IntCounter,
+}
+
 /// The workers.
 #[derive(Debug, Clone)]
 pub struct WorkerMetrics {
@@ -110,6 +123,10 @@ pub struct WorkerMetrics {
     pub retries_refused: IntCounterVec,
     /// Edges counted under `other` because a worker's table was full.
     pub edges_folded: IntCounter,
+    /// Edges forgotten because they were idle.
+    pub edges_evicted: IntCounter,
+    /// Records that found a queue full, by what they were for.
+    pub records_dropped: IntCounterVec,
 }
 
 impl Metrics {
@@ -122,7 +139,8 @@ impl Metrics {
         let register = RegisterMetrics::new(&registry);
         let report = ReportMetrics::new(&registry);
         let workers = WorkerMetrics::new(&registry);
-        Self { registry, stream, feed, register, report, workers }
+        let records = RecordMetrics::new(&registry);
+        Self { registry, stream, feed, register, report, workers, records }
     }
 }
 
@@ -196,6 +214,17 @@ impl ReportMetrics {
     }
 }
 
+impl RecordMetrics {
+    fn new(registry: &Registry) -> Self {
+        let counter = |name, help| counter(registry, name, help);
+        Self {
+            lines_lost: counter("access_log_lines_lost_total", "Lines that could not be written"),
+            spans_exported: counter("spans_exported_total", "Spans that a collector took"),
+            spans_lost: counter("spans_lost_total", "Spans that no collector took"),
+        }
+    }
+}
+
 impl WorkerMetrics {
     fn new(registry: &Registry) -> Self {
         let options = Opts::new("tcp_open_connections", "Open connections to this proxy");
@@ -205,6 +234,8 @@ impl WorkerMetrics {
         let refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
         let options = Opts::new("penstock_proxy_retries_refused_total", "Retries wanted and not made");
         let retries_refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
+        let options = Opts::new("penstock_proxy_records_dropped_total", "Records that found a queue full");
+        let dropped = IntCounterVec::new(options, &["of"]).expect(VALID);
         Self {
             retries_refused: registered(registry, retries_refused),
             open_connections: registered(registry, open),
@@ -220,6 +251,8 @@ impl WorkerMetrics {
             cut_off: counter(registry, "requests_cut_off_total", "Requests cut off at the end of a drain"),
             pool_overflow: counter(registry, "pool_overflow_total", "Idle connections closed: pool full"),
             edges_folded: counter(registry, "worker_edges_folded_total", "Edges past a worker's table"),
+            edges_evicted: counter(registry, "worker_edges_evicted_total", "Edges forgotten: idle"),
+            records_dropped: registered(registry, dropped),
         }
     }
 }
@@ -255,6 +288,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.workers.refused.with_label_values(&["malformed"]).inc();
         metrics.workers.retries_refused.with_label_values(&["budget"]).inc();
+        metrics.workers.records_dropped.with_label_values(&["access_log"]).inc();
         metrics.workers.open_connections.with_label_values(&["inbound", "src"]).set(1);
         for family in metrics.registry.gather() {
             let name = family.name();

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::discovery::{self, Addresses, Bounds, Feed, Subscriber};
 use crate::identity;
 use crate::metrics::Metrics;
+use crate::records::{Recorder, Writers};
 use crate::register::{self, Registrations};
 use crate::report::carrier::{Lines, Reporter, Source};
 use crate::report::collector::Collector;
@@ -53,6 +54,9 @@ pub enum StartError {
     /// The admin server could not be had.
     #[error(transparent)]
     Admin(#[from] admin::StartError),
+    /// The access log or the exporter of spans could not be had.
+    #[error("cannot record requests: {0}")]
+    Records(#[source] io::Error),
     /// The control thread could not be had.
     #[error("cannot start the control thread: {0}; the process is out of threads, memory or files")]
     Thread(#[source] io::Error),
@@ -104,6 +108,8 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         .before_metrics(move || fresh_counts(scrape.clone()))
         .start(settings.admin_address)?;
 
+    let (recorder, writers) = Writers::start(&settings, &metrics.records).map_err(StartError::Records)?;
+
     // The thread starts first and waits for its parts: were it to fail after the workers, those would be left behind.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
@@ -120,8 +126,8 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
 
     let published = Published::new();
     let (demand, demands) = mpsc::channel(DEMAND_QUEUE);
-    let workers =
-        worker::start(&worker_settings(&settings), &published, &demand).map_err(StartError::Workers)?;
+    let workers = worker::start(&worker_settings(&settings, recorder), &published, &demand)
+        .map_err(StartError::Workers)?;
     drop(demand);
     let (outbound_address, inbound_address) = (workers.outbound_address, workers.inbound_address);
     let proxy = ProxyId { name: settings.name.clone(), incarnation: incarnation() };
@@ -146,6 +152,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         demands,
         scrapes,
         workers,
+        writers,
         registrations,
         control,
         serving,
@@ -182,6 +189,7 @@ struct Parts {
     demands: mpsc::Receiver<Demand>,
     scrapes: mpsc::Receiver<oneshot::Sender<()>>,
     workers: Workers,
+    writers: Writers,
     registrations: Option<Registrations>,
     control: Condition,
     serving: Condition,
@@ -230,6 +238,7 @@ async fn control(parts: Parts) {
     if let Err(error) = reporting.await {
         warn!(%error, "the reporter ended badly; the last window may be lost");
     }
+    parts.writers.finished();
     info!("proxy ended");
 }
 
@@ -285,7 +294,7 @@ async fn fresh_counts(scrape: mpsc::Sender<oneshot::Sender<()>>) {
     }
 }
 
-fn worker_settings(settings: &Settings) -> WorkerSettings {
+fn worker_settings(settings: &Settings, recorder: Option<Recorder>) -> WorkerSettings {
     let inbound = settings.application.as_ref().map(|application| InboundSettings {
         listen: application.inbound_address,
         application: application.address,
@@ -299,6 +308,7 @@ fn worker_settings(settings: &Settings) -> WorkerSettings {
         upstreams: settings.upstreams.clone(),
         workload: settings.workload.clone(),
         seed: RandomState::new().hash_one(&settings.name),
+        recorder,
     }
 }
 
@@ -351,4 +361,24 @@ fn chance() -> f64 {
     #[allow(clippy::cast_precision_loss)] // 53 bits fit exactly
     let number = (RandomState::new().hash_one(0) >> 11) as f64;
     number / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scrape_is_answered_whatever_the_workers_do() {
+        let (scrape, mut scrapes) = mpsc::channel(1);
+        let mut waiting = Box::pin(fresh_counts(scrape.clone()));
+        assert!(waiting.as_mut().now_or_never().is_none(), "it waits for fresh counts, for a while");
+        assert!(fresh_counts(scrape.clone()).now_or_never().is_some(), "a full queue is not waited for");
+        scrapes.recv().await.unwrap().send(()).unwrap();
+        waiting.await;
+        drop(scrapes);
+        assert!(fresh_counts(scrape).now_or_never().is_some(), "nor is a reporter that has ended");
+    }
 }

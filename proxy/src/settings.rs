@@ -3,6 +3,8 @@
 //! Ground floor: imports nothing of its crate. Every fault is told at once, by [`runtime::settings`]. Must never touch the
 //! disk or the network: whether an address can be had is found out at start.
 
+mod seen;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use mesh::{Authority, Endpoint, Locality, Protocol, WorkloadName};
 use runtime::settings::{Complaints, Reader, Sources, parse};
 use runtime::telemetry::{self, Filter, Format};
+
+pub use seen::{AccessLogFormat, Seen};
 
 /// Longest name of a proxy: a Kubernetes pod's (a DNS subdomain) fits.
 const NAME_BYTES_MAX: usize = 253;
@@ -49,6 +53,8 @@ pub struct Settings {
     pub leave_grace: Duration,
     /// How long a stop may take before what still runs is let go.
     pub drain: Duration,
+    /// What is told of single requests.
+    pub seen: Seen,
     /// What is logged.
     pub log: Filter,
     /// How a line of the log looks.
@@ -92,6 +98,7 @@ impl Settings {
             state_directory: None,
             leave_grace: Duration::from_millis(1000),
             drain: Duration::from_secs(30),
+            seen: Seen::default(),
             log: Filter::default(),
             log_format: Format::default(),
         }
@@ -134,6 +141,7 @@ impl Settings {
             leave_grace <= drain,
             "must not be longer than drain_seconds, which bounds the whole stop",
         );
+        let seen = seen::read(&mut reader);
         let log = reader.or("log", telemetry::filter, Filter::default());
         let log_format = reader.or("log_format", telemetry::format, Format::default());
         check_apart(&mut reader, outbound_address, admin_address, &upstreams, application.as_ref());
@@ -152,6 +160,7 @@ impl Settings {
                 state_directory,
                 leave_grace,
                 drain,
+                seen,
                 log,
                 log_format,
             })

@@ -13,11 +13,13 @@ use mesh::{Authority, Edge, EdgeTraffic, Protocol, WorkloadName};
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::records::Recorder;
 use crate::snapshot::{DemandSender, Published};
 use running::{Message, run};
 
 pub use crate::http::state::Limits;
 pub use crate::report::counters::Counters;
+pub use crate::report::edges::StatusCount;
 
 /// Connections that the kernel keeps while a worker is busy; the kernel caps it at its own `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -40,6 +42,8 @@ pub struct WorkerSettings {
     pub workload: WorkloadName,
     /// Seeds the balancers' choices; each worker derives its own.
     pub seed: u64,
+    /// Records requests for the access log and for spans; `None` while neither is asked for.
+    pub recorder: Option<Recorder>,
 }
 
 /// How requests for the application arrive.
@@ -70,6 +74,8 @@ pub struct DrainPlan {
 pub struct Taken {
     /// What each edge carried since the last call, over all workers; an edge may appear once per worker.
     pub edges: Vec<(Edge, EdgeTraffic)>,
+    /// The requests of each by status.
+    pub statuses: Vec<(Edge, Vec<StatusCount>)>,
     /// As of now.
     pub counters: Counters,
 }
@@ -77,6 +83,7 @@ pub struct Taken {
 impl Taken {
     fn merge(&mut self, other: Self) {
         self.edges.extend(other.edges);
+        self.statuses.extend(other.statuses);
         self.counters.merge(&other.counters);
     }
 }

@@ -250,6 +250,22 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "MILLISECONDS")]
     leave_grace_ms: Option<String>,
 
+    /// off, or a line per request: common, combined (both Apache's) or json [default: off]
+    #[arg(long, value_name = "FORMAT")]
+    access_log: Option<String>,
+
+    /// Where the access log is written; opened anew when it was moved away [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    access_log_file: Option<String>,
+
+    /// OpenTelemetry collector that spans are exported to, by OTLP over gRPC; none without it
+    #[arg(long, value_name = "HOST:PORT")]
+    trace_collector: Option<String>,
+
+    /// Share of the traces that begin at this proxy which is sampled, 0 to 1; others keep their callers' choice [default: 0]
+    #[arg(long, value_name = "RATIO")]
+    trace_ratio: Option<String>,
+
     #[command(flatten)]
     #[allow(missing_docs)] // clap would show the comment as help
     pub process: ProcessArgs,
@@ -283,5 +299,9 @@ impl ProxyArgs {
             .with_flag("lease_seconds", self.lease_seconds.as_ref())
             .with_flag("state_directory", self.state_directory.as_ref())
             .with_flag("leave_grace_ms", self.leave_grace_ms.as_ref())
+            .with_flag("access_log", self.access_log.as_ref())
+            .with_flag("access_log_file", self.access_log_file.as_ref())
+            .with_flag("trace_collector", self.trace_collector.as_ref())
+            .with_flag("trace_ratio", self.trace_ratio.as_ref())
     }
 }

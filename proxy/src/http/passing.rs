@@ -61,6 +61,6 @@ pub fn passed_back(mut answer: Answer, mut tally: Tally) -> Response<AnswerBody>
 /// The proxy's own answer; closes the account.
 #[must_use]
 pub fn refused(refusal: Refusal, is_grpc: bool, mut tally: Tally) -> Response<AnswerBody> {
-    tally.refused(refusal);
+    tally.refused(refusal, is_grpc);
     refusal.response(is_grpc).map(AnswerBody::text)
 }

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::refusal::Refusal;
 use super::{h1, hop};
 use crate::balance::Chance;
+use crate::records::Recorder;
 use crate::report::counters::Counters;
 use crate::report::edges::EdgeTable;
 use crate::snapshot::DEMAND_WAIT;
@@ -83,6 +85,8 @@ pub struct Signs {
     pub requests: Cell<u64>,
     /// Whether it is to end.
     pub closing: Cell<Closing>,
+    /// Who connected.
+    pub peer: Cell<Option<SocketAddr>>,
     /// Whether the caller of the running request can be told interim answers.
     pub takes_interim: Cell<bool>,
     interim: RefCell<BytesMut>,
@@ -170,6 +174,8 @@ pub struct WorkerState {
     pub workload: WorkloadName,
     /// `workload` as it goes out in `penstock-caller`.
     pub caller_value: HeaderValue,
+    /// Records requests for the access log and for spans; `None` while neither is asked for.
+    pub recorder: Option<Recorder>,
     /// What new connections begin with.
     pub closing: Cell<Closing>,
     /// Told when a connection ends.
@@ -183,7 +189,7 @@ pub struct WorkerState {
 impl WorkerState {
     /// The state of a worker beside `workload`.
     #[must_use]
-    pub fn new(workload: &WorkloadName, seed: u64, limits: Limits) -> Rc<Self> {
+    pub fn new(workload: &WorkloadName, seed: u64, limits: Limits, recorder: Option<Recorder>) -> Rc<Self> {
         Rc::new(Self {
             edges: RefCell::new(EdgeTable::new(workload)),
             limits,
@@ -192,6 +198,7 @@ impl WorkerState {
             chance: RefCell::new(Chance::seeded(seed)),
             workload: workload.clone(),
             caller_value: HeaderValue::from_str(&workload.to_string()).expect("DNS labels are visible ASCII"),
+            recorder,
             closing: Cell::default(),
             ended: Notify::new(),
             connections: RefCell::default(),
@@ -296,7 +303,9 @@ impl WorkerState {
             }
         }
         counters.pipes_exhausted_total = self.tools.pipes_exhausted_total();
-        counters.edges_folded_total = self.edges.borrow().folded_total();
+        let edges = self.edges.borrow();
+        counters.edges_folded_total = edges.folded_total();
+        counters.edges_evicted_total = edges.evicted_total();
         counters
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, request};
 use mesh::Failure;
 use tokio::net::TcpStream;
 
@@ -16,6 +16,7 @@ use super::state::{Signs, WorkerState};
 use super::tunnel::Tunnel;
 use super::upstream::{InFlight, Upstream};
 use crate::balance::ASSUMED_LATENCY;
+use crate::records::{Ending, Record};
 use crate::report::edges::{EdgeHandle, Ended};
 
 /// One request's account.
@@ -29,6 +30,10 @@ pub struct Tally {
     sent: Instant,
     in_flight: Option<InFlight>,
     verdict: Option<Verdict>,
+    /// What the caller got; 0 while it got nothing.
+    status: u16,
+    /// There only if somebody asked for records.
+    record: Option<Box<Record>>,
     /// Tries beyond the first.
     pub retries: u64,
     /// Body bytes from caller to callee.
@@ -43,6 +48,7 @@ impl Tally {
     #[must_use]
     pub fn open(state: &Rc<WorkerState>, signs: &Rc<Signs>, edge: EdgeHandle, started: Instant) -> Self {
         state.count(|counters| counters.requests_running += 1);
+        state.edges.borrow_mut().held(edge);
         signs.running.set(signs.running.get() + 1);
         signs.requests.set(signs.requests.get() + 1);
         Self {
@@ -53,11 +59,21 @@ impl Tally {
             sent: started,
             in_flight: None,
             verdict: None,
+            status: 0,
+            record: None,
             retries: 0,
             request_bytes: 0,
             response_bytes: 0,
             closed: false,
         }
+    }
+
+    /// Begins the request's record, if somebody asked for one, and puts our span into its trace, if spans are exported.
+    /// Called with the head before it is sent on.
+    pub fn observe(&mut self, parts: &mut request::Parts) {
+        let Some(recorder) = &self.state.recorder else { return };
+        let (edges, peer) = (self.state.edges.borrow(), self.signs.peer.get());
+        self.record = recorder.begin(parts, edges.edge(self.edge), peer, &mut self.state.chance.borrow_mut());
     }
 
     /// When the request began.
@@ -69,7 +85,15 @@ impl Tally {
     /// An endpoint was picked: from here the request counts under its edge and in its load.
     pub fn picked(&mut self, upstream: &Rc<Upstream>, edge: EdgeHandle) {
         self.in_flight = Some(InFlight::on(upstream));
+        if edge != self.edge {
+            let mut edges = self.state.edges.borrow_mut();
+            edges.released(self.edge);
+            edges.held(edge);
+        }
         self.edge = edge;
+        if let Some(record) = &mut self.record {
+            record.sent_to(upstream.address);
+        }
     }
 
     /// A connection was opened for it. What came before is not the endpoint's latency: one slow connect, or the wait for
@@ -82,6 +106,10 @@ impl Tally {
     /// The head of the answer is there: the endpoint's latency is known.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.verdict = Some(Verdict::of(status, headers));
+        self.status = status.as_u16();
+        if let Some(record) = &mut self.record {
+            record.answered(status, headers);
+        }
         if let Some(in_flight) = &self.in_flight {
             let now = Instant::now();
             in_flight.upstream().latency.borrow_mut().observe(now.saturating_duration_since(self.sent), now);
@@ -90,12 +118,19 @@ impl Tally {
 
     /// The answer is whole.
     pub fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        if let (Some(record), Some(trailers)) = (&mut self.record, trailers) {
+            record.note_grpc(trailers);
+        }
         let failure = self.verdict.as_ref().map_or(Some(Failure::Reset), |verdict| verdict.failure(trailers));
         self.close(failure, true);
     }
 
-    /// The proxy answers itself.
-    pub fn refused(&mut self, refusal: Refusal) {
+    /// The proxy answers itself, a gRPC caller in its own way.
+    pub fn refused(&mut self, refusal: Refusal, is_grpc: bool) {
+        self.status = if is_grpc { 200 } else { refusal.status().as_u16() };
+        if let Some(record) = &mut self.record {
+            record.refused(refusal.status(), is_grpc.then(|| refusal.grpc_status()));
+        }
         self.state.count_refusal(refusal);
         self.close(Some(refusal.failure()), refusal == Refusal::TimedOut);
     }
@@ -165,14 +200,40 @@ impl Tally {
             self.edge,
             Ended {
                 failure,
+                status: self.status,
                 latency,
                 request_bytes: self.request_bytes,
                 response_bytes: self.response_bytes,
                 retries: self.retries,
             },
         );
+        if let Some(record) = self.record.take() {
+            self.hand_over(record, failure);
+        }
         self.state.count(|counters| counters.requests_running -= 1);
         self.signs.running.set(self.signs.running.get().saturating_sub(1));
+    }
+}
+
+impl Tally {
+    fn hand_over(&self, mut record: Box<Record>, failure: Option<Failure>) {
+        let Some(recorder) = &self.state.recorder else { return };
+        let edge = std::sync::Arc::clone(self.state.edges.borrow().edge(self.edge));
+        record.end(
+            edge,
+            Ending {
+                duration: self.started.elapsed(),
+                request_bytes: self.request_bytes,
+                response_bytes: self.response_bytes,
+                retries: self.retries,
+                failure,
+            },
+        );
+        let dropped = recorder.hand_over(record);
+        self.state.count(|counters| {
+            counters.log_lines_dropped_total += dropped.lines;
+            counters.spans_dropped_total += dropped.spans;
+        });
     }
 }
 

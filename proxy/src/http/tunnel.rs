@@ -34,6 +34,7 @@ impl Tunnel {
         in_flight: Option<InFlight>,
     ) -> Self {
         state.count(|counters| counters.tunnels += 1);
+        state.edges.borrow_mut().held(edge);
         Self { endpoint: Some(endpoint), unread, state: Rc::clone(state), edge, _in_flight: in_flight }
     }
 
@@ -57,6 +58,8 @@ impl Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         self.state.count(|counters| counters.tunnels -= 1);
-        self.state.edges.borrow_mut().closed(self.edge);
+        let mut edges = self.state.edges.borrow_mut();
+        edges.closed(self.edge);
+        edges.released(self.edge);
     }
 }

@@ -64,6 +64,14 @@ impl Inbound {
         self.application.sweep(now);
     }
 
+    /// Lets go of edges that were evicted.
+    pub fn forget_evicted(&self) {
+        let table = self.state.edges.borrow();
+        for edges in &mut *self.edges.borrow_mut() {
+            edges.retain(|_, edge| table.is_live(*edge));
+        }
+    }
+
     /// Which of the services a request means; the first when it names none of them.
     fn service(&self, text: &[u8]) -> usize {
         if self.serves.len() == 1 {
@@ -128,6 +136,7 @@ impl Serve for Inbound {
         let caller = parts.headers.remove(CALLER_HEADER);
         let edge = self.edge(self.service(spelled_authority(&parts)), caller.as_ref());
         let mut tally = Tally::open(&self.state, &signs, edge, started);
+        tally.observe(&mut parts);
         if parts.method == Method::CONNECT {
             let refusal = Refusal::Unsupported("CONNECT is not carried; send the request itself");
             return refused(refusal, is_grpc, tally);

@@ -48,6 +48,11 @@ impl Outbound {
         self.targets.borrow_mut().sweep(now);
     }
 
+    /// Lets go of what counts under edges that were evicted.
+    pub fn forget_evicted(&self) {
+        self.targets.borrow_mut().forget_evicted(&self.state.edges.borrow());
+    }
+
     /// The target of a request whose authority is not in use yet, or why there is none, and where that counts.
     pub(super) async fn target(&self, text: &[u8]) -> Result<Rc<Target>, (Refusal, EdgeHandle)> {
         let other = self.state.edges.borrow().folded(Direction::Outbound);
@@ -176,7 +181,9 @@ impl Outbound {
                 match Box::pin(self.target(&text)).await {
                     Ok(target) => target,
                     Err((refusal, edge)) => {
-                        return refused(refusal, is_grpc, Tally::open(&self.state, &signs, edge, started));
+                        let mut tally = Tally::open(&self.state, &signs, edge, started);
+                        tally.observe(&mut parts);
+                        return refused(refusal, is_grpc, tally);
                     }
                 }
             }
@@ -185,6 +192,7 @@ impl Outbound {
             return Box::pin(self.connected(&target, &signs)).await;
         }
         let mut tally = Tally::open(&self.state, &signs, target.unpicked, started);
+        tally.observe(&mut parts);
         if parts.method == Method::CONNECT {
             let refusal = Refusal::Unsupported("CONNECT is carried over HTTP/1.1 only");
             return refused(refusal, is_grpc, tally);

@@ -11,7 +11,7 @@ use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 
 use super::cluster::Cluster;
 use crate::http::state::WorkerState;
-use crate::report::edges::EdgeHandle;
+use crate::report::edges::{EdgeHandle, EdgeTable};
 use crate::snapshot::{Known, Reader, ServiceView};
 
 /// Most spellings of authorities that are remembered. Past it all are forgotten and made anew: a client that invents
@@ -115,6 +115,14 @@ impl Targets {
         let target = Rc::new(self.made(authority, view, state));
         self.by_text.insert(text.into(), Rc::clone(&target));
         Some(Some(target))
+    }
+
+    /// Forgets targets that count under an edge which was evicted: they are made anew when they are asked for again.
+    pub(super) fn forget_evicted(&mut self, table: &EdgeTable) {
+        self.by_text.retain(|_, target| {
+            target.edges.borrow_mut().retain(|(_, edge)| table.is_live(*edge));
+            table.is_live(target.unpicked)
+        });
     }
 
     /// Told of each new snapshot.

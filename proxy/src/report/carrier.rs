@@ -161,7 +161,7 @@ impl<W: Fn() -> Timestamp> Reporter<W> {
 
     fn counted(&mut self, taken: &Taken) {
         self.collector.add(&taken.edges);
-        self.families.add(&taken.edges);
+        self.families.add(&taken.edges, &taken.statuses, Instant::now().into_std());
         show(&self.workers, &taken.counters);
     }
 
@@ -256,6 +256,9 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         raise(&metrics.retries_refused.with_label_values(&[reason]), total);
     }
     raise(&metrics.edges_folded, counters.edges_folded_total);
+    raise(&metrics.edges_evicted, counters.edges_evicted_total);
+    raise(&metrics.records_dropped.with_label_values(&["access_log"]), counters.log_lines_dropped_total);
+    raise(&metrics.records_dropped.with_label_values(&["spans"]), counters.spans_dropped_total);
     for (reason, total) in [
         ("connections_full", counters.connections_refused_total),
         ("malformed", counters.malformed_total),

@@ -32,7 +32,7 @@ impl Counter {
     }
 
     fn taken(&self) -> Taken {
-        Taken { edges: std::mem::take(&mut self.waiting.borrow_mut()), counters: Counters::default() }
+        Taken { edges: std::mem::take(&mut self.waiting.borrow_mut()), ..Taken::default() }
     }
 }
 

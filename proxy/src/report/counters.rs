@@ -39,6 +39,12 @@ pub struct Counters {
     pub retries_too_large_total: u64,
     /// Edges counted under `other` because the table was full.
     pub edges_folded_total: u64,
+    /// Edges forgotten because they were idle.
+    pub edges_evicted_total: u64,
+    /// Lines of the access log that found its queue full.
+    pub log_lines_dropped_total: u64,
+    /// Spans that found the exporter's queue full.
+    pub spans_dropped_total: u64,
 }
 
 impl Counters {
@@ -62,5 +68,8 @@ impl Counters {
         self.retries_over_budget_total += other.retries_over_budget_total;
         self.retries_too_large_total += other.retries_too_large_total;
         self.edges_folded_total += other.edges_folded_total;
+        self.edges_evicted_total += other.edges_evicted_total;
+        self.log_lines_dropped_total += other.log_lines_dropped_total;
+        self.spans_dropped_total += other.spans_dropped_total;
     }
 }

@@ -6,10 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use mesh::{Direction, Edge, EdgeTraffic, Failure, WorkloadName};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::edges::{EDGE_IDLE_MAX, StatusCount};
 
 /// Upper bounds in milliseconds, as Conduit 0.4 and Linkerd 2 have them (`linkerd/metrics/src/latency.rs`).
 const BUCKETS_MS: [u32; 25] = [
@@ -25,7 +28,7 @@ const OTHER: &str = "other";
 /// Name, help and whether it is a histogram, in the order shown.
 const FAMILIES: [(&str, &str); 11] = [
     ("request_total", "Requests that ended"),
-    ("response_total", "Responses, by classification: success or failure"),
+    ("response_total", "Responses, by status and classification: success or failure"),
     ("response_latency_ms", "Time from the request's head to the end of the answer"),
     ("tcp_open_total", "Connections opened to the callee"),
     ("tcp_close_total", "Connections carried as bytes that have ended"),
@@ -45,8 +48,12 @@ struct Key {
     callee: Option<WorkloadName>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Series {
+    /// When it last had traffic.
+    busy: Instant,
+    /// Requests by status and whether they failed.
+    statuses: BTreeMap<(u16, bool), u64>,
     /// Without latencies: those are in the buckets.
     traffic: EdgeTraffic,
     /// Per bound of [`BUCKETS_MS`], and at last what is above all; not cumulative.
@@ -74,20 +81,19 @@ impl Families {
         Self { workload, series: Arc::default(), descriptions }
     }
 
-    /// Adds what was taken from the workers.
-    pub fn add(&self, edges: &[(Edge, EdgeTraffic)]) {
+    /// Adds what was taken from the workers, and drops series without traffic for [`EDGE_IDLE_MAX`]: one that comes back
+    /// starts at zero, as after a restart.
+    pub fn add(&self, edges: &[(Edge, EdgeTraffic)], statuses: &[(Edge, Vec<StatusCount>)], now: Instant) {
         let mut all = self.locked();
+        all.retain(|_, series| now.saturating_duration_since(series.busy) < EDGE_IDLE_MAX);
         for (edge, traffic) in edges {
-            let mut key = Key {
-                outbound: edge.direction == Direction::Outbound,
-                authority: edge.authority.to_string(),
-                callee: edge.callee.clone().filter(|_| edge.direction == Direction::Outbound),
-            };
-            if all.len() >= SERIES_MAX && !all.contains_key(&key) {
-                OTHER.clone_into(&mut key.authority);
-                key.callee = None;
+            entry(&mut all, edge, now).add(traffic);
+        }
+        for (edge, counts) in statuses {
+            let series = entry(&mut all, edge, now);
+            for one in counts {
+                *series.statuses.entry((one.status, one.failed)).or_default() += one.count;
             }
-            all.entry(key).or_default().add(traffic);
         }
     }
 
@@ -113,7 +119,46 @@ impl Families {
     }
 }
 
+/// The series that `edge` counts under.
+fn entry<'a>(all: &'a mut BTreeMap<Key, Series>, edge: &Edge, now: Instant) -> &'a mut Series {
+    let mut key = Key {
+        outbound: edge.direction == Direction::Outbound,
+        authority: edge.authority.to_string(),
+        callee: edge.callee.clone().filter(|_| edge.direction == Direction::Outbound),
+    };
+    if all.len() >= SERIES_MAX && !all.contains_key(&key) {
+        OTHER.clone_into(&mut key.authority);
+        key.callee = None;
+    }
+    let series = all.entry(key).or_insert_with(|| Series::new(now));
+    series.busy = series.busy.max(now);
+    series
+}
+
 impl Series {
+    fn new(now: Instant) -> Self {
+        Self {
+            busy: now,
+            statuses: BTreeMap::new(),
+            traffic: EdgeTraffic::default(),
+            buckets: [0; BUCKETS_MS.len() + 1],
+            sum_ms: 0.0,
+        }
+    }
+
+    /// Lines of `response_total`: one per class and status; without a `status_code` what got none.
+    fn responses(&self, labels: &[LabelPair]) -> Vec<Metric> {
+        let line = |(&(status, failed), count): (&(u16, bool), &u64)| {
+            let mut labels = labels.to_vec();
+            labels.push(label("classification", if failed { "failure" } else { "success" }));
+            if status != 0 {
+                labels.push(label("status_code", &status.to_string()));
+            }
+            counted(labels, *count)
+        };
+        self.statuses.iter().map(line).collect()
+    }
+
     fn add(&mut self, traffic: &EdgeTraffic) {
         for (latency, count) in traffic.latency.bins() {
             let ms = latency.as_secs_f64() * 1000.0;
@@ -139,10 +184,7 @@ impl Series {
         let traffic = &self.traffic;
         match place {
             0 => plain(traffic.requests()),
-            1 => vec![
-                with("classification", "success", traffic.successes),
-                with("classification", "failure", traffic.requests() - traffic.successes),
-            ],
+            1 => self.responses(labels),
             2 => vec![self.histogram(labels)],
             3 => plain(traffic.connections),
             4 => plain(traffic.closes),
@@ -250,22 +292,27 @@ mod tests {
     #[test]
     fn the_families_are_the_ones_that_conduits_dashboards_ask_for() {
         let families = Families::new("web.shop".parse().unwrap());
-        families.add(&[(
-            edge(Direction::Outbound, "cart.shop"),
-            EdgeTraffic {
-                closes: 1,
-                request_bytes: 5,
-                response_bytes: 9,
-                ..traffic(&[2, 7, 70_000], [3, 0, 0, 0, 1])
-            },
-        )]);
+        let called = edge(Direction::Outbound, "cart.shop");
+        let count = |status, failed, count| StatusCount { status, failed, count };
+        let carried = EdgeTraffic {
+            closes: 1,
+            request_bytes: 5,
+            response_bytes: 9,
+            ..traffic(&[2, 7, 70_000], [3, 0, 0, 0, 1])
+        };
+        families.add(
+            &[(called.clone(), carried)],
+            &[(called, vec![count(200, false, 3), count(503, true, 3), count(0, true, 1)])],
+            Instant::now(),
+        );
         let text = shown(&families);
         let labels = "authority=\"cart.shop.svc.cluster.local:80\",deployment=\"web\",direction=\"outbound\",\
                       dst_deployment=\"cart\",dst_namespace=\"shop\",namespace=\"shop\",tls=\"false\"";
         for line in [
             format!("request_total{{{labels}}} 7"),
-            format!("response_total{{{labels},classification=\"success\"}} 3"),
-            format!("response_total{{{labels},classification=\"failure\"}} 4"),
+            format!("response_total{{{labels},classification=\"success\",status_code=\"200\"}} 3"),
+            format!("response_total{{{labels},classification=\"failure\",status_code=\"503\"}} 3"),
+            format!("response_total{{{labels},classification=\"failure\"}} 1"),
             format!("response_latency_ms_bucket{{{labels},le=\"1\"}} 0"),
             format!("response_latency_ms_bucket{{{labels},le=\"10\"}} 2"),
             format!("response_latency_ms_bucket{{{labels},le=\"50000\"}} 2"),
@@ -286,11 +333,9 @@ mod tests {
         let families = Families::new("cart.shop".parse().unwrap());
         let mut other_caller = edge(Direction::Inbound, "cart.shop");
         other_caller.caller = None;
-        families.add(&[
-            (edge(Direction::Inbound, "cart.shop"), traffic(&[1], [0; 5])),
-            (other_caller, traffic(&[1], [0; 5])),
-        ]);
-        families.add(&[(edge(Direction::Inbound, "cart.shop"), traffic(&[1], [0; 5]))]);
+        let called = (edge(Direction::Inbound, "cart.shop"), traffic(&[1], [0; 5]));
+        families.add(&[called.clone(), (other_caller, traffic(&[1], [0; 5]))], &[], Instant::now());
+        families.add(&[called], &[], Instant::now());
         let text = shown(&families);
         let line = "request_total{authority=\"cart.shop.svc.cluster.local:80\",deployment=\"cart\",\
                     direction=\"inbound\",namespace=\"shop\",tls=\"false\"} 3";
@@ -301,11 +346,33 @@ mod tests {
     fn past_the_bound_services_are_shown_as_other_and_no_request_is_left_out() {
         let families = Families::new("web.shop".parse().unwrap());
         for number in 0..SERIES_MAX + 50 {
-            families.add(&[(edge(Direction::Outbound, &format!("s-{number}")), traffic(&[1], [0; 5]))]);
+            let called = edge(Direction::Outbound, &format!("s-{number}"));
+            families.add(&[(called, traffic(&[1], [0; 5]))], &[], Instant::now());
         }
         let text = shown(&families);
         let other = text.lines().find(|line| line.starts_with("request_total{authority=\"other\"")).unwrap();
         assert!(other.ends_with(" 50"), "{other}");
+    }
+
+    #[test]
+    fn a_series_without_traffic_goes_away_and_makes_room_for_others() {
+        let (families, start) = (Families::new("web.shop".parse().unwrap()), Instant::now());
+        for number in 0..SERIES_MAX {
+            let called = edge(Direction::Outbound, &format!("s-{number}"));
+            families.add(&[(called, traffic(&[1], [0; 5]))], &[], start);
+        }
+        let late = start + EDGE_IDLE_MAX;
+        let busy = edge(Direction::Outbound, "s-7");
+        families.add(&[(busy, traffic(&[1], [0; 5]))], &[], late - std::time::Duration::from_secs(1));
+        families.add(&[(edge(Direction::Outbound, "fresh"), traffic(&[1], [0; 5]))], &[], late);
+        let text = shown(&families);
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("request_total{")).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(
+            lines[0].contains("fresh.default")
+                && lines[1].contains("s-7.default")
+                && lines[1].ends_with(" 2")
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One worker while it runs: accepts connections, sweeps, answers the control thread, and drains in steps.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -53,7 +54,7 @@ struct Door {
 pub(super) async fn run(start: Start) {
     let Start { settings, limits, number, listeners, published, demand, mut messages, last } = start;
     let seed = settings.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9));
-    let state = WorkerState::new(&settings.workload, seed, limits);
+    let state = WorkerState::new(&settings.workload, seed, limits, settings.recorder.clone());
     let worker = Worker {
         outbound: Outbound::new(&state, &published, demand),
         inbound: settings
@@ -186,8 +187,14 @@ impl Worker {
     }
 
     fn taken(&self) -> Taken {
-        let edges = self.state.edges.borrow_mut().take();
-        Taken { edges, counters: self.state.counters() }
+        let taken = self.state.edges.borrow_mut().take(std::time::Instant::now());
+        if taken.evicted {
+            self.outbound.forget_evicted();
+            if let Some(inbound) = &self.inbound {
+                inbound.forget_evicted();
+            }
+        }
+        Taken { edges: taken.edges, statuses: taken.statuses, counters: self.state.counters() }
     }
 }
 
@@ -208,7 +215,7 @@ impl Door {
     async fn accept(&self, state: &Rc<WorkerState>) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => self.open(stream, state),
+                Ok((stream, peer)) => self.open(stream, peer, state),
                 Err(error) => {
                     // A caller that left is nothing; a system without sockets gets better only with time.
                     tracing::debug!(%error, "a connection could not be accepted");
@@ -223,15 +230,18 @@ impl Door {
     /// Takes in the connections that wait in the kernel, without waiting for more.
     fn take_rest(&self, state: &Rc<WorkerState>) {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        while let std::task::Poll::Ready(Ok((stream, _))) = self.listener.poll_accept(&mut cx) {
-            self.open(stream, state);
+        while let std::task::Poll::Ready(Ok((stream, peer))) = self.listener.poll_accept(&mut cx) {
+            self.open(stream, peer, state);
         }
     }
 
-    fn open(&self, stream: TcpStream, state: &Rc<WorkerState>) {
+    fn open(&self, stream: TcpStream, peer: SocketAddr, state: &Rc<WorkerState>) {
         let _ = stream.set_nodelay(true); // fails only on a socket that is gone, which its first read tells
         match state.open(self.direction) {
-            Some(opened) => (self.take)(stream, opened),
+            Some(opened) => {
+                opened.signs.peer.set(Some(peer));
+                (self.take)(stream, opened);
+            }
             None => {
                 state.count(|counters| counters.connections_refused_total += 1);
                 if self.is_http {

@@ -187,6 +187,7 @@ pub fn settings() -> WorkerSettings {
         upstreams: Vec::new(),
         workload: "shop.demo".parse().unwrap(),
         seed: 11,
+        recorder: None,
     }
 }
 

@@ -117,3 +117,20 @@ fn a_taken_port_is_an_error_that_names_it() {
     let said = plain().start(running.address()).unwrap_err().to_string();
     assert!(said.starts_with(&format!("cannot listen on {}", running.address())), "{said}");
 }
+
+#[test]
+fn every_answer_is_made_on_the_servers_own_thread() {
+    let name = || std::thread::current().name().unwrap_or_default().to_owned();
+    let refreshed: Arc<std::sync::Mutex<String>> = Arc::default();
+    let told = Arc::clone(&refreshed);
+    let admin = plain()
+        .route("/thread", move |_| async move { Answer::text(StatusCode::OK, name()) })
+        .before_metrics(move || {
+            let told = Arc::clone(&told);
+            async move { *told.lock().unwrap() = name() }
+        });
+    let running = started(admin);
+    assert!(get(&running, "/thread").ends_with("\r\n\r\nadmin"));
+    assert!(get(&running, "/metrics").starts_with("HTTP/1.1 200"));
+    assert_eq!(*refreshed.lock().unwrap(), "admin");
+}
