@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
 use tracing::{debug, info, warn};
 
-use super::uplink::{Addresses, dial};
+use super::uplink::Addresses;
 use crate::metrics::StreamMetrics;
 
 /// Requests that may wait for a node to read them. A burst of new services needs some dozens; a node that leaves more
@@ -66,7 +66,7 @@ pub async fn carry(
     let mut failed_in_a_row = 0;
     while let Some(address) = addresses.advance() {
         let begun = Instant::now();
-        match attempt(&address, &events, &uplink, &metrics).await {
+        match attempt(&addresses, &address, &events, &uplink, &metrics).await {
             Ok(()) => return,
             Err(reason) => {
                 metrics.connected.set(0);
@@ -95,6 +95,7 @@ pub async fn carry(
 
 /// One stream to one node, from the dial to its end. `Ok` means that nobody listens to events any more.
 async fn attempt(
+    addresses: &Addresses,
     address: &str,
     events: &mpsc::Sender<StreamEvent>,
     uplink: &watch::Sender<Option<Channel>>,
@@ -102,7 +103,7 @@ async fn attempt(
 ) -> Result<(), String> {
     let given_up = CancellationToken::new();
     let opening = async {
-        let channel = dial(address).await.map_err(|error| described(&error))?;
+        let channel = addresses.dial(address).await.map_err(|error| described(&error))?;
         let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
         let requests = Requests { sender, _open: given_up.clone().drop_guard() };
         let mut client = AggregatedDiscoveryServiceClient::new(channel.clone())

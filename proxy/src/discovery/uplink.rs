@@ -4,8 +4,10 @@
 //! node is noticed once. It holds no retry rule; `stream.rs` does.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
+use runtime::dial::Dialler;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint, Error};
 
@@ -28,6 +30,7 @@ pub type Uplink = watch::Receiver<Option<Channel>>;
 pub struct Addresses {
     ordered: Vec<String>,
     next: usize,
+    dialler: Dialler,
 }
 
 impl Addresses {
@@ -41,7 +44,13 @@ impl Addresses {
         };
         addresses.sort_by_cached_key(rank);
         addresses.dedup();
-        Self { ordered: addresses, next: 0 }
+        Self { ordered: addresses, next: 0, dialler: Dialler::System }
+    }
+
+    /// The same addresses, reached by `dialler` instead of the system's network.
+    #[must_use]
+    pub fn over(self, dialler: Dialler) -> Self {
+        Self { dialler, ..self }
     }
 
     /// How many there are.
@@ -56,18 +65,23 @@ impl Addresses {
         self.next = (self.next + 1) % self.ordered.len();
         Some(address)
     }
-}
 
-/// Opens a connection that notices a dead node by itself.
-pub(super) async fn dial(address: &str) -> Result<Channel, Error> {
-    Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect()
-        .await
+    /// Opens a connection that notices a dead node by itself.
+    pub(super) async fn dial(&self, address: &str) -> Result<Channel, Error> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true);
+        match &self.dialler {
+            Dialler::System => endpoint.connect().await,
+            Dialler::Given(dial) => {
+                let dial = Arc::clone(dial);
+                endpoint.connect_with_connector(tower::service_fn(move |address| dial(address))).await
+            }
+        }
+    }
 }
 
 #[cfg(test)]
