@@ -8,6 +8,7 @@ mod failover;
 mod http_load;
 mod process;
 mod proxy;
+mod simulation;
 mod table;
 mod writes;
 
@@ -18,15 +19,17 @@ use process::Failed;
 const USAGE: &str = "\
 Runs Penstock and a peer side by side and prints a table with ratios.
 
-Usage: bench <consensus|proxy|all> [--penstock PATH] [--envoy PATH] [--rounds N]
+Usage: bench <consensus|proxy|simulation|all> [--penstock PATH] [--envoy PATH] [--simulate PATH] [--rounds N]
 
   consensus   durable writes and failover, against etcd (Debian's etcd-server)
   proxy       CPU per request, against Envoy
-  all         both
+  simulation  how fast the simulation is; it has no peer
+  all         all of them
 
 Options:
   --penstock PATH   the penstock binary [default: beside this one]
   --envoy PATH      the envoy binary [default: envoy on PATH]
+  --simulate PATH   the simulate binary [default: beside this one]
   --rounds N        interleaved rounds [default: 3]
   --kills N         kill -9 of our leader [default: 20]; etcd's is killed half as often";
 
@@ -34,20 +37,23 @@ Options:
 pub(crate) struct Options {
     pub(crate) penstock: PathBuf,
     pub(crate) envoy: PathBuf,
+    pub(crate) simulate: PathBuf,
     pub(crate) rounds: usize,
     pub(crate) kills: usize,
 }
 
 fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<(String, Options), String> {
     let what = arguments.next().ok_or("nothing to run was named")?;
-    let beside = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("penstock");
-    let mut options = Options { penstock: beside, envoy: "envoy".into(), rounds: 3, kills: 20 };
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    let (penstock, simulate) = (this.with_file_name("penstock"), this.with_file_name("simulate"));
+    let mut options = Options { penstock, envoy: "envoy".into(), simulate, rounds: 3, kills: 20 };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         let count = || value.parse().map_err(|_| format!("{name} {value}: must be a number"));
         match name.as_str() {
             "--penstock" => options.penstock = value.into(),
             "--envoy" => options.envoy = value.into(),
+            "--simulate" => options.simulate = value.into(),
             "--rounds" => options.rounds = count()?,
             "--kills" => options.kills = count()?,
             _ => return Err(format!("{name} is not an option")),
@@ -63,13 +69,16 @@ async fn run(what: &str, options: &Options) -> Result<(), Failed> {
     if matches!(what, "proxy" | "all") {
         proxy::run(options).await?;
     }
+    if matches!(what, "simulation" | "all") {
+        simulation::run(&options.simulate, options.rounds)?;
+    }
     Ok(())
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command for people
 fn main() -> std::process::ExitCode {
     let (what, options) = match parsed(std::env::args().skip(1)) {
-        Ok(parsed) if matches!(parsed.0.as_str(), "consensus" | "proxy" | "all") => parsed,
+        Ok(parsed) if matches!(parsed.0.as_str(), "consensus" | "proxy" | "simulation" | "all") => parsed,
         Ok((what, _)) => {
             let asked_for_help = matches!(what.as_str(), "-h" | "--help" | "help");
             println!("{USAGE}");

@@ -30,6 +30,15 @@ enum DirectoryChange {
     Unlink(PathBuf),
 }
 
+/// Which syncs do nothing and report success.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lies {
+    /// Those of files.
+    pub files: bool,
+    /// Those of directories.
+    pub directories: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     inodes: BTreeMap<u64, Inode>,
@@ -43,6 +52,10 @@ struct State {
     capacity: Option<usize>,
     /// Operations that still succeed before the process dies inside one.
     operations_left: Option<u32>,
+    /// The next sync of a file fails, as the kernel reports it once.
+    sync_fails: bool,
+    /// What is told to be durable is not.
+    lies: Lies,
     /// Counts crashes, so that files opened before one are dead after it.
     life: u64,
 }
@@ -89,7 +102,17 @@ impl State {
         Ok(())
     }
 
-    fn sync(&mut self, inode: u64) {
+    fn sync(&mut self, inode: u64) -> io::Result<()> {
+        if std::mem::take(&mut self.sync_fails) {
+            return Err(io::Error::other("the disk could not write"));
+        }
+        if !self.lies.files {
+            self.make_file_durable(inode);
+        }
+        Ok(())
+    }
+
+    fn make_file_durable(&mut self, inode: u64) {
         if let Some(inode) = self.inodes.get_mut(&inode) {
             inode.durable.resize(inode.current.len(), 0);
             for (start, end) in std::mem::take(&mut inode.dirty) {
@@ -114,7 +137,14 @@ impl State {
         self.inodes.retain(|inode, _| named.contains(inode));
         self.locks.clear();
         self.operations_left = None;
+        self.sync_fails = false;
         self.life += 1;
+    }
+
+    fn make_names_durable(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            self.make_durable(change);
+        }
     }
 
     fn make_durable(&mut self, change: DirectoryChange) {
@@ -166,6 +196,46 @@ impl SimDisk {
     /// Bounds what all files together may hold; `None` bounds nothing.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.state().capacity = bytes;
+    }
+
+    /// The next sync of a file fails, once.
+    pub fn fail_next_sync(&self) {
+        self.state().sync_fails = true;
+    }
+
+    /// Which syncs lie from now on.
+    pub fn lie(&self, lies: Lies) {
+        self.state().lies = lies;
+    }
+
+    /// What it only claimed to be durable becomes so.
+    pub fn own_up(&self) {
+        let mut state = self.state();
+        state.lies = Lies::default();
+        let inodes: Vec<u64> = state.inodes.keys().copied().collect();
+        inodes.into_iter().for_each(|inode| state.make_file_durable(inode));
+        state.make_names_durable();
+    }
+
+    /// A bit of what is durable turns, in a snapshot or in a log segment that is not the newest: in the newest one, a bad last
+    /// frame could not be told from a torn one, and a node would forget what it confirmed. Says in which file.
+    pub fn rot(&self, place: u64) -> Option<PathBuf> {
+        let mut state = self.state();
+        let segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "segment");
+        let newest = state.durable_names.keys().filter(|path| segment(path)).max().cloned();
+        let files = state.durable_names.iter().filter(|(path, _)| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("snapshot-") || (name.starts_with("log-") && Some(*path) != newest.as_ref())
+        });
+        let files: Vec<(PathBuf, u64)> = files.map(|(path, inode)| (path.clone(), *inode)).collect();
+        let (path, inode) = files.get(usize::try_from(place % files.len().max(1) as u64).ok()?)?;
+        let bytes = &mut state.inodes.get_mut(inode)?.durable;
+        let bits = bytes.len().max(1) * 8;
+        let bit = usize::try_from(place / 64).ok()? % bits;
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        let rotten = bytes.clone();
+        state.inodes.get_mut(inode)?.current = rotten;
+        Some(path.clone())
     }
 
     /// Bytes in all files.
@@ -226,8 +296,8 @@ impl Vfs for SimDisk {
         state.operate()?;
         // One directory is all that a log has; syncing it makes every change in it durable.
         let _ = directory;
-        for change in std::mem::take(&mut state.changes) {
-            state.make_durable(change);
+        if !state.lies.directories {
+            state.make_names_durable();
         }
         Ok(())
     }
@@ -294,8 +364,7 @@ impl VfsFile for SimFile {
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        self.state()?.sync(self.inode);
-        Ok(())
+        self.state()?.sync(self.inode)
     }
 
     fn preallocate(&mut self, length: u64) -> io::Result<()> {
@@ -306,62 +375,5 @@ impl VfsFile for SimFile {
             state.write(self.inode, present, &vec![0; length - present])?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)] // a panic is how a test fails
-    use super::*;
-
-    #[test]
-    fn what_was_synced_survives_a_crash_and_what_was_not_may_be_torn() {
-        let mut losses = 0;
-        for seed in 0..20 {
-            let (disk, mut chance) = (SimDisk::default(), Chance::from_seed(seed));
-            let mut file = disk.create(Path::new("d/a")).unwrap();
-            file.write_at(0, &[1; 2048]).unwrap();
-            file.sync_data().unwrap();
-            disk.sync_dir(Path::new("d")).unwrap();
-            file.write_at(2048, &[2; 2048]).unwrap();
-            disk.crash(&mut chance);
-            let mut bytes = [9; 4096];
-            let length = disk.open(Path::new("d/a")).unwrap().read_at(0, &mut bytes).unwrap();
-            assert!(bytes[..2048].iter().all(|byte| *byte == 1));
-            losses += usize::from(length < 4096 || bytes[2048..].contains(&0));
-        }
-        assert!(losses > 10, "{losses} of 20 crashes tore the unsynced half");
-    }
-
-    #[test]
-    fn a_file_whose_directory_was_not_synced_may_be_gone_after_a_crash() {
-        let gone = (0..20).filter(|seed| {
-            let disk = SimDisk::default();
-            disk.create(Path::new("d/a")).unwrap().sync_data().unwrap();
-            disk.crash(&mut Chance::from_seed(*seed));
-            disk.open(Path::new("d/a")).is_err()
-        });
-        assert!((1..20).contains(&gone.count()));
-    }
-
-    #[test]
-    fn a_full_disk_refuses_to_grow_and_takes_overwrites() {
-        let disk = SimDisk::default();
-        disk.set_capacity(Some(1024));
-        let mut file = disk.create(Path::new("d/a")).unwrap();
-        file.preallocate(1024).unwrap();
-        assert_eq!(file.write_at(1000, &[1; 100]).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        file.write_at(0, &[1; 1024]).unwrap();
-    }
-
-    #[test]
-    fn a_file_of_a_crashed_process_is_dead_and_its_lock_is_free() {
-        let disk = SimDisk::default();
-        let mut file = disk.create(Path::new("d/a")).unwrap();
-        let _lock = disk.lock(Path::new("d/lock")).unwrap();
-        assert!(disk.lock(Path::new("d/lock")).is_err());
-        disk.crash(&mut Chance::from_seed(1));
-        assert!(file.write_at(0, &[1]).is_err());
-        assert!(disk.lock(Path::new("d/lock")).is_ok());
     }
 }

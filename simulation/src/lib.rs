@@ -1,14 +1,29 @@
 //! The whole mesh under one seed: the pure cores of every crate on one event heap, with a simulated network, disk and
-//! clocks. No executor, no actor, no thread, no clock. Imports all crates; nobody imports it. See design.md, section 8.
+//! clocks. No executor, no actor, no thread, no clock. Imports all crates; nobody imports it. See docs/simulation.md.
+//!
+//! A [`Scenario`] (seed, [`Shape`], [`Plan`]) goes in, a [`Report`] or a [`Failure`] with its [`Story`] comes out of [`run`].
 
 pub mod chance;
 pub mod disk;
+#[cfg(test)]
+mod disk_tests;
+mod faults;
 mod heap;
 mod invariants;
 pub mod network;
+mod plan;
+mod sabotage;
+mod shape;
+mod shrink;
+mod story;
 pub mod trace;
 mod world;
 
 pub use chance::Chance;
 pub use invariants::Violation;
-pub use world::{Failure, Report, RunSettings, run};
+pub use plan::{Act, Class, Plan, PlanError, Scenario, Step, Value};
+pub use sabotage::Sabotage;
+pub use shape::Shape;
+pub use shrink::{Shrunk, shrunk};
+pub use story::Story;
+pub use world::{Failure, Report, run};

@@ -1,57 +1,207 @@
-//! Runs seeds of the core simulation and prints one line each, so that two processes can be compared byte by byte.
+//! Runs seeds and scenario files of the core simulation: one line each, so that two processes can be compared byte by byte. The
+//! seed is printed before the run, so that one which ends the process is known too. What fails is told as a story, made small,
+//! and printed in a form that can be run again.
 
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use simulation::{RunSettings, run};
+use simulation::{Failure, Sabotage, Scenario, Shape, run, shrunk};
 
 const USAGE: &str = "\
 Runs the mesh under simulated faults, one line per seed.
 
-Usage: simulate [--seed FIRST] [--seeds COUNT]
+Usage: simulate [--seed FIRST] [--seeds COUNT] [--shape FIELDS] [--sabotage FAULT] [--shrink RUNS] [--keep DIRECTORY]
+       simulate --replay FILE [--shrink RUNS]
 
-The same seed gives the same trace, in every process. Exit code 1 when a seed breaks an invariant, 2 for bad usage.";
+  --seed FIRST       the first seed [default: 1]
+  --seeds COUNT      how many [default: 1]
+  --shape FIELDS     this shape for every seed, instead of a drawn one: \"nodes=5 proxies=20\"
+  --sabotage FAULT   with this deliberate fault in the mesh; ends at the first seed that finds it
+  --shrink RUNS      runs to spend on making a failure small [default: 100; 0 leaves it as it is]
+  --keep DIRECTORY   put what failed there, small, as files for --replay
+  --replay FILE      run the scenario in this file
 
-fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<(u64, u64), String> {
-    let (mut first, mut count) = (1, 1);
+The same seed and the same file give the same trace, in every process. Exit code 1 when an invariant breaks (with --sabotage:
+when none does), 2 for bad usage.";
+
+/// What the command line asked for.
+struct Options {
+    first: u64,
+    count: u64,
+    shape: Option<Shape>,
+    sabotage: Option<Sabotage>,
+    shrink: u32,
+    keep: Option<PathBuf>,
+    replay: Option<PathBuf>,
+}
+
+fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options =
+        Options { first: 1, count: 1, shape: None, sabotage: None, shrink: 100, keep: None, replay: None };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
-        let number = value.parse().map_err(|_| format!("{name} {value}: must be a number"))?;
+        let number = || value.parse().map_err(|_| format!("{name} {value}: must be a number"));
         match name.as_str() {
-            "--seed" => first = number,
-            "--seeds" => count = number,
+            "--seed" => options.first = number()?,
+            "--seeds" => options.count = number()?,
+            "--shrink" => {
+                options.shrink =
+                    u32::try_from(number()?).map_err(|_| format!("{name} {value}: is too many"))?;
+            }
+            "--shape" => {
+                let read =
+                    Scenario::read(&format!("shape {value}")).map_err(|error| format!("{name}: {error}"))?;
+                options.shape = Some(read.shape);
+            }
+            "--sabotage" => options.sabotage = Some(value.parse().map_err(|error| format!("{error}"))?),
+            "--keep" => options.keep = Some(value.into()),
+            "--replay" => options.replay = Some(value.into()),
             _ => return Err(format!("{name} is not an option")),
         }
     }
-    Ok((first, count))
+    Ok(options)
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)] // a command for people
+#[allow(clippy::print_stdout)] // a command for people
+fn run_one(scenario: &Scenario, name: &str) -> Result<Duration, Box<Failure>> {
+    print!("{name} ");
+    // A run may end the process; then its name must have gone out.
+    let _best_effort = std::io::stdout().flush();
+    let report = run(scenario).map_err(Box::new)?;
+    println!(
+        "trace {:016x} events {} leaders {} crashes {} out {} entries {} acknowledged {} reads {} requests {} undecided {}",
+        report.trace,
+        report.events,
+        report.leaders,
+        report.crashes,
+        report.out,
+        report.entries,
+        report.acknowledged,
+        report.reads,
+        report.requests,
+        report.undecided
+    );
+    Ok(report.simulated)
+}
+
+/// Tells how a scenario failed, small, and how to run it again.
+#[allow(clippy::print_stdout)] // a command for people
+fn explain(scenario: &Scenario, failure: Failure, options: &Options) -> std::io::Result<()> {
+    println!("breaks {:?}: {}", failure.violation.invariant, failure.violation.story);
+    let steps = scenario.plan.steps.len();
+    let small = shrunk(scenario, failure, options.shrink);
+    println!(
+        "after {:?}; {} of {steps} steps suffice ({} runs). The story:\n",
+        small.failure.at,
+        small.scenario.plan.steps.len(),
+        small.runs
+    );
+    print!(
+        "{}{:>9.3}s  {}\n\n",
+        small.failure.story,
+        small.failure.at.as_secs_f64(),
+        small.failure.violation
+    );
+    let text = format!("# {}\n{}", small.failure.violation.invariant, small.scenario);
+    match &options.keep {
+        None => {
+            println!(
+                "Put these lines into FILE and run it again: cargo run --release --bin simulate -- --replay FILE\n\n{text}"
+            );
+        }
+        Some(directory) => {
+            std::fs::create_dir_all(directory)?;
+            let file = directory.join(format!("seed-{}.scenario", scenario.seed));
+            std::fs::write(&file, text)?;
+            println!("Run it again: cargo run --release --bin simulate -- --replay {}\n", file.display());
+        }
+    }
+    Ok(())
+}
+
+/// When the runs began, by the clock on the wall and by that of the core.
+struct Speed {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Speed {
+    #[allow(clippy::disallowed_methods)] // the program's own speed; no run ever sees it
+    fn now() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_time() }
+    }
+
+    /// Says on standard error how fast the runs that held were; standard output is the same every time.
+    #[allow(clippy::print_stderr)] // a command for people
+    fn tell(&self, simulated: Duration) {
+        let (simulated, wall) = (simulated.as_secs_f64(), self.wall.elapsed().as_secs_f64());
+        let cpu = cpu_time().saturating_sub(self.cpu).as_secs_f64();
+        eprintln!(
+            "simulated {simulated:.1} s in {wall:.2} s, of which {cpu:.2} s on its core: {:.0} s per second of the core",
+            simulated / cpu.max(0.001)
+        );
+    }
+}
+
+/// Time that this thread, the only one, was on a core; zero where the system does not tell.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(stat.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0))
+}
+
+fn read(file: &Path) -> Result<Scenario, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Scenario::read(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn run_all(options: &Options) -> Result<bool, String> {
+    let scenarios: Box<dyn Iterator<Item = (String, Scenario)>> = match &options.replay {
+        Some(file) => Box::new(std::iter::once((file.display().to_string(), read(file)?))),
+        None => Box::new((options.first..options.first.saturating_add(options.count)).map(|seed| {
+            let scenario = match &options.shape {
+                Some(shape) => Scenario::of_shape(seed, shape.clone()),
+                None => Scenario::from_seed(seed),
+            };
+            (format!("seed {seed}"), Scenario { sabotage: options.sabotage, ..scenario })
+        })),
+    };
+    let (mut broken, mut simulated) = (false, Duration::ZERO);
+    let speed = Speed::now();
+    for (name, scenario) in scenarios {
+        let failure = match run_one(&scenario, &name) {
+            Ok(passed) => {
+                simulated += passed;
+                continue;
+            }
+            Err(failure) => failure,
+        };
+        broken = true;
+        explain(&scenario, *failure, options).map_err(|error| format!("cannot keep what failed: {error}"))?;
+        if options.sabotage.is_some() {
+            break;
+        }
+    }
+    speed.tell(simulated);
+    Ok(broken)
+}
+
+#[allow(clippy::print_stderr)] // a command for people
 fn main() -> ExitCode {
-    let (first, count) = match parsed(std::env::args().skip(1)) {
-        Ok(parsed) => parsed,
+    let options = match parsed(std::env::args().skip(1)) {
+        Ok(options) => options,
         Err(complaint) => {
             eprintln!("simulate: {complaint}\n\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    let mut broken = 0_u64;
-    for seed in first..first.saturating_add(count) {
-        match run(seed, &RunSettings::default()) {
-            Ok(report) => println!(
-                "seed {seed} trace {:016x} events {} leaders {} crashes {} entries {} acknowledged {} requests {}",
-                report.trace,
-                report.events,
-                report.leaders,
-                report.crashes,
-                report.entries,
-                report.acknowledged,
-                report.requests
-            ),
-            Err(failure) => {
-                broken += 1;
-                println!("{failure}");
-            }
+    match run_all(&options) {
+        Ok(broken) if broken == options.sabotage.is_some() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(complaint) => {
+            eprintln!("simulate: {complaint}");
+            ExitCode::from(2)
         }
     }
-    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

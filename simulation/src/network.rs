@@ -1,7 +1,7 @@
 //! The simulated network: who reaches whom, how late, how often. It decides the fate of one message at a time and
 //! keeps no message itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -13,71 +13,110 @@ pub enum Host {
     Node(u64),
     /// A proxy.
     Proxy(u64),
-    /// A client that writes config.
+    /// A client that writes and reads.
     Client(u64),
-}
-
-/// How the network behaves in a run; all zero is a perfect one but for its latency.
-#[derive(Debug, Clone)]
-pub struct NetworkSettings {
-    /// Usual one-way latency.
-    pub latency: Duration,
-    /// Lost datagrams (messages between nodes) in 1,000.
-    pub loss_per_mille: u32,
-    /// Repeated datagrams in 1,000.
-    pub repeat_per_mille: u32,
+    /// A workload that holds a lease.
+    Workload(u64),
 }
 
 /// Cuts between hosts, and the state of ordered streams.
 #[derive(Debug)]
 pub struct Network {
-    settings: NetworkSettings,
-    /// Directed pairs that do not reach each other.
-    cut: BTreeSet<(Host, Host)>,
+    /// Usual one-way latency when nothing is wrong.
+    calm: Duration,
+    /// Usual one-way latency now.
+    latency: Duration,
+    /// Lost datagrams (messages between nodes) in 1,000.
+    loss_per_mille: u32,
+    /// Repeated datagrams in 1,000.
+    repeat_per_mille: u32,
+    /// Directed pairs that do not reach each other, and by how many cuts.
+    cuts: BTreeMap<(Host, Host), u32>,
+    /// Hosts that read nothing before this time.
+    stalled: BTreeMap<Host, Duration>,
     /// When the last piece of each ordered stream arrives: nothing may overtake it.
     arrived: BTreeMap<(Host, Host), Duration>,
 }
 
 impl Network {
-    /// A whole network.
+    /// A whole network with this usual latency.
     #[must_use]
-    pub fn new(settings: NetworkSettings) -> Self {
-        Self { settings, cut: BTreeSet::new(), arrived: BTreeMap::new() }
+    pub fn new(latency: Duration) -> Self {
+        Self {
+            calm: latency,
+            latency,
+            loss_per_mille: 0,
+            repeat_per_mille: 0,
+            cuts: BTreeMap::new(),
+            stalled: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+        }
     }
 
-    /// Cuts one direction.
+    /// Loses so many of 1,000 datagrams.
+    pub fn lose(&mut self, per_mille: u64) {
+        self.loss_per_mille = u32::try_from(per_mille).unwrap_or(1000);
+    }
+
+    /// Repeats so many of 1,000 datagrams.
+    pub fn repeat(&mut self, per_mille: u64) {
+        self.repeat_per_mille = u32::try_from(per_mille).unwrap_or(1000);
+    }
+
+    /// Changes the usual latency; `None` is what the network began with.
+    pub fn delay(&mut self, usual: Option<Duration>) {
+        self.latency = usual.unwrap_or(self.calm);
+    }
+
+    /// Cuts one direction, once more if it is cut already.
     pub fn cut(&mut self, from: Host, to: Host) {
-        self.cut.insert((from, to));
+        *self.cuts.entry((from, to)).or_default() += 1;
     }
 
-    /// Heals every cut, loses and repeats nothing more.
+    /// Takes one cut of a direction back.
+    pub fn mend(&mut self, from: Host, to: Host) {
+        if let Some(count) = self.cuts.get_mut(&(from, to)) {
+            *count -= 1;
+            if *count == 0 {
+                self.cuts.remove(&(from, to));
+            }
+        }
+    }
+
+    /// A host reads nothing before this time.
+    pub fn stall(&mut self, host: Host, until: Duration) {
+        self.stalled.insert(host, until);
+    }
+
+    /// Heals everything.
     pub fn heal(&mut self) {
-        self.cut.clear();
-        self.settings.loss_per_mille = 0;
-        self.settings.repeat_per_mille = 0;
-    }
-
-    /// Heals every cut; loss and repetition stay.
-    pub fn mend(&mut self) {
-        self.cut.clear();
+        self.cuts.clear();
+        self.stalled.clear();
+        self.lose(0);
+        self.repeat(0);
+        self.delay(None);
     }
 
     /// Whether `from` reaches `to` now.
     #[must_use]
     pub fn reaches(&self, from: Host, to: Host) -> bool {
-        !self.cut.contains(&(from, to))
+        self.cuts.is_empty() || !self.cuts.contains_key(&(from, to))
     }
 
     /// When a datagram sent `now` arrives: not at all, once, or twice; in any order.
-    pub fn datagram(&mut self, from: Host, to: Host, now: Duration, chance: &mut Chance) -> Vec<Duration> {
-        if !self.reaches(from, to) || chance.happens(self.settings.loss_per_mille) {
-            return Vec::new();
+    pub fn datagram(
+        &mut self,
+        from: Host,
+        to: Host,
+        now: Duration,
+        chance: &mut Chance,
+    ) -> [Option<Duration>; 2] {
+        if !self.reaches(from, to) || (self.loss_per_mille > 0 && chance.happens(self.loss_per_mille)) {
+            return [None; 2];
         }
-        let mut arrivals = vec![now + chance.latency(self.settings.latency)];
-        if chance.happens(self.settings.repeat_per_mille) {
-            arrivals.push(now + chance.latency(self.settings.latency * 4));
-        }
-        arrivals
+        let first = now + chance.latency(self.latency);
+        let again = self.repeat_per_mille > 0 && chance.happens(self.repeat_per_mille);
+        [Some(first), again.then(|| now + chance.latency(self.latency * 4))]
     }
 
     /// When a piece of an ordered, reliable stream sent `now` arrives; `None` where the direction is cut.
@@ -85,9 +124,16 @@ impl Network {
         if !self.reaches(from, to) {
             return None;
         }
+        let read_at = self.stalled.get(&to).copied().unwrap_or_default();
         let last = self.arrived.entry((from, to)).or_default();
-        *last = (now + chance.latency(self.settings.latency)).max(*last);
+        *last = (now + chance.latency(self.latency)).max(*last).max(read_at);
         Some(*last)
+    }
+
+    /// Both ends began anew: what was under way between them holds nothing up any more.
+    pub fn forget(&mut self, one: Host, other: Host) {
+        self.arrived.remove(&(one, other));
+        self.arrived.remove(&(other, one));
     }
 }
 
@@ -95,40 +141,49 @@ impl Network {
 mod tests {
     use super::*;
 
-    fn network(loss: u32, repeat: u32) -> Network {
-        let latency = Duration::from_millis(1);
-        Network::new(NetworkSettings { latency, loss_per_mille: loss, repeat_per_mille: repeat })
+    fn network() -> (Network, Chance) {
+        (Network::new(Duration::from_millis(1)), Chance::from_seed(1))
     }
 
+    const A: Host = Host::Node(1);
+    const B: Host = Host::Node(2);
+
     #[test]
-    fn a_cut_holds_in_its_direction_alone_until_mended() {
-        let (a, b) = (Host::Node(1), Host::Node(2));
-        let mut network = network(0, 0);
-        let mut chance = Chance::from_seed(1);
-        network.cut(a, b);
-        assert!(network.datagram(a, b, Duration::ZERO, &mut chance).is_empty());
-        assert_eq!(network.datagram(b, a, Duration::ZERO, &mut chance).len(), 1);
-        network.mend();
-        assert_eq!(network.datagram(a, b, Duration::ZERO, &mut chance).len(), 1);
+    fn a_cut_holds_in_its_direction_alone_until_every_cut_of_it_is_mended() {
+        let (mut network, _) = network();
+        network.cut(A, B);
+        network.cut(A, B);
+        network.mend(A, B);
+        assert!(!network.reaches(A, B) && network.reaches(B, A));
+        network.mend(A, B);
+        network.mend(A, B);
+        assert!(network.reaches(A, B));
     }
 
     #[test]
     fn pieces_of_a_stream_never_overtake_each_other() {
-        let mut network = network(0, 0);
-        let mut chance = Chance::from_seed(2);
-        let arrivals: Vec<_> = (0..500)
-            .filter_map(|_| network.stream(Host::Proxy(1), Host::Node(1), Duration::ZERO, &mut chance))
-            .collect();
+        let (mut network, mut chance) = network();
+        let arrivals: Vec<_> =
+            (0..500).filter_map(|_| network.stream(A, B, Duration::ZERO, &mut chance)).collect();
         assert!(arrivals.is_sorted() && arrivals.len() == 500);
     }
 
     #[test]
+    fn who_reads_nothing_gets_everything_in_order_later() {
+        let (mut network, mut chance) = network();
+        network.stall(B, Duration::from_secs(3));
+        assert!(network.stream(A, B, Duration::ZERO, &mut chance) >= Some(Duration::from_secs(3)));
+        network.heal();
+        assert!(network.stream(A, B, Duration::ZERO, &mut chance) >= Some(Duration::from_secs(3)));
+    }
+
+    #[test]
     fn loss_and_repetition_happen_at_their_rates() {
-        let mut network = network(500, 1000);
-        let mut chance = Chance::from_seed(3);
-        let (a, b) = (Host::Node(1), Host::Node(2));
-        let arrivals: usize =
-            (0..1000).map(|_| network.datagram(a, b, Duration::ZERO, &mut chance).len()).sum();
+        let (mut network, mut chance) = network();
+        network.lose(500);
+        network.repeat(1000);
+        let mut count = || network.datagram(A, B, Duration::ZERO, &mut chance).into_iter().flatten().count();
+        let arrivals: usize = (0..1000).map(|_| count()).sum();
         assert!((800..1200).contains(&arrivals), "{arrivals}");
     }
 }

@@ -1,27 +1,35 @@
-//! Durability and exactly-once: an acknowledged write stands in the log at the index that was told, that index is the
-//! first at which the write stands, and every node holds it in the end.
+//! Durability: an acknowledged write stands in the log at the index that was told, that index is the first at which the write
+//! stands, and every node holds it in the end.
 
 use std::collections::BTreeMap;
 
-use super::Violation;
+use super::{AppliedEntry, AppliedOnce, Violation};
 
 const NAME: &str = "acknowledged writes survive";
 
 /// Client and sequence of a write.
 pub(crate) type WriteKey = (String, u64);
 
+/// What a sabotaged node appends to the name of a client, so that its writes have no identity.
+pub(crate) const ANONYMOUS: char = '~';
+
 /// Remembers which writes were applied where, and which were acknowledged.
 #[derive(Debug, Default)]
 pub(crate) struct AcknowledgedWritesSurvive {
+    once: AppliedOnce,
     first_applied: BTreeMap<WriteKey, u64>,
     acknowledged: BTreeMap<WriteKey, u64>,
 }
 
 impl AcknowledgedWritesSurvive {
-    /// Some node applied the write at `index`.
-    pub(crate) fn applied(&mut self, write: WriteKey, index: u64) {
-        let first = self.first_applied.entry(write).or_insert(index);
-        *first = index.min(*first);
+    /// Some node applied this entry.
+    pub(crate) fn applied(&mut self, entry: &AppliedEntry) -> Result<(), Violation> {
+        let Some(id) = &entry.command.id else { return Ok(()) };
+        let client = id.client.split(ANONYMOUS).next().unwrap_or_default();
+        let key = (client.to_owned(), id.sequence);
+        let first = self.once.applied(&key, entry)?;
+        self.first_applied.insert(key, first);
+        Ok(())
     }
 
     /// A client was told that its write was applied at `index`.
@@ -55,18 +63,27 @@ impl AcknowledgedWritesSurvive {
 
 #[cfg(test)]
 mod tests {
+    use api::log::v1::Command;
+    use api::v1::WriteId;
+
     use super::*;
+    use crate::invariants::logs::entry;
 
     fn write(sequence: u64) -> WriteKey {
         ("client".to_owned(), sequence)
     }
 
+    fn applied(invariant: &mut AcknowledgedWritesSurvive, index: u64) -> Result<(), Violation> {
+        let id = Some(WriteId { client: "client".to_owned(), sequence: 1 });
+        invariant.applied(&entry(index, Command { id, ..Command::default() }))
+    }
+
     #[test]
     fn an_acknowledgement_must_name_the_first_index_of_the_write() {
         let mut invariant = AcknowledgedWritesSurvive::default();
-        invariant.applied(write(1), 7);
-        invariant.applied(write(1), 9);
-        assert!(invariant.acknowledged(write(1), 9).is_err(), "applied twice");
+        assert!(applied(&mut invariant, 7).is_ok() && applied(&mut invariant, 7).is_ok());
+        assert!(applied(&mut invariant, 9).is_err(), "applied twice");
+        assert!(invariant.acknowledged(write(1), 9).is_err(), "not where it was applied first");
         assert!(invariant.acknowledged(write(2), 7).is_err(), "never applied");
         assert!(invariant.acknowledged(write(1), 7).is_ok());
     }
@@ -74,7 +91,7 @@ mod tests {
     #[test]
     fn a_node_that_ends_before_an_acknowledged_write_has_lost_it() {
         let mut invariant = AcknowledgedWritesSurvive::default();
-        invariant.applied(write(1), 7);
+        applied(&mut invariant, 7).ok();
         invariant.acknowledged(write(1), 7).ok();
         assert!(invariant.held(1, 6).is_err() && invariant.held(1, 7).is_ok());
     }

@@ -3,39 +3,56 @@
 
 use std::collections::BTreeMap;
 
+use api::log::v1::{Command, Outcome};
+
 use super::Violation;
 
-/// What was applied at an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a node applied at an index.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AppliedEntry {
+    pub(crate) index: u64,
     pub(crate) term: u64,
     /// Hash of the entry's bytes.
     pub(crate) data: u64,
     /// The catalog's state hash after it.
     pub(crate) state: u64,
+    /// The term that the node was in.
+    pub(crate) seen_in_term: u64,
+    /// What it says; empty where Raft alone needed it.
+    pub(crate) command: Command,
+    /// What came of it.
+    pub(crate) outcome: Outcome,
 }
+
+/// What must be equal at an index: term, bytes and state.
+type Print = (u64, u64, u64);
 
 /// Remembers what was applied first at each index.
 #[derive(Debug, Default)]
-pub(crate) struct LogsAgree(BTreeMap<u64, AppliedEntry>);
+pub(crate) struct LogsAgree(BTreeMap<u64, Print>);
 
 impl LogsAgree {
-    /// `node` applied `entry` at `index`.
-    pub(crate) fn applied(&mut self, node: u64, index: u64, entry: AppliedEntry) -> Result<(), Violation> {
-        let first = *self.0.entry(index).or_insert(entry);
-        if first == entry {
+    /// `node` applied `entry`.
+    pub(crate) fn applied(&mut self, node: u64, entry: &AppliedEntry) -> Result<(), Violation> {
+        let print = (entry.term, entry.data, entry.state);
+        let first = *self.0.entry(entry.index).or_insert(print);
+        if first == print {
             return Ok(());
         }
-        let story = format!("node {node} applied {entry:?} at {index}, another node {first:?}");
+        let story = format!(
+            "node {node} applied (term, bytes, state) {print:x?} at {}, another node {first:x?}",
+            entry.index
+        );
         Err(Violation::new("logs agree", story))
     }
 
     /// `node` installed a snapshot as of `index` that came to the state hash `state`.
     pub(crate) fn installed(&mut self, node: u64, index: u64, state: u64) -> Result<(), Violation> {
         match self.0.get(&index) {
-            Some(first) if first.state != state => {
+            Some(first) if first.2 != state => {
                 let story = format!(
-                    "node {node} installed a snapshot at {index} with state {state:x}, not {first:?}"
+                    "node {node} installed a snapshot at {index} with state {state:x}, not {:x}",
+                    first.2
                 );
                 Err(Violation::new("logs agree", story))
             }
@@ -49,17 +66,24 @@ impl LogsAgree {
     }
 }
 
+/// An entry that applied a command at an index, for tests of invariants.
+#[cfg(test)]
+pub(super) fn entry(index: u64, command: Command) -> AppliedEntry {
+    let outcome = Outcome { index, ..Outcome::default() };
+    AppliedEntry { index, term: 1, data: 7, state: 9, seen_in_term: 1, command, outcome }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn another_entry_or_another_state_at_an_index_is_a_violation() {
-        let entry = AppliedEntry { term: 1, data: 7, state: 9 };
+        let good = entry(5, Command::default());
         let mut invariant = LogsAgree::default();
-        assert!(invariant.applied(1, 5, entry).is_ok() && invariant.applied(2, 5, entry).is_ok());
-        assert!(invariant.applied(3, 5, AppliedEntry { data: 8, ..entry }).is_err());
-        assert!(invariant.applied(3, 5, AppliedEntry { state: 8, ..entry }).is_err());
+        assert!(invariant.applied(1, &good).is_ok() && invariant.applied(2, &good).is_ok());
+        assert!(invariant.applied(3, &AppliedEntry { data: 8, ..good.clone() }).is_err());
+        assert!(invariant.applied(3, &AppliedEntry { state: 8, ..good }).is_err());
         assert!(invariant.installed(3, 5, 8).is_err() && invariant.installed(3, 5, 9).is_ok());
     }
 }

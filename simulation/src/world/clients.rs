@@ -1,125 +1,161 @@
-//! Clients that register endpoints, take them away and change routes, one write in flight each, sent again under the same
-//! identity until it is answered: what proxies and operators do, in small.
+//! Clients that write and read, one request in flight each, sent again under the same identity until it is answered; once in a
+//! while one gives up, so that nobody knows what became of its write. What they see goes into the history that is checked.
 
 use std::time::Duration;
 
-use api::log::v1::{Command, DeleteConfig, Leave, PutConfig, Register, command};
-use api::v1::{
-    Authority, Backend, Endpoint, LeaseKey, Protocol, QualifiedName, Route, RouteParent, RouteRule, WriteId,
-};
+use api::log::v1::Command;
+use api::v1::WriteId;
 
-use super::node::NODES;
+use super::event::{Event, Reply, Request};
+use super::run::World;
+use super::writes::{Deed, Key, Told, told};
 use crate::chance::Chance;
-
-/// Services that clients write about; few, so that writes meet.
-pub(crate) const SERVICES: u64 = 6;
-
-/// Instances of each service.
-const INSTANCES: u64 = 4;
+use crate::invariants::Violation;
+use crate::network::Host;
+use crate::shape::Shape;
 
 /// How long a client waits for an answer before it asks another node.
-pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(250);
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Usual time from an answer to the next request.
-pub(crate) const PAUSE: Duration = Duration::from_millis(15);
+/// Of 1,000 requests that were not answered in time, so many are given up.
+const GIVES_UP_PER_MILLE: u32 = 30;
+
+/// Requests without an answer after which a healed group counts as stalled.
+pub(super) const ASKS_MAX: u64 = 12;
+
+/// What a client is about.
+#[derive(Debug, Clone)]
+struct Doing {
+    key: Key,
+    deed: Deed,
+    /// What is proposed; reads have none.
+    command: Option<Command>,
+    /// Its place in the history.
+    operation: usize,
+}
 
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) id: u64,
+    id: u64,
     sequence: u64,
-    /// The write that is not answered yet.
-    pub(crate) writing: Option<Command>,
+    doing: Option<Doing>,
     /// Names the last request; answers to earlier ones are void.
-    pub(crate) call: u64,
+    call: u64,
     /// Whether that request is not answered yet.
     pub(crate) waits: bool,
-    /// Requests since its last write was applied.
+    /// Requests since the last answer.
     pub(crate) asks_since_answer: u64,
     /// Whom it asks.
-    pub(crate) node: u64,
-}
-
-pub(crate) fn qualified(name: String) -> Option<QualifiedName> {
-    Some(QualifiedName { name, namespace: "default".to_owned() })
-}
-
-pub(crate) fn authority(service: u64) -> Option<Authority> {
-    Some(Authority { service: qualified(format!("service-{service}")), port: 80 })
+    node: u64,
+    nodes: u64,
+    /// Usual time from an answer to the next request.
+    pause: Duration,
 }
 
 impl Client {
-    pub(crate) fn new(id: u64) -> Self {
+    pub(crate) fn new(id: u64, shape: &Shape) -> Self {
+        let pause = Duration::from_micros(1_000_000 * shape.clients / shape.requests_per_second);
         Self {
             id,
             sequence: 0,
-            writing: None,
+            doing: None,
             call: 0,
             waits: false,
             asks_since_answer: 0,
-            node: id % NODES + 1,
+            node: id % shape.nodes + 1,
+            nodes: shape.nodes,
+            pause,
         }
     }
 
-    /// Who it says it is.
-    pub(crate) fn name(&self) -> String {
-        format!("client-{}", self.id)
+    /// Draws what to do next.
+    fn drawn(&mut self, shape: &Shape, chance: &mut Chance) -> (Key, Deed) {
+        let key = Key::drawn(shape, chance);
+        if u64::from(u32::try_from(chance.below(1000)).unwrap_or(0)) < shape.reads_per_mille {
+            return (key, Deed::Read);
+        }
+        self.sequence += 1;
+        let number = self.sequence * shape.clients + self.id;
+        (key, if chance.happens(300) { Deed::Take } else { Deed::Put(key.value(number)) })
     }
 
-    /// Begins a new write.
-    pub(crate) fn begin(&mut self, chance: &mut Chance) {
-        self.sequence += 1;
-        let id = Some(WriteId { client: self.name(), sequence: self.sequence });
-        let service = chance.below(SERVICES);
-        let body = match chance.below(20) {
-            0..12 => register(service, chance),
-            12..16 => {
-                let instance = format!("instance-{}", chance.below(INSTANCES));
-                command::Body::Leave(Leave {
-                    lease: Some(LeaseKey { authority: authority(service), instance }),
-                })
-            }
-            16..19 => put_route(service, chance),
-            _ => {
-                let route = qualified(format!("route-{service}"));
-                command::Body::DeleteConfig(DeleteConfig { route, ..DeleteConfig::default() })
-            }
-        };
-        self.writing = Some(Command { id, at_ms: 0, body: Some(body) });
+    fn identity(&self) -> WriteId {
+        WriteId { client: format!("client-{}", self.id), sequence: self.sequence }
     }
 
     /// Turns to the node that was named, or to the next one.
-    pub(crate) fn turn(&mut self, named: Option<u64>) {
-        self.node = named.unwrap_or(self.node % NODES + 1);
+    fn turn(&mut self, named: Option<u64>) {
+        self.node = named.unwrap_or(self.node % self.nodes + 1);
     }
 }
 
-fn register(service: u64, chance: &mut Chance) -> command::Body {
-    let instance = chance.below(INSTANCES);
-    let endpoint = Endpoint {
-        instance: format!("instance-{instance}"),
-        address: format!("10.0.{service}.{instance}:{}", 1000 + chance.below(50)),
-        workload: qualified(format!("workload-{service}")),
-        weight: 100,
-        ..Endpoint::default()
-    };
-    command::Body::Register(Register {
-        authority: authority(service),
-        protocol: Protocol::Http1.into(),
-        endpoint: Some(endpoint),
-        lease_seconds: 3600,
-    })
-}
+impl World {
+    pub(super) fn client_wakes(&mut self, id: u64, call: u64) {
+        let (now, from) = (self.heap.now(), Host::Client(id));
+        let client = self.clients.get_mut(&id).expect("every client exists");
+        if client.call != call {
+            return;
+        }
+        if client.doing.is_some() && client.waits {
+            client.turn(None);
+            if self.chance.happens(GIVES_UP_PER_MILLE) {
+                client.doing = None;
+            }
+        }
+        if client.doing.is_none() {
+            if now > self.writes_end {
+                client.waits = false;
+                return;
+            }
+            let (key, deed) = client.drawn(&self.scenario.shape, &mut self.chance);
+            let command = key.command(deed, client.identity(), &self.scenario.shape);
+            let operation = self.history.begins(id, key, deed);
+            client.doing = Some(Doing { key, deed, command, operation });
+        }
+        let doing = client.doing.as_ref().expect("something was just begun");
+        let body = match &doing.command {
+            Some(command) => Request::Propose(Box::new(command.clone())),
+            None => Request::Read(doing.key),
+        };
+        client.waits = true;
+        client.asks_since_answer += 1;
+        client.call += 1;
+        let (call, node) = (client.call, client.node);
+        if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {
+            self.heap.put(at, Event::Request { from, to: node, call, body });
+        }
+        self.heap.put_in(ASK_AGAIN, Event::ClientWake { client: id, call });
+    }
 
-fn put_route(service: u64, chance: &mut Chance) -> command::Body {
-    let backends = (0..2).map(|_| Backend {
-        authority: authority(chance.below(SERVICES)),
-        weight: u32::try_from(chance.below(10)).expect("below 10"),
-    });
-    let route = Route {
-        name: qualified(format!("route-{service}")),
-        parents: vec![RouteParent { service: qualified(format!("service-{service}")), port: 80 }],
-        rules: vec![RouteRule { backends: backends.collect(), ..RouteRule::default() }],
-    };
-    command::Body::PutConfig(PutConfig { routes: vec![route], ..PutConfig::default() })
+    pub(super) fn client_answered(&mut self, id: u64, call: u64, reply: Reply) -> Result<(), Violation> {
+        let client = self.clients.get_mut(&id).expect("every client exists");
+        if client.call != call {
+            return Ok(());
+        }
+        client.waits = false;
+        match reply {
+            Reply::Outcome(outcome) => {
+                client.asks_since_answer = 0;
+                let doing = client.doing.take().expect("an answer to the last call answers something");
+                self.history.ends(doing.operation, told(&outcome));
+                if let Some(write) = doing.command.and_then(|command| command.id) {
+                    self.acknowledged.acknowledged((write.client, write.sequence), outcome.index)?;
+                }
+            }
+            Reply::Value(seen) => {
+                client.asks_since_answer = 0;
+                let doing = client.doing.take().expect("an answer to the last call answers something");
+                assert_eq!(doing.deed, Deed::Read, "only a read is answered with a value");
+                self.history.ends(doing.operation, Some(Told::Value(seen)));
+            }
+            Reply::NotLeader(leader) => client.turn(leader.map(|node| node.0)),
+            Reply::Unknown | Reply::Counted { .. } | Reply::Renewed(_) => client.turn(None),
+        }
+        client.call += 1;
+        let wake = Event::ClientWake { client: id, call: client.call };
+        let pause = self.chance.latency(client.pause);
+        self.heap.put_in(pause, wake);
+        Ok(())
+    }
 }

@@ -1,10 +1,12 @@
 //! What can happen next.
 
+use api::LeaseKey;
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use bytes::Bytes;
 use consensus::NodeId;
 use mesh::{TrafficReport, Window};
 
+use super::writes::{Key, Seen};
 use crate::network::Host;
 
 /// One thing that happens at one moment.
@@ -26,8 +28,10 @@ pub(crate) enum Event {
     Request { from: Host, to: u64, call: u64, body: Request },
     /// The answer arrives where it was asked.
     Reply { to: Host, call: u64, body: Reply },
-    /// A client looks whether to write, or to ask again; void if it has asked since.
+    /// A client looks whether to ask something, or again; void if it has asked since.
     ClientWake { client: u64, call: u64 },
+    /// A workload looks whether to register or renew; void if it has asked since.
+    WorkloadWake { workload: u64, call: u64 },
     /// A proxy looks whether it has a stream.
     ProxyWake { proxy: u64, life: u64 },
     /// A proxy wants other services.
@@ -36,6 +40,8 @@ pub(crate) enum Event {
     Traffic { proxy: u64, life: u64 },
     /// A node looks whether traffic is due to be proposed.
     PollPartials { node: u64, life: u64 },
+    /// A node looks whether leases have lapsed.
+    PollLeases { node: u64, life: u64 },
     /// A node has waited long enough for the outcome of a partial.
     PartialTimeout { node: u64, life: u64, batch: u64 },
     /// A request of a proxy's stream arrives at a node.
@@ -46,12 +52,40 @@ pub(crate) enum Event {
     StreamBroken { proxy: u64, stream: u64 },
     /// A node sees a proxy's stream end.
     SessionBroken { node: u64, proxy: u64, stream: u64 },
-    /// A fault begins.
-    Fault,
-    /// A node that was killed is started again.
+    /// A step of the plan is due.
+    Act(usize),
+    /// What a step of the plan did is over.
+    Over(usize),
+    /// A proxy in a crash loop dies, so many times more.
+    ProxyDies { proxy: u64, times: u64 },
+    /// A lying disk looks whether it may lose power now.
+    PowerFails { node: u64, life: u64, dead: std::time::Duration, looks: u32 },
+    /// A node that is dead is started again.
     Restart(u64),
+    /// An operator asks for the whole membership again.
+    Reinstate,
     /// All faults end for good.
     Heal,
+}
+
+impl Event {
+    /// The node whose process would have to do something; it does not while it stands still.
+    pub(super) fn node(&self) -> Option<u64> {
+        match self {
+            Self::Wake { node, .. }
+            | Self::SnapshotSent { node, .. }
+            | Self::PeerLost { node, .. }
+            | Self::DiskDone { node, .. }
+            | Self::PollPartials { node, .. }
+            | Self::PollLeases { node, .. }
+            | Self::PartialTimeout { node, .. }
+            | Self::StreamRequest { node, .. }
+            | Self::SessionBroken { node, .. } => Some(*node),
+            Self::Raft { to, .. } | Self::RaftSnapshot { to, .. } | Self::Request { to, .. } => Some(*to),
+            Self::Reply { to: Host::Node(node), .. } => Some(*node),
+            _ => None,
+        }
+    }
 }
 
 /// What is asked of a node.
@@ -59,6 +93,10 @@ pub(crate) enum Event {
 pub(crate) enum Request {
     /// Apply this command.
     Propose(Box<api::log::v1::Command>),
+    /// Say what stands there now.
+    Read(Key),
+    /// Renew this lease.
+    Renew(LeaseKey),
     /// Count these windows.
     Report(Box<TrafficReport>),
 }
@@ -68,6 +106,10 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// The command was applied.
     Outcome(Box<api::log::v1::Outcome>),
+    /// This stands there.
+    Value(Seen),
+    /// The lease is renewed, or (`false`) not known.
+    Renewed(bool),
     /// Nothing was done; ask this one.
     NotLeader(Option<NodeId>),
     /// The windows of a proxy's life were counted, or are too old.

@@ -1,24 +1,39 @@
 //! The world of one run: everything that exists, and the loop that lets one event after the other happen.
 //!
-//! - `event.rs`    what can happen next
-//! - `node.rs`     a control node around the real cores
-//! - `clients.rs`  who writes
-//! - `proxies.rs`  who follows; `streams.rs` carries what it says and is told
-//! - `traffic.rs`  what proxies count and tell
-//! - `tally.rs`    a node's share in the rollups
-//! - `faults.rs`   what goes wrong
-//! - `havoc.rs`    how a fault is done, healed, and what must be true in the end
-//! - `run.rs`      the loop
+//! - `event.rs`     what can happen next
+//! - `run.rs`       the loop; `happen.rs` what each event does, `effects.rs` what a node wants in turn
+//! - `clock.rs`, `node.rs`, `running.rs`, `storing.rs`   a control node: its clock, its machine, its process, its disk's queue
+//! - `leasing.rs`, `tally.rs`   a node's table of leases, and its share in the rollups
+//! - `clients.rs`   who writes and reads; `writes.rs` what
+//! - `workloads.rs` who holds leases
+//! - `proxies.rs`   who follows; `streams.rs` carries what it says and is told
+//! - `traffic.rs`   what proxies count and tell
+//! - `acts.rs`      how faults are done and undone; `atlas.rs` which ones would destroy too much
+//! - `operating.rs`  what operators do, the starting of nodes and the healing included
+//! - `end.rs`       what must be true in the end
 
+mod acts;
+mod atlas;
 mod clients;
+mod clock;
+mod effects;
+mod end;
 mod event;
-mod faults;
-mod havoc;
+mod happen;
+mod leasing;
 mod node;
+mod operating;
 mod proxies;
 mod run;
+mod running;
+mod storing;
 mod streams;
 mod tally;
 mod traffic;
+mod workloads;
+mod writes;
 
-pub use run::{Failure, Report, RunSettings, run};
+pub(crate) use leasing::BRAKE;
+pub use run::{Failure, Report, run};
+pub(crate) use workloads::LEASE;
+pub(crate) use writes::{Deed, Key, Seen, Told};

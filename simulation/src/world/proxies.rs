@@ -1,18 +1,20 @@
 //! Proxies that follow services: the real subscriber at the end of an ordered stream that breaks when its node dies or is cut
 //! off, and then dials another node.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::xds::pb::envoy::config::core::v3::Node;
+use api::xds::pb::envoy::config::route::v3::{RouteConfiguration, route, route_action};
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use mesh::{Authority, Revision, Timestamp};
-use proxy::discovery::{Bounds, Kind, Subscriber};
+use mesh::{Authority, Backend, RouteRule, Timestamp};
+use prost::Message as _;
+use proxy::discovery::{Bounds, Kind, Outputs, Resolution, Subscriber};
+use proxy::snapshot::{Known, ServiceView};
 
-use super::clients::SERVICES;
-use super::node::NODES;
 use super::traffic::Teller;
+use super::writes::{any_service, service_name};
 use crate::chance::Chance;
+use crate::shape::Shape;
 
 /// How long a proxy waits between two dials.
 pub(crate) const DIAL_AGAIN: Duration = Duration::from_millis(300);
@@ -36,6 +38,8 @@ pub(crate) struct Proxy {
     pub(crate) teller: Teller,
     /// Counts starts; a restarted proxy holds nothing.
     pub(crate) life: u64,
+    /// What it is told of this service it cannot read, until then.
+    refuses: Option<(String, Duration)>,
 }
 
 impl Proxy {
@@ -47,6 +51,27 @@ impl Proxy {
             dials: 0,
             teller: Teller::new((id, 1), Duration::ZERO),
             life: 1,
+            refuses: None,
+        }
+    }
+
+    /// Whatever it is told of a service before `until` it cannot read.
+    pub(super) fn refuse(&mut self, service: u64, until: Duration) {
+        self.refuses = Some((service_name(service), until));
+    }
+
+    /// Reads everything again.
+    pub(super) fn relent(&mut self) -> bool {
+        self.refuses.take().is_some()
+    }
+
+    /// Spoils the resources in an answer that it cannot read.
+    fn spoil(&self, response: &mut DeltaDiscoveryResponse, now: Duration) {
+        let Some((service, until)) = &self.refuses else { return };
+        let named = response.resources.iter_mut().filter(|resource| resource.name.starts_with(&**service));
+        for body in named.filter(|_| now < *until).filter_map(|resource| resource.resource.as_mut()) {
+            // A field of type 7, which no message has.
+            body.value = vec![0xff];
         }
     }
 
@@ -54,14 +79,15 @@ impl Proxy {
     pub(crate) fn restart(&mut self, now: Duration) {
         self.subscriber = subscriber(self.id);
         self.stream = None;
+        self.refuses = None;
         self.life += 1;
         self.teller = Teller::new((self.id, self.life), now);
     }
 
     /// Opens a stream to some node; the first requests.
-    pub(crate) fn dial(&mut self, chance: &mut Chance) -> Vec<DeltaDiscoveryRequest> {
+    pub(crate) fn dial(&mut self, shape: &Shape, chance: &mut Chance) -> Vec<DeltaDiscoveryRequest> {
         self.dials += 1;
-        self.stream = Some((chance.below(NODES) + 1, self.dials));
+        self.stream = Some((chance.below(shape.nodes) + 1, self.dials));
         self.subscriber.connected()
     }
 
@@ -75,24 +101,27 @@ impl Proxy {
         mine
     }
 
-    /// An answer arrived on the stream with this number.
+    /// An answer arrived on the stream with this number; nothing if that is not its stream any more.
     pub(crate) fn answered(
         &mut self,
         number: u64,
-        response: DeltaDiscoveryResponse,
-        now: Timestamp,
-    ) -> Vec<DeltaDiscoveryRequest> {
-        match self.stream {
-            Some((_, open)) if open == number => self.subscriber.response(response, now).requests,
-            _ => Vec::new(),
-        }
+        mut response: DeltaDiscoveryResponse,
+        now: Duration,
+    ) -> Option<Outputs> {
+        self.stream.filter(|(_, open)| *open == number)?;
+        self.spoil(&mut response, now);
+        Some(self.subscriber.response(response, Timestamp::default().plus(now)))
     }
 
     /// Wants one more service, or one less.
-    pub(crate) fn wander(&mut self, now: Timestamp, chance: &mut Chance) -> Vec<DeltaDiscoveryRequest> {
-        let service = chance.below(SERVICES + 1);
+    pub(crate) fn wander(
+        &mut self,
+        now: Timestamp,
+        shape: &Shape,
+        chance: &mut Chance,
+    ) -> Vec<DeltaDiscoveryRequest> {
         let authority: Authority =
-            format!("service-{service}").parse().expect("a label and a number are a label");
+            any_service(shape, chance).parse().expect("a label and a number are a label");
         let follows = self.subscriber.wanted().count();
         if follows > 3 || (follows > 0 && chance.happens(300)) {
             self.subscriber.forget(&authority).requests
@@ -100,15 +129,48 @@ impl Proxy {
             self.subscriber.want(&authority, now).requests
         }
     }
-
-    /// What it holds, and at which revision.
-    pub(crate) fn held(&self) -> BTreeMap<(Kind, Authority), Revision> {
-        self.subscriber.held().map(|(kind, name, revision)| ((kind, name.clone()), revision)).collect()
-    }
 }
 
 fn subscriber(id: u64) -> Subscriber {
     let node = Node { id: format!("proxy-{id}"), user_agent_name: "penstock".to_owned(), ..Node::default() };
     // Unknown services are forgotten soon, so that one that comes into being later is asked for again.
     Subscriber::new(node, Bounds { unknown: Duration::from_secs(2), ..Bounds::default() })
+}
+
+/// Sabotage: the views that a proxy would have if the rules of an answer came into force before their clusters are known.
+pub(super) fn hasty_views(subscriber: &Subscriber, response: &DeltaDiscoveryResponse) -> Vec<ServiceView> {
+    let routes = response.resources.iter().filter_map(|resource| {
+        let body =
+            resource.resource.as_ref().filter(|_| Kind::of(&response.type_url) == Some(Kind::Routes))?;
+        let configuration = RouteConfiguration::decode(body.value.as_slice()).ok()?;
+        Some((resource.name.parse::<Authority>().ok()?, configuration))
+    });
+    let view = |(authority, configuration): (Authority, RouteConfiguration)| {
+        let Some(Resolution::Known(Known::Service(old))) = subscriber.resolution(&authority) else {
+            return None;
+        };
+        let rules = vec![RouteRule {
+            matches: Vec::new(),
+            backends: backends(&configuration),
+            request_timeout: None,
+        }];
+        Some(ServiceView { authority, rules, clusters: old.clusters.clone() })
+    };
+    routes.filter_map(view).collect()
+}
+
+fn backends(configuration: &RouteConfiguration) -> Vec<Backend> {
+    let routes = configuration.virtual_hosts.iter().flat_map(|host| &host.routes);
+    let actions = routes.filter_map(|route| match &route.action {
+        Some(route::Action::Route(action)) => action.cluster_specifier.as_ref(),
+        _ => None,
+    });
+    let names = actions.flat_map(|specifier| match specifier {
+        route_action::ClusterSpecifier::Cluster(name) => vec![name.clone()],
+        route_action::ClusterSpecifier::WeightedClusters(weighted) => {
+            weighted.clusters.iter().map(|cluster| cluster.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    });
+    names.filter_map(|name| Some(Backend { authority: name.parse().ok()?, weight: 1 })).collect()
 }

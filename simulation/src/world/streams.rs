@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use control::discovery::Push;
 use mesh::Timestamp;
 
 use super::event::Event;
@@ -10,6 +11,7 @@ use super::proxies::{DIAL_AGAIN, KEEP_ALIVE, WANDER};
 use super::run::World;
 use crate::invariants::Violation;
 use crate::network::Host;
+use crate::sabotage::Sabotage;
 
 impl World {
     fn proxy_time(&self) -> Timestamp {
@@ -17,41 +19,26 @@ impl World {
     }
 
     pub(super) fn stream_event(&mut self, event: Event) -> Result<(), Violation> {
-        let now = self.proxy_time();
         match event {
-            Event::ProxyWake { proxy, life } => self.proxy_wakes(proxy, life, now),
+            Event::ProxyWake { proxy, life } => self.proxy_wakes(proxy, life),
             Event::ProxyWanders(id) => {
                 if self.heap.now() < self.writes_end {
-                    let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
-                    let requests = proxy.wander(now, &mut self.chance);
-                    self.send_requests(id, requests);
+                    self.wander(id);
                     let pause = self.chance.latency(WANDER);
                     self.heap.put_in(pause, Event::ProxyWanders(id));
                 }
             }
             Event::StreamRequest { proxy, node, stream, request } => {
-                if self.nodes[&node].running.is_none() {
-                    let refused = Event::StreamBroken { proxy, stream };
-                    self.heap.put_in(Duration::from_millis(1), refused);
-                    return Ok(());
-                }
-                return self.with(node, None, |running, at, _, effects| {
-                    running.stream_request((proxy, stream), &request, effects);
-                    running.settle(at, effects);
-                });
+                return self.stream_request(proxy, node, stream, request);
             }
-            Event::StreamResponse { proxy: id, stream, response } => {
-                let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
-                let requests = proxy.answered(stream, *response, now);
-                let held = proxy.held();
-                self.trace.tell_number(held.values().map(|revision| revision.index).sum());
-                self.revisions.holds(id, held)?;
-                self.send_requests(id, requests);
+            Event::StreamResponse { proxy, stream, response } => {
+                return self.stream_response(proxy, stream, *response);
             }
             Event::StreamBroken { proxy, stream } => {
                 self.proxies.get_mut(&proxy).expect("every proxy exists").broken(stream);
             }
             Event::SessionBroken { node, proxy, stream } => {
+                self.slow.ended((proxy, stream));
                 if let Some(running) = &mut self.nodes.get_mut(&node).expect("every node exists").running {
                     running.stream_broken((proxy, stream));
                 }
@@ -61,22 +48,85 @@ impl World {
         Ok(())
     }
 
-    fn proxy_wakes(&mut self, id: u64, life: u64, now: Timestamp) {
+    /// A proxy wants one more service, or one less.
+    pub(super) fn wander(&mut self, id: u64) {
+        let now = self.proxy_time();
+        let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
+        let requests = proxy.wander(now, &self.scenario.shape, &mut self.chance);
+        self.send_requests(id, requests);
+    }
+
+    fn stream_request(
+        &mut self,
+        proxy: u64,
+        node: u64,
+        stream: u64,
+        mut request: Box<DeltaDiscoveryRequest>,
+    ) -> Result<(), Violation> {
+        if self.nodes[&node].running.is_none() {
+            self.heap.put_in(Duration::from_millis(1), Event::StreamBroken { proxy, stream });
+            return Ok(());
+        }
+        let refused = request.error_detail.is_some();
+        if self.scenario.sabotage == Some(Sabotage::RefusalForgotten) {
+            request.error_detail = None;
+        }
+        let mut known = None;
+        self.with(node, None, |running, _, _, effects| {
+            running.stream_request((proxy, stream), request, effects);
+            known = running.refusals((proxy, stream));
+        })?;
+        if refused { self.refusals.arrived(proxy, known) } else { Ok(()) }
+    }
+
+    fn stream_response(
+        &mut self,
+        id: u64,
+        stream: u64,
+        response: DeltaDiscoveryResponse,
+    ) -> Result<(), Violation> {
+        let now = self.heap.now();
+        self.slow.delivered((id, stream));
+        let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
+        if self.scenario.sabotage == Some(Sabotage::BreakBeforeMake) {
+            for view in super::proxies::hasty_views(&proxy.subscriber, &response) {
+                self.making.told(id, &view)?;
+            }
+        }
+        let told: Vec<(String, String)> = response
+            .resources
+            .iter()
+            .map(|resource| (resource.name.clone(), resource.version.clone()))
+            .collect();
+        let kind = response.type_url.clone();
+        let Some(outputs) = proxy.answered(stream, response, now) else { return Ok(()) };
+        self.revisions.answered(id, &proxy.subscriber)?;
+        self.refusals.answered(id, &kind, &told, &outputs, &proxy.subscriber)?;
+        for resolution in outputs.resolutions.values() {
+            self.making.resolved(id, resolution)?;
+        }
+        self.trace.tell_number(proxy.subscriber.tally().accepted ^ id);
+        self.send_requests(id, outputs.requests);
+        Ok(())
+    }
+
+    fn proxy_wakes(&mut self, id: u64, life: u64) {
+        let now = self.proxy_time();
         let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
         if proxy.life != life {
             return;
         }
-        let mut requests = proxy.subscriber.evict(now).requests;
         // What workers call they ask for again when it was dropped, for instance because it did not exist.
+        let mut requests = proxy.subscriber.evict(now).requests;
         if proxy.stream.is_none() {
-            requests = proxy.dial(&mut self.chance);
+            requests = proxy.dial(&self.scenario.shape, &mut self.chance);
         }
         self.send_requests(id, requests);
         let pause = self.chance.between(DIAL_AGAIN / 2, DIAL_AGAIN * 3 / 2);
         self.heap.put_in(pause, Event::ProxyWake { proxy: id, life });
     }
 
-    fn send_requests(&mut self, id: u64, requests: Vec<DeltaDiscoveryRequest>) {
+    pub(super) fn send_requests(&mut self, id: u64, requests: Vec<DeltaDiscoveryRequest>) {
         let Some((node, stream)) = self.proxies[&id].stream else { return };
         if self.doomed.contains(&(id, stream)) {
             return;
@@ -92,25 +142,49 @@ impl World {
     }
 
     /// A session's answer goes out, or finds its link cut.
-    pub(super) fn send_answer(
-        &mut self,
-        node: u64,
-        proxy: u64,
-        stream: u64,
-        response: DeltaDiscoveryResponse,
-    ) {
+    pub(super) fn send_answer(&mut self, node: u64, proxy: u64, stream: u64, mut push: Push) {
         if self.doomed.contains(&(proxy, stream)) {
             return;
+        }
+        match self.scenario.sabotage {
+            Some(Sabotage::LostRemoval) if stream > 1 => push.removed.clear(),
+            Some(Sabotage::OldVersion) => self.age(&mut push),
+            Some(Sabotage::Hoarding) => self.confirm_for(proxy, node, stream, &push),
+            _ => {}
         }
         let (from, to, now) = (Host::Node(node), Host::Proxy(proxy), self.heap.now());
         let Some(at) = self.network.stream(from, to, now, &mut self.chance) else {
             return self.break_stream(proxy, node, stream, KEEP_ALIVE);
         };
-        self.heap.put(at, Event::StreamResponse { proxy, stream, response: Box::new(response) });
+        self.slow.sent((proxy, stream));
+        let response = Box::new(push.delta());
+        self.heap.put(at, Event::StreamResponse { proxy, stream, response });
+    }
+
+    /// Sabotage: one resource in some is sent as it was when it was sent first.
+    fn age(&mut self, push: &mut Push) {
+        for resource in &mut push.resources {
+            let first =
+                self.first_sent.entry((push.kind, resource.name.clone())).or_insert_with(|| resource.clone());
+            if self.chance.happens(100) {
+                resource.clone_from(first);
+            }
+        }
+    }
+
+    /// Sabotage: an answer is confirmed to the session as soon as it is sent.
+    fn confirm_for(&mut self, proxy: u64, node: u64, stream: u64, push: &Push) {
+        let request = DeltaDiscoveryRequest {
+            type_url: push.kind.type_url(),
+            response_nonce: push.nonce.to_string(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        let event = Event::StreamRequest { proxy, node, stream, request: Box::new(request) };
+        self.heap.put_in(Duration::from_millis(1), event);
     }
 
     /// Both ends see the stream end, `after` from now; nothing passes in between, for what was lost is missing.
-    fn break_stream(&mut self, proxy: u64, node: u64, stream: u64, after: Duration) {
+    pub(super) fn break_stream(&mut self, proxy: u64, node: u64, stream: u64, after: Duration) {
         if self.doomed.insert((proxy, stream)) {
             self.heap.put_in(after, Event::StreamBroken { proxy, stream });
             self.heap.put_in(after, Event::SessionBroken { node, proxy, stream });
@@ -121,26 +195,21 @@ impl World {
     pub(super) fn break_streams_of(&mut self, node: u64, after: Duration) {
         for proxy in self.proxies.values() {
             if let Some((_, stream)) = proxy.stream.filter(|(to, _)| *to == node) {
+                self.slow.ended((proxy.id, stream));
                 self.heap.put_in(after, Event::StreamBroken { proxy: proxy.id, stream });
             }
         }
     }
 
-    /// No proxy reaches this node any more; their keep-alives notice.
-    pub(super) fn cut_off_proxies(&mut self, node: u64) {
-        let ids: Vec<u64> = self.proxies.keys().copied().collect();
-        for id in ids {
-            self.network.cut(Host::Proxy(id), Host::Node(node));
-            self.network.cut(Host::Node(node), Host::Proxy(id));
-            if let Some((_, stream)) = self.proxies[&id].stream.filter(|(to, _)| *to == node) {
-                self.break_stream(id, node, stream, KEEP_ALIVE);
-            }
+    /// A proxy's stream, if it has one, is dead without a word; keep-alives notice.
+    pub(super) fn silence_stream(&mut self, proxy: u64) {
+        if let Some((node, stream)) = self.proxies[&proxy].stream {
+            self.break_stream(proxy, node, stream, KEEP_ALIVE);
         }
     }
 
     /// A proxy dies and starts again.
-    pub(super) fn restart_proxy(&mut self) {
-        let id = self.chance.below(self.proxies.len() as u64);
+    pub(super) fn restart_proxy(&mut self, id: u64) {
         let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
         let open = proxy.stream;
         proxy.restart(self.heap.now());
@@ -151,5 +220,17 @@ impl World {
         }
         self.heap.put_in(DIAL_AGAIN, Event::ProxyWake { proxy: id, life });
         self.heap.put_in(DIAL_AGAIN, Event::Traffic { proxy: id, life });
+    }
+
+    /// A proxy in a crash loop dies, and will again.
+    pub(super) fn proxy_dies(&mut self, id: u64, times: u64) {
+        if self.healed {
+            return;
+        }
+        self.restart_proxy(id);
+        if times > 1 {
+            let soon = self.chance.between(DIAL_AGAIN, DIAL_AGAIN * 3);
+            self.heap.put_in(soon, Event::ProxyDies { proxy: id, times: times - 1 });
+        }
     }
 }

@@ -6,8 +6,10 @@ use api::log::v1::{Command, command};
 use control::rollup::partials::Output;
 use mesh::TrafficReport;
 
+use super::effects::Effects;
 use super::event::Reply;
-use super::node::{Effects, Running, Waiting};
+use super::running::{Running, Waiting};
+use crate::sabotage::Sabotage;
 
 impl Running {
     /// A proxy's report arrived.
@@ -18,6 +20,11 @@ impl Running {
         at: Duration,
         effects: &mut Effects,
     ) {
+        if self.sabotage == Some(Sabotage::EarlyCount) {
+            let acknowledged = report.windows.iter().map(|window| window.window).collect();
+            let life = report.proxy.incarnation;
+            effects.replies.push((from, Reply::Counted { life, acknowledged, too_old: Vec::new() }));
+        }
         let number = self.reporters.last_key_value().map_or(0, |(last, _)| last + 1);
         self.reporters.insert(number, (from, report.proxy.incarnation));
         match self.partials.report(report, Some(number), at) {
@@ -29,7 +36,7 @@ impl Running {
     }
 
     /// Proposes what is due.
-    pub(super) fn poll_partials(&mut self, at: Duration, _wall_ms: u64, effects: &mut Effects) {
+    pub(super) fn poll_partials(&mut self, at: Duration, effects: &mut Effects) {
         let outputs = self.partials.poll(at);
         self.carry_out_partials(outputs, effects);
     }
@@ -56,7 +63,10 @@ impl Running {
     fn carry_out_partials(&mut self, outputs: Vec<Output>, effects: &mut Effects) {
         for output in outputs {
             match output {
-                Output::Propose { batch, partial } => {
+                Output::Propose { batch, mut partial } => {
+                    if self.sabotage == Some(Sabotage::PartialTwice) {
+                        partial.counted.clear();
+                    }
                     let body = Some(command::Body::Partial(partial));
                     effects.forwards.push((batch, Box::new(Command { id: None, at_ms: 0, body })));
                 }

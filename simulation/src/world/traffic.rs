@@ -8,13 +8,15 @@ use control::catalog::{Catalog, HistoryEdge, Span};
 use mesh::{Direction, Edge, EdgeTraffic, ProxyId, Timestamp, Window};
 use proxy::report::ring::Ring;
 
-use super::clients::SERVICES;
+use super::clock::WALL_START_MS;
 use super::event::{Event, Reply, Request};
-use super::node::{NODES, POLL_PARTIALS, WALL_START_MS};
 use super::run::World;
 use crate::chance::Chance;
 use crate::invariants::{ProxyLife, Violation};
 use crate::network::Host;
+
+/// How often a node looks whether traffic is due to be proposed.
+pub(crate) const POLL_PARTIALS: Duration = Duration::from_millis(250);
 
 /// How often a proxy counts, and looks whether something is to be told.
 pub(crate) const LOOK: Duration = Duration::from_millis(400);
@@ -59,7 +61,7 @@ impl Teller {
         let edge = Edge {
             direction: Direction::Outbound,
             caller: format!("caller-{}-{}", self.life.0, self.life.1).parse().ok(),
-            authority: format!("service-{}", self.life.0 % SERVICES).parse().expect("a well-formed name"),
+            authority: format!("service-{}", self.life.0 % 4).parse().expect("a well-formed name"),
             callee: None,
         };
         let traffic = EdgeTraffic { successes: requests, ..EdgeTraffic::default() };
@@ -89,11 +91,10 @@ impl World {
                 Ok(())
             }
             Event::PollPartials { node, life } => {
-                self.heap.put_in(POLL_PARTIALS, Event::PollPartials { node, life });
-                self.with(node, Some(life), |running, at, wall, effects| {
-                    running.poll_partials(at, wall, effects);
-                    running.settle(at, effects);
-                })
+                if self.nodes[&node].life == life {
+                    self.heap.put_in(POLL_PARTIALS, Event::PollPartials { node, life });
+                }
+                self.with(node, Some(life), |running, at, _, effects| running.poll_partials(at, effects))
             }
             Event::PartialTimeout { node, life, batch } => {
                 self.with(node, Some(life), |running, at, _, effects| {
@@ -118,7 +119,7 @@ impl World {
         if let Some(report) = teller.ring.report().filter(|_| due) {
             teller.call += 1;
             teller.told_at = Some(now);
-            let (from, node) = (Host::Proxy(id), self.chance.below(NODES) + 1);
+            let (from, node) = (Host::Proxy(id), self.chance.below(self.scenario.shape.nodes) + 1);
             let body = Request::Report(Box::new(report));
             let call = teller.call;
             if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {

@@ -1,0 +1,21 @@
+//! What operators do in the middle of it all: hand leadership over, change who votes, apply much at once.
+
+use super::node;
+use crate::plan::{Act, Class};
+
+pub(super) const CLASSES: &[Class] = &[
+    Class {
+        name: "transfer",
+        weight: 3,
+        draw: |chance, shape| Some(Act::Transfer { node: node(chance, shape) }),
+    },
+    Class {
+        name: "members",
+        weight: 3,
+        draw: |chance, shape| {
+            // One or two voters have no minority that could be taken away.
+            (shape.nodes > 2).then(|| Act::Members { without: chance.below(shape.nodes + 1) })
+        },
+    },
+    Class { name: "push", weight: 1, draw: |chance, _| Some(Act::Push { count: 5 + chance.below(60) }) },
+];

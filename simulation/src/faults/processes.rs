@@ -1,0 +1,27 @@
+//! What goes wrong with processes of nodes: they are killed and stand still.
+
+use super::{millis, node};
+use crate::plan::{Act, Class};
+
+pub(super) const CLASSES: &[Class] = &[
+    Class {
+        name: "kill",
+        weight: 4,
+        draw: |chance, shape| Some(Act::Kill { node: node(chance, shape), dead: millis(chance, 1, 3000) }),
+    },
+    Class {
+        name: "kill-all",
+        weight: 1,
+        draw: |chance, _| Some(Act::KillAll { dead: millis(chance, 1, 1500) }),
+    },
+    Class {
+        name: "pause",
+        weight: 3,
+        draw: |chance, shape| {
+            // Mostly a collector's or a hypervisor's stop; seldom a minute, which outlasts every timeout there is.
+            let lasts =
+                if chance.happens(100) { millis(chance, 5000, 60_000) } else { millis(chance, 100, 3000) };
+            Some(Act::Pause { node: node(chance, shape), lasts })
+        },
+    },
+];

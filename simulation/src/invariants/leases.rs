@@ -1,0 +1,181 @@
+//! Leases: none expires while its holder renews it, none because nobody led (a new leader lets each begin anew), and mass
+//! expiry is held by the brake.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use api::log::v1::{command, outcome};
+
+use super::{AppliedEntry, Violation};
+use crate::world::{BRAKE, LEASE};
+
+/// A renewal may have been taken by a leader that was deposed and did not know; it steps down within an election timeout.
+const DEPOSED: Duration = Duration::from_secs(1);
+
+/// Clocks drift, and a table is asked twice a second; a leader's clock may run fast by a thousandth.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// Expiries that were proposed in one window may be applied so much later than the first of the next.
+const COMMIT: Duration = Duration::from_secs(4);
+
+const NAME: &str = "leases hold";
+
+#[derive(Debug)]
+struct Lease {
+    registered_index: u64,
+    alive_at: Duration,
+}
+
+#[derive(Debug)]
+struct Window {
+    term: u64,
+    since: Duration,
+    left: usize,
+}
+
+/// Remembers who holds a lease, and since when somebody leads.
+#[derive(Debug, Default)]
+pub(crate) struct LeasesHold {
+    last: u64,
+    leases: BTreeMap<String, Lease>,
+    led_since: BTreeMap<u64, Duration>,
+    braking: Option<Window>,
+}
+
+impl LeasesHold {
+    /// A node begins to lead in `term`.
+    pub(crate) fn leads(&mut self, term: u64, now: Duration) {
+        self.led_since.entry(term).or_insert(now);
+    }
+
+    /// A holder was told that its lease is renewed, which it asked for at `asked_at`.
+    pub(crate) fn renewed(&mut self, instance: &str, asked_at: Duration) {
+        if let Some(lease) = self.leases.get_mut(instance) {
+            lease.alive_at = lease.alive_at.max(asked_at);
+        }
+    }
+
+    /// Some node applied this entry; only the first one counts.
+    pub(crate) fn applied(&mut self, entry: &AppliedEntry, now: Duration) -> Result<(), Violation> {
+        if entry.index <= self.last {
+            return Ok(());
+        }
+        self.last = entry.index;
+        match &entry.command.body {
+            Some(command::Body::Register(register))
+                if u64::from(register.lease_seconds) == LEASE.as_secs() =>
+            {
+                let first = entry.outcome.index == entry.index;
+                if first && matches!(entry.outcome.result, Some(outcome::Result::Done(_))) {
+                    let instance = register.endpoint.as_ref().map(|endpoint| endpoint.instance.clone());
+                    let lease = Lease { registered_index: entry.index, alive_at: now };
+                    self.leases.insert(instance.unwrap_or_default(), lease);
+                }
+                Ok(())
+            }
+            Some(command::Body::Expire(expire)) => expire.leases.iter().try_for_each(|expired| {
+                let instance =
+                    expired.lease.as_ref().map(|lease| lease.instance.as_str()).unwrap_or_default();
+                self.expires(instance, expired.registered_index, entry.term, now)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn expires(&mut self, instance: &str, index: u64, term: u64, now: Duration) -> Result<(), Violation> {
+        let held = self.leases.len();
+        let Some(lease) = self.leases.get(instance).filter(|lease| lease.registered_index == index) else {
+            return Ok(()); // it has registered again since, and is spared
+        };
+        let silent = now.saturating_sub(lease.alive_at);
+        if silent + DEPOSED < LEASE {
+            let story = format!("the lease of {instance} expired {silent:?} after it was renewed");
+            return Err(Violation::new(NAME, story));
+        }
+        let led = self.led_since.get(&term).map_or(Duration::ZERO, |since| now.saturating_sub(*since));
+        if led + SLACK < LEASE {
+            let story =
+                format!("the lease of {instance} expired by a leader of {led:?}, which saw no whole lease");
+            return Err(Violation::new(NAME, story));
+        }
+        self.leases.remove(instance);
+        let fresh = Window { term, since: now, left: (held * BRAKE.percent as usize / 100).max(1) };
+        let over = |window: &Window| window.term != term || now - window.since > BRAKE.window - COMMIT;
+        if self.braking.as_ref().is_none_or(over) {
+            self.braking = Some(fresh);
+        }
+        match self.braking.as_mut().map(|window| &mut window.left) {
+            Some(0) => {
+                let story = format!("{instance} expired beyond the brake's share of {held} leases");
+                Err(Violation::new(NAME, story))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::log::v1::{Command, Done, Expire, ExpiredLease, Register};
+    use api::v1::{Endpoint, LeaseKey};
+
+    use super::*;
+    use crate::invariants::logs::entry;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn with(index: u64, body: command::Body) -> AppliedEntry {
+        let mut entry = entry(index, Command { body: Some(body), ..Command::default() });
+        entry.outcome.result = Some(outcome::Result::Done(Done::default()));
+        entry
+    }
+
+    fn register(index: u64) -> AppliedEntry {
+        let endpoint = Some(Endpoint { instance: format!("workload-{index}"), ..Endpoint::default() });
+        with(index, command::Body::Register(Register { endpoint, lease_seconds: 5, ..Register::default() }))
+    }
+
+    fn expire(index: u64, registered_index: u64) -> AppliedEntry {
+        let instance = format!("workload-{registered_index}");
+        let lease = Some(LeaseKey { instance, ..LeaseKey::default() });
+        with(index, command::Body::Expire(Expire { leases: vec![ExpiredLease { lease, registered_index }] }))
+    }
+
+    fn with_leases(count: u64) -> LeasesHold {
+        let mut invariant = LeasesHold::default();
+        invariant.leads(1, Duration::ZERO);
+        (1..=count).for_each(|index| invariant.applied(&register(index), SECOND).unwrap_or_default());
+        invariant
+    }
+
+    #[test]
+    fn an_expiry_within_a_lease_of_the_last_sign_of_life_is_a_violation() {
+        let mut invariant = with_leases(1);
+        invariant.renewed("workload-1", SECOND * 4);
+        assert!(invariant.applied(&expire(10, 1), SECOND * 7).is_err());
+        assert!(invariant.applied(&expire(11, 1), SECOND * 9).is_ok());
+        assert!(invariant.applied(&expire(12, 1), SECOND * 9).is_ok(), "it is gone already");
+    }
+
+    #[test]
+    fn an_expiry_by_a_leader_that_saw_no_whole_lease_is_a_violation() {
+        let mut invariant = with_leases(1);
+        invariant.leads(2, SECOND * 20);
+        let late = AppliedEntry { term: 2, ..expire(10, 1) };
+        assert!(invariant.applied(&late, SECOND * 24).is_err());
+    }
+
+    #[test]
+    fn more_expiries_at_once_than_the_brake_allows_are_a_violation() {
+        let mut invariant = with_leases(4);
+        assert!(invariant.applied(&expire(10, 1), SECOND * 9).is_ok());
+        assert!(invariant.applied(&expire(11, 2), SECOND * 10).is_err());
+        let mut invariant = with_leases(4);
+        assert!(invariant.applied(&expire(10, 1), SECOND * 9).is_ok());
+        assert!(invariant.applied(&expire(11, 2), SECOND * 18).is_ok());
+    }
+}

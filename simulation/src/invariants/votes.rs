@@ -1,0 +1,92 @@
+//! A vote is durable before it is given: no node votes for two in one term, and none that comes back is in an earlier term than
+//! one in which it voted (Raft, figure 2, "persistent state"). Watches what nodes send to each other.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+
+use super::Violation;
+
+const NAME: &str = "votes are kept";
+
+/// The fields of a message between nodes that say whether it is a vote (`eraftpb.Message`).
+#[derive(Clone, PartialEq, prost::Message)]
+struct Frame {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(uint64, tag = "2")]
+    to: u64,
+    #[prost(uint64, tag = "4")]
+    term: u64,
+    #[prost(bool, tag = "10")]
+    reject: bool,
+}
+
+/// `MsgRequestVoteResponse`.
+const VOTE: u8 = 6;
+/// How its frame begins: field 1, a varint, of that value.
+const VOTE_BEGINS: [u8; 2] = [1 << 3, VOTE];
+
+/// Remembers who voted for whom.
+#[derive(Debug, Default)]
+pub(crate) struct VotesAreKept(BTreeMap<u64, BTreeMap<u64, u64>>);
+
+impl VotesAreKept {
+    /// `node` sends these bytes to another one.
+    pub(crate) fn sent(&mut self, node: u64, bytes: &[u8]) -> Result<(), Violation> {
+        if !bytes.starts_with(&VOTE_BEGINS) {
+            return Ok(());
+        }
+        let Ok(frame) = Frame::decode(bytes) else { return Ok(()) };
+        if frame.reject {
+            return Ok(());
+        }
+        match self.0.entry(node).or_default().insert(frame.term, frame.to) {
+            Some(other) if other != frame.to => {
+                let story =
+                    format!("node {node} voted for {other} and for {} in term {}", frame.to, frame.term);
+                Err(Violation::new(NAME, story))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `node` starts from its disk, in `term`.
+    pub(crate) fn started(&self, node: u64, term: u64) -> Result<(), Violation> {
+        let voted = self.0.get(&node).and_then(BTreeMap::last_key_value).map_or(0, |(term, _)| *term);
+        if voted <= term {
+            return Ok(());
+        }
+        let story = format!("node {node} starts in term {term}, but voted in term {voted} before");
+        Err(Violation::new(NAME, story))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vote(to: u64, term: u64, reject: bool) -> Vec<u8> {
+        Frame { kind: VOTE.into(), to, term, reject }.encode_to_vec()
+    }
+
+    #[test]
+    fn two_votes_in_a_term_are_a_violation_and_refusals_are_none() {
+        let mut invariant = VotesAreKept::default();
+        assert!(
+            invariant.sent(3, &vote(1, 5, false)).is_ok() && invariant.sent(3, &vote(1, 5, false)).is_ok()
+        );
+        assert!(
+            invariant.sent(3, &vote(2, 5, true)).is_ok() && invariant.sent(3, &vote(2, 6, false)).is_ok()
+        );
+        assert!(invariant.sent(3, &vote(2, 5, false)).is_err());
+    }
+
+    #[test]
+    fn a_node_that_comes_back_before_its_vote_is_a_violation() {
+        let mut invariant = VotesAreKept::default();
+        invariant.sent(3, &vote(1, 5, false)).ok();
+        assert!(invariant.started(3, 4).is_err() && invariant.started(3, 5).is_ok());
+        assert!(invariant.started(1, 0).is_ok());
+    }
+}

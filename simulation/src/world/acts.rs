@@ -1,0 +1,266 @@
+//! How each act of a plan is done, and undone when its time is over.
+
+use std::time::Duration;
+
+use super::event::Event;
+use super::run::World;
+use crate::disk::Lies;
+use crate::invariants::Violation;
+use crate::network::Host;
+use crate::plan::Act;
+
+/// How often a lying disk looks whether it may lose power, and how often at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOKS_MAX: u32 = 200;
+
+/// How soon the survivors and the proxies see the connections of a killed node end.
+const FIN: Duration = Duration::from_millis(5);
+
+impl World {
+    /// A step of the plan is due.
+    pub(super) fn act(&mut self, step: usize) -> Result<(), Violation> {
+        if self.healed {
+            return Ok(());
+        }
+        let act = self.scenario.plan.steps[step].act.clone();
+        self.tell(act.sentence());
+        self.trace.tell(act.verb().as_bytes());
+        if let Some(lasts) = self.begin_act(&act)? {
+            self.heap.put_in(lasts, Event::Over(step));
+        }
+        Ok(())
+    }
+
+    /// Does an act; says how long it lasts, if it has to be undone.
+    fn begin_act(&mut self, act: &Act) -> Result<Option<Duration>, Violation> {
+        let now = self.heap.now();
+        match *act {
+            Act::Kill { node, dead } => self.kill(node, dead),
+            Act::KillAll { dead } => (1..=self.scenario.shape.nodes).for_each(|node| self.kill(node, dead)),
+            Act::Pause { node, lasts } => self.node(node).paused_until = Some(now + lasts),
+            Act::Lose { per_mille, lasts } => {
+                self.network.lose(per_mille);
+                return Ok(Some(lasts));
+            }
+            Act::Repeat { per_mille, lasts } => {
+                self.network.repeat(per_mille);
+                return Ok(Some(lasts));
+            }
+            Act::Delay { usual, lasts } => {
+                self.network.delay(Some(usual));
+                return Ok(Some(lasts));
+            }
+            Act::Isolate { lasts, .. }
+            | Act::OneWay { lasts, .. }
+            | Act::Part { lasts, .. }
+            | Act::CutZone { lasts, .. }
+            | Act::HalfOpen { lasts, .. } => {
+                self.cut(act);
+                return Ok(Some(lasts));
+            }
+            Act::SlowReader { proxy, lasts } => self.network.stall(Host::Proxy(proxy), now + lasts),
+            Act::SlowDisk { node, factor, lasts } => {
+                self.node(node).disk_factor = u32::try_from(factor).unwrap_or(u32::MAX).clamp(1, 10_000);
+                return Ok(Some(lasts));
+            }
+            Act::FillDisk { node, lasts } => {
+                let disk = &self.node(node).disk;
+                disk.set_capacity(Some(disk.used()));
+                return Ok(Some(lasts));
+            }
+            Act::FailSync { node, dead } => self.doom(node, dead),
+            Act::LoseSync { node, lasts, dead } => self.begin_to_lie(node, lasts, dead),
+            Act::Rot { node, place, dead } => self.rot(node, place, dead),
+            Act::Jump { node, by_ms } => self.node(node).clock.jump(by_ms),
+            Act::Drift { node, ppm } => self.node(node).clock.drift(now, ppm),
+            Act::Transfer { node } => self.transfer(node)?,
+            Act::Members { without } => self.change_voters(without)?,
+            Act::Push { count } => self.push_config(count)?,
+            Act::RestartProxy { proxy } => self.restart_proxy(proxy),
+            Act::CrashLoop { proxy, times } => self.proxy_dies(proxy, times),
+            Act::Refuse { proxy, service, lasts } => {
+                self.proxy(proxy).refuse(service, now + lasts);
+                return Ok(Some(lasts));
+            }
+            Act::Flap { proxy, times } => (0..times).for_each(|_| self.wander(proxy)),
+            Act::Silence { workload, lasts } => self.workload(workload).silence(now + lasts),
+        }
+        Ok(None)
+    }
+
+    /// What a step did is over.
+    pub(super) fn over(&mut self, step: usize) -> Result<(), Violation> {
+        if self.healed {
+            return Ok(());
+        }
+        let act = self.scenario.plan.steps[step].act.clone();
+        match act {
+            Act::Lose { .. } => self.network.lose(0),
+            Act::Repeat { .. } => self.network.repeat(0),
+            Act::Delay { .. } => self.network.delay(None),
+            Act::SlowDisk { node, .. } => self.node(node).disk_factor = 1,
+            Act::FillDisk { node, .. } => self.node(node).disk.set_capacity(None),
+            Act::Refuse { proxy, .. } => self.relent(proxy),
+            Act::Isolate { node, .. } => {
+                self.mend(&act);
+                let running = self.nodes[&node].running.as_ref();
+                let term = running.map(|running| running.replica.status().term);
+                return self.terms.rejoined(node, term);
+            }
+            _ => self.mend(&act),
+        }
+        Ok(())
+    }
+
+    /// Every direction that an act cuts.
+    fn directions(&self, act: &Act) -> Vec<(Host, Host)> {
+        let shape = &self.scenario.shape;
+        let nodes = || (1..=shape.nodes).map(Host::Node);
+        let proxies = || (0..shape.proxies).map(Host::Proxy);
+        let both = |one: Host, other: Host| [(one, other), (other, one)];
+        match *act {
+            Act::Isolate { node, proxies: too, .. } => {
+                let others =
+                    nodes().filter(|other| *other != Host::Node(node)).chain(proxies().filter(|_| too));
+                others.flat_map(|other| both(Host::Node(node), other)).collect()
+            }
+            Act::OneWay { from, to, .. } => vec![(Host::Node(from), Host::Node(to))],
+            Act::Part { one, other, .. } => both(Host::Node(one), Host::Node(other)).into(),
+            Act::CutZone { zone, .. } => {
+                let inside =
+                    |host: &Host| matches!(host, Host::Node(id) | Host::Proxy(id) if shape.zone(*id) == zone);
+                let (within, without): (Vec<_>, Vec<_>) = nodes().chain(proxies()).partition(inside);
+                within.iter().flat_map(|one| without.iter().flat_map(|other| both(*one, *other))).collect()
+            }
+            Act::HalfOpen { proxy, .. } => nodes().flat_map(|node| both(Host::Proxy(proxy), node)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn cut(&mut self, act: &Act) {
+        if let Act::Isolate { node, .. } = act {
+            let term = self.nodes[node].running.as_ref().map(|running| running.replica.status().term);
+            self.terms.isolated(*node, term);
+        }
+        for (from, to) in self.directions(act) {
+            self.network.cut(from, to);
+            let (Host::Proxy(proxy), Host::Node(node)) = (from, to) else { continue };
+            if self.proxies[&proxy].stream.is_some_and(|(open, _)| open == node) {
+                self.silence_stream(proxy);
+            }
+        }
+    }
+
+    fn mend(&mut self, act: &Act) {
+        for (from, to) in self.directions(act) {
+            self.network.mend(from, to);
+        }
+    }
+
+    fn node(&mut self, id: u64) -> &mut super::node::Node {
+        self.nodes.get_mut(&id).expect("a plan is checked against the shape")
+    }
+
+    fn proxy(&mut self, id: u64) -> &mut super::proxies::Proxy {
+        self.proxies.get_mut(&id).expect("a plan is checked against the shape")
+    }
+
+    fn workload(&mut self, id: u64) -> &mut super::workloads::Workload {
+        self.workloads.get_mut(&id).expect("a plan is checked against the shape")
+    }
+
+    /// kill -9 of a node that runs; it comes back later.
+    pub(super) fn kill(&mut self, id: u64, dead: Duration) {
+        if self.nodes[&id].running.is_some() {
+            self.die(id);
+            self.heap.put_in(dead, Event::Restart(id));
+        }
+    }
+
+    /// A process dies: the others see its connections end.
+    fn die(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).expect("a plan is checked against the shape");
+        node.crash(&mut self.chance);
+        self.crashes += 1;
+        self.terms.killed(id);
+        let now = self.heap.now();
+        for other in (1..=self.scenario.shape.nodes).filter(|other| *other != id) {
+            if let Some(at) = self.network.stream(Host::Node(id), Host::Node(other), now, &mut self.chance) {
+                self.heap.put(at, Event::PeerLost { node: other, peer: id });
+            }
+        }
+        self.break_streams_of(id, FIN);
+    }
+
+    fn doom(&mut self, id: u64, dead: Duration) {
+        let node = self.node(id);
+        if node.running.is_some() {
+            node.doomed = Some(dead);
+            node.disk.fail_next_sync();
+        }
+    }
+
+    /// A process ended itself. After a fault of its disk it must; otherwise that is a violation.
+    pub(super) fn ended_itself(&mut self, id: u64, reason: &str) -> Result<(), Violation> {
+        self.tell(format!("node {id} ends itself: {reason}"));
+        if let Some(dead) = self.node(id).doomed {
+            self.kill(id, dead);
+            return Ok(());
+        }
+        if self.node(id).forgot {
+            self.die(id);
+            self.node(id).out = Some(reason.to_owned());
+            return Ok(());
+        }
+        Err(Violation::new("no node ends itself", format!("node {id} ended itself: {reason}")))
+    }
+
+    fn begin_to_lie(&mut self, id: u64, lasts: Duration, dead: Duration) {
+        if !self.may_lose(id) {
+            return self.tell(format!("(node {id} is spared: the group could not do without it)"));
+        }
+        let node = self.node(id);
+        let Some(running) = &node.running else { return };
+        node.lies_since = Some(running.storing.durable);
+        node.disk.lie(Lies { files: true, directories: true });
+        let life = node.life;
+        self.heap.put_in(lasts, Event::PowerFails { node: id, life, dead, looks: LOOKS_MAX });
+    }
+
+    /// A lying disk loses power as soon as what it forgets is held by all others; it owns up if that does not come.
+    pub(super) fn power_fails(&mut self, id: u64, life: u64, dead: Duration, looks: u32) {
+        let node = &self.nodes[&id];
+        let Some(since) = node.lies_since.filter(|_| node.life == life && node.running.is_some()) else {
+            return;
+        };
+        if self.may_forget(id, since) {
+            self.tell(format!("node {id} loses power, and forgets what its disk only claimed to hold"));
+            let node = self.node(id);
+            node.forgot = true;
+            node.lies_since = None;
+            self.die(id);
+            let node = self.node(id);
+            node.disk.lie(node.honest_lies);
+            self.heap.put_in(dead, Event::Restart(id));
+        } else if looks > 0 {
+            let again = Event::PowerFails { node: id, life, dead, looks: looks - 1 };
+            self.heap.put_in(LOOK_AGAIN, again);
+        } else {
+            self.tell(format!(
+                "(the disk of node {id} owns up: what it would forget does not stand on all others)"
+            ));
+            self.node(id).own_up();
+        }
+    }
+
+    fn rot(&mut self, id: u64, place: u64, dead: Duration) {
+        if !self.may_lose(id) || self.nodes[&id].running.is_none() {
+            return self.tell(format!("(node {id} is spared: the group could not do without it)"));
+        }
+        self.kill(id, dead);
+        if let Some(file) = self.node(id).disk.rot(place) {
+            self.node(id).forgot = true;
+            self.tell(format!("a bit of {} turned", file.display()));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a node wants of the world after it did something, and how the world carries it out.
+
+use std::time::Duration;
+
+use api::log::v1::Command;
+use bytes::Bytes;
+use consensus::{Membership, NodeId};
+use control::discovery::Push;
+
+use super::event::{Event, Reply, Request};
+use super::run::World;
+use super::running::{StreamKey, Waiting};
+use crate::invariants::{AppliedEntry, Violation};
+use crate::network::Host;
+
+/// Usual time of one fsync.
+const DISK_LATENCY: Duration = Duration::from_micros(300);
+
+/// How often a full disk is tried again, as the product has it.
+const FULL_RETRY: Duration = Duration::from_millis(250);
+
+/// How long a node waits for the outcome of a partial.
+const PARTIAL_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// What a node wants of the world, in order within each kind.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) sends: Vec<(NodeId, Bytes)>,
+    pub(crate) snapshots: Vec<(NodeId, Bytes, Bytes)>,
+    pub(crate) replies: Vec<(Waiting, Reply)>,
+    /// Terms that it began to lead, with the end of its log.
+    pub(crate) leads: Vec<(u64, u64)>,
+    pub(crate) applied: Vec<AppliedEntry>,
+    pub(crate) installed: Vec<(u64, u64)>,
+    /// Who belongs to the group as of the last applied entry.
+    pub(crate) membership: Option<(u64, Membership)>,
+    /// Partials that are to be proposed by whoever leads.
+    pub(crate) forwards: Vec<(u64, Box<Command>)>,
+    /// Answers of sessions: to which proxy, on which stream.
+    pub(crate) answers: Vec<(StreamKey, Push)>,
+    /// The disk has something to do and was idle.
+    pub(crate) disk_begins: bool,
+    /// The disk had no room for what it should do.
+    pub(crate) disk_full: bool,
+    /// When to wake, in the node's own time.
+    pub(crate) wake: Duration,
+    /// The process ended itself, and why.
+    pub(crate) died: Option<String>,
+}
+
+impl World {
+    /// Carries out what a node wants.
+    pub(super) fn carry_out(&mut self, id: u64, effects: Effects) -> Result<(), Violation> {
+        self.watch(id, &effects)?;
+        let (now, from) = (self.heap.now(), Host::Node(id));
+        let (life, clock) = (self.nodes[&id].life, self.nodes[&id].clock);
+        for (to, bytes) in effects.sends {
+            self.votes.sent(id, &bytes)?;
+            let arrivals = self.network.datagram(from, Host::Node(to.0), now, &mut self.chance);
+            for at in arrivals.into_iter().flatten() {
+                self.heap.put(at, Event::Raft { from: id, to: to.0, bytes: bytes.clone() });
+            }
+        }
+        for (to, bytes, data) in effects.snapshots {
+            let arrives = self.network.stream(from, Host::Node(to.0), now, &mut self.chance);
+            let told = arrives.unwrap_or(now) + Duration::from_millis(5);
+            self.heap.put(told, Event::SnapshotSent { node: id, life, to, ok: arrives.is_some() });
+            if let Some(at) = arrives {
+                self.heap.put(at, Event::RaftSnapshot { from: id, to: to.0, bytes, data });
+            }
+        }
+        for ((to, call), body) in effects.replies {
+            if let Some(at) = self.network.stream(from, to, now, &mut self.chance) {
+                self.heap.put(at, Event::Reply { to, call, body });
+            }
+        }
+        for ((proxy, stream), push) in effects.answers {
+            self.send_answer(id, proxy, stream, push);
+        }
+        for (batch, command) in effects.forwards {
+            self.forward(id, life, batch, command);
+        }
+        if effects.disk_begins && !effects.disk_full {
+            let latency = self.chance.latency(DISK_LATENCY * self.nodes[&id].disk_factor);
+            self.heap.put_in(latency, Event::DiskDone { node: id, life });
+        } else if effects.disk_full {
+            self.heap.put_in(FULL_RETRY, Event::DiskDone { node: id, life });
+        }
+        self.wake_at(id, clock.world(effects.wake));
+        match effects.died {
+            Some(reason) => self.ended_itself(id, &reason),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the invariants what happened on a node.
+    fn watch(&mut self, id: u64, effects: &Effects) -> Result<(), Violation> {
+        let now = self.heap.now();
+        for (term, last_index) in &effects.leads {
+            self.tell(format!("node {id} leads in term {term}"));
+            self.leaders.leads(id, *term)?;
+            self.completeness.leads(id, *term, *last_index)?;
+            self.leases.leads(*term, now);
+        }
+        for entry in &effects.applied {
+            self.trace.tell_number(entry.state ^ entry.index);
+            self.logs.applied(id, entry)?;
+            self.completeness.applied(entry.index, entry.seen_in_term);
+            self.acknowledged.applied(entry)?;
+            self.leases.applied(entry, now)?;
+        }
+        for (index, state) in &effects.installed {
+            self.logs.installed(id, *index, *state)?;
+        }
+        match &effects.membership {
+            Some((index, membership)) => self.memberships.holds(id, *index, membership),
+            None => Ok(()),
+        }
+    }
+
+    /// A node wants to be woken at this time, instead of at any told before.
+    fn wake_at(&mut self, id: u64, at: Duration) {
+        let node = self.nodes.get_mut(&id).expect("every node exists");
+        if node.wake.1 != at {
+            node.wake = (node.wake.0 + 1, at);
+            self.heap.put(at, Event::Wake { node: id, life: node.life, number: node.wake.0 });
+        }
+    }
+
+    /// A node sends a partial to the node that it believes to lead, which may be itself.
+    fn forward(&mut self, id: u64, life: u64, batch: u64, command: Box<Command>) {
+        let (now, from) = (self.heap.now(), Host::Node(id));
+        self.heap.put_in(PARTIAL_TIMEOUT, Event::PartialTimeout { node: id, life, batch });
+        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.status().leader);
+        let Some(to) = leader.map(|leader| leader.0) else { return };
+        let call = life << 32 | batch;
+        if let Some(at) = self.network.stream(from, Host::Node(to), now, &mut self.chance) {
+            self.heap.put(at, Event::Request { from, to, call, body: Request::Propose(command) });
+        }
+    }
+}

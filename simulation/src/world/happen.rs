@@ -1,0 +1,136 @@
+//! What each event does.
+
+use std::time::Duration;
+
+use super::effects::Effects;
+use super::event::{Event, Reply, Request};
+use super::run::World;
+use super::running::Running;
+use crate::invariants::Violation;
+use crate::network::Host;
+
+impl World {
+    pub(super) fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Wake { node, life, number } => {
+                if self.nodes[&node].wake.0 != number {
+                    return Ok(());
+                }
+                self.with(node, Some(life), |running, at, _, _| running.replica.tick(at))
+            }
+            Event::Raft { from, to, bytes } => self.with(to, None, |running, at, _, effects| {
+                refused(running.replica.receive(consensus::NodeId(from), bytes, at), effects);
+            }),
+            Event::RaftSnapshot { from, to, bytes, data } => {
+                self.with(to, None, |running, at, _, effects| {
+                    let received = running.replica.receive_snapshot(consensus::NodeId(from), bytes, data, at);
+                    refused(received, effects);
+                })
+            }
+            Event::SnapshotSent { node, life, to, ok } => {
+                self.with(node, Some(life), |running, _, _, _| running.replica.snapshot_sent(to, ok))
+            }
+            Event::PeerLost { node, peer } => self.with(node, None, |running, at, _, _| {
+                running.replica.peer_lost(consensus::NodeId(peer), at);
+            }),
+            Event::DiskDone { node, life } => {
+                self.with(node, Some(life), |running, at, _, effects| running.disk_done(at, effects))
+            }
+            Event::PollLeases { node, life } => self.poll_leases(node, life),
+            Event::Request { from, to, call, body } => self.request(from, to, call, body),
+            Event::Reply { to, call, body } => self.answered(to, call, body),
+            Event::ClientWake { client, call } => {
+                self.client_wakes(client, call);
+                Ok(())
+            }
+            Event::WorkloadWake { workload, call } => {
+                self.workload_wakes(workload, call);
+                Ok(())
+            }
+            event @ (Event::Traffic { .. } | Event::PollPartials { .. } | Event::PartialTimeout { .. }) => {
+                self.traffic_event(&event)
+            }
+            event @ (Event::ProxyWake { .. }
+            | Event::ProxyWanders(_)
+            | Event::StreamRequest { .. }
+            | Event::StreamResponse { .. }
+            | Event::StreamBroken { .. }
+            | Event::SessionBroken { .. }) => self.stream_event(event),
+            Event::Act(step) => self.act(step),
+            Event::Over(step) => self.over(step),
+            Event::ProxyDies { proxy, times } => {
+                self.proxy_dies(proxy, times);
+                Ok(())
+            }
+            Event::PowerFails { node, life, dead, looks } => {
+                self.power_fails(node, life, dead, looks);
+                Ok(())
+            }
+            Event::Restart(node) => self.restart(node),
+            Event::Reinstate => self.reinstate(),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    /// Lets a running node do something, and carries out what it wants. Nothing happens on a dead node, or in a later
+    /// life than the one that asked.
+    pub(super) fn with(
+        &mut self,
+        id: u64,
+        life: Option<u64>,
+        act: impl FnOnce(&mut Running, Duration, u64, &mut Effects),
+    ) -> Result<(), Violation> {
+        let now = self.heap.now();
+        let node = self.nodes.get_mut(&id).expect("every node exists");
+        if life.is_some_and(|life| life != node.life) {
+            return Ok(());
+        }
+        let (local, wall) = (node.clock.local(now), node.clock.wall_ms(now));
+        let Some(running) = &mut node.running else { return Ok(()) };
+        let mut effects = Effects::default();
+        act(running, local, wall, &mut effects);
+        running.settle(local, wall, &mut effects);
+        self.carry_out(id, effects)
+    }
+
+    fn request(&mut self, from: Host, to: u64, call: u64, body: Request) -> Result<(), Violation> {
+        self.with(to, None, |running, at, wall, effects| match body {
+            Request::Propose(command) => running.propose(*command, wall, Some((from, call)), effects),
+            Request::Read(key) => running.read(key, (from, call), at, effects),
+            Request::Renew(key) => running.renew(&key, at, (from, call), effects),
+            Request::Report(report) => running.report(*report, (from, call), at, effects),
+        })
+    }
+
+    fn answered(&mut self, to: Host, call: u64, reply: Reply) -> Result<(), Violation> {
+        match to {
+            Host::Client(id) => self.client_answered(id, call, reply),
+            Host::Workload(id) => {
+                self.workload_answered(id, call, &reply);
+                Ok(())
+            }
+            Host::Proxy(id) => {
+                self.told(id, &reply);
+                Ok(())
+            }
+            Host::Node(node) => self.with(node, None, |running, at, _, effects| {
+                running.partial_answered(call, &reply, at, effects);
+            }),
+        }
+    }
+
+    fn poll_leases(&mut self, node: u64, life: u64) -> Result<(), Violation> {
+        if self.nodes[&node].life == life {
+            self.heap.put_in(super::leasing::CHECK_EVERY, Event::PollLeases { node, life });
+        }
+        self.with(node, Some(life), |running, at, wall, effects| running.poll_leases(at, wall, effects))
+    }
+}
+
+/// What a node does about bytes that it refused, as `control/src/replica/peers/service.rs` has it: it ends itself when the
+/// group knows of entries that its disk has lost; what had no room comes again.
+fn refused(received: Result<(), consensus::ReceiveError>, effects: &mut Effects) {
+    if let Err(error @ consensus::ReceiveError::LogLost { .. }) = received {
+        effects.died = Some(error.to_string());
+    }
+}
