@@ -10,6 +10,7 @@ mod disk_tests;
 mod faults;
 mod heap;
 mod invariants;
+mod marks;
 pub mod network;
 mod plan;
 mod sabotage;
@@ -21,6 +22,7 @@ mod world;
 
 pub use chance::Chance;
 pub use invariants::Violation;
+pub use marks::{Mark, Reached};
 pub use plan::{Act, Class, Plan, PlanError, Scenario, Step, Value};
 pub use sabotage::Sabotage;
 pub use shape::Shape;

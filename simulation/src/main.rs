@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use simulation::{Failure, Sabotage, Scenario, Shape, run, shrunk};
+use simulation::{Failure, Mark, Reached, Report, Sabotage, Scenario, Shape, run, shrunk};
 
 const USAGE: &str = "\
 Runs the mesh under simulated faults, one line per seed.
 
 Usage: simulate [--seed FIRST] [--seeds COUNT] [--shape FIELDS] [--sabotage FAULT] [--shrink RUNS] [--keep DIRECTORY]
        simulate --replay FILE [--shrink RUNS]
+       simulate --prove SEED
 
   --seed FIRST       the first seed [default: 1]
   --seeds COUNT      how many [default: 1]
@@ -21,10 +22,14 @@ Usage: simulate [--seed FIRST] [--seeds COUNT] [--shape FIELDS] [--sabotage FAUL
   --sabotage FAULT   with this deliberate fault in the mesh; ends at the first seed that finds it
   --shrink RUNS      runs to spend on making a failure small [default: 100; 0 leaves it as it is]
   --keep DIRECTORY   put what failed there, small, as files for --replay
+  --prove SEED       put each deliberate fault in, one after the other, and look for it from this seed on
   --replay FILE      run the scenario in this file
 
-The same seed and the same file give the same trace, in every process. Exit code 1 when an invariant breaks (with --sabotage:
-when none does), 2 for bad usage.";
+The same seed and the same file give the same trace, in every process. Exit code 1 when an invariant breaks (with --sabotage and
+--prove: when a fault is not found), 2 for bad usage.";
+
+/// So many seeds should reach every rare state.
+const SEEDS_THAT_REACH_ALL: u64 = 200;
 
 /// What the command line asked for.
 struct Options {
@@ -35,11 +40,20 @@ struct Options {
     shrink: u32,
     keep: Option<PathBuf>,
     replay: Option<PathBuf>,
+    prove: bool,
 }
 
 fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options =
-        Options { first: 1, count: 1, shape: None, sabotage: None, shrink: 100, keep: None, replay: None };
+    let mut options = Options {
+        first: 1,
+        count: 1,
+        shape: None,
+        sabotage: None,
+        shrink: 100,
+        keep: None,
+        replay: None,
+        prove: false,
+    };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         let number = || value.parse().map_err(|_| format!("{name} {value}: must be a number"));
@@ -57,6 +71,7 @@ fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<Options, String
             }
             "--sabotage" => options.sabotage = Some(value.parse().map_err(|error| format!("{error}"))?),
             "--keep" => options.keep = Some(value.into()),
+            "--prove" => (options.first, options.prove) = (number()?, true),
             "--replay" => options.replay = Some(value.into()),
             _ => return Err(format!("{name} is not an option")),
         }
@@ -65,7 +80,7 @@ fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<Options, String
 }
 
 #[allow(clippy::print_stdout)] // a command for people
-fn run_one(scenario: &Scenario, name: &str) -> Result<Duration, Box<Failure>> {
+fn run_one(scenario: &Scenario, name: &str) -> Result<Report, Box<Failure>> {
     print!("{name} ");
     // A run may end the process; then its name must have gone out.
     let _best_effort = std::io::stdout().flush();
@@ -83,7 +98,7 @@ fn run_one(scenario: &Scenario, name: &str) -> Result<Duration, Box<Failure>> {
         report.requests,
         report.undecided
     );
-    Ok(report.simulated)
+    Ok(report)
 }
 
 /// Tells how a scenario failed, small, and how to run it again.
@@ -119,6 +134,17 @@ fn explain(scenario: &Scenario, failure: Failure, options: &Options) -> std::io:
         }
     }
     Ok(())
+}
+
+/// Says on standard error which rare states none of so many seeds reached.
+#[allow(clippy::print_stderr)] // a command for people
+fn tell_unreached(reached: &Reached, options: &Options) {
+    if options.count < SEEDS_THAT_REACH_ALL || options.sabotage.is_some() || options.replay.is_some() {
+        return;
+    }
+    for mark in Mark::ALL.iter().filter(|mark| !reached.contains(mark)) {
+        eprintln!("never reached: {}", mark.what());
+    }
 }
 
 /// When the runs began, by the clock on the wall and by that of the core.
@@ -167,12 +193,13 @@ fn run_all(options: &Options) -> Result<bool, String> {
             (format!("seed {seed}"), Scenario { sabotage: options.sabotage, ..scenario })
         })),
     };
-    let (mut broken, mut simulated) = (false, Duration::ZERO);
+    let (mut broken, mut simulated, mut reached) = (false, Duration::ZERO, Reached::new());
     let speed = Speed::now();
     for (name, scenario) in scenarios {
         let failure = match run_one(&scenario, &name) {
-            Ok(passed) => {
-                simulated += passed;
+            Ok(report) => {
+                simulated += report.simulated;
+                reached.extend(report.reached);
                 continue;
             }
             Err(failure) => failure,
@@ -184,7 +211,37 @@ fn run_all(options: &Options) -> Result<bool, String> {
         }
     }
     speed.tell(simulated);
+    tell_unreached(&reached, options);
     Ok(broken)
+}
+
+/// Looks for each deliberate fault, and prints which invariant found it, and with which seed. Says whether all were found. Each has
+/// a process of its own, because an assertion of the product, which finds a fault too, ends that.
+#[allow(clippy::print_stdout)] // a command for people
+fn prove(first: u64) -> std::io::Result<bool> {
+    let mut all = true;
+    for sabotage in Sabotage::ALL {
+        let within = sabotage.within();
+        let numbers = [first, within].map(|number| number.to_string());
+        let output = std::process::Command::new(std::env::current_exe()?)
+            .args(["--sabotage", &sabotage.to_string(), "--seed", &numbers[0], "--seeds", &numbers[1]])
+            .args(["--shrink", "0"])
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let seeds = said.lines().filter(|line| line.starts_with("seed ")).count();
+        let broken = said.lines().find_map(|line| line.split(" breaks \"").nth(1)?.split('"').next());
+        let found = match (broken, output.status.code()) {
+            (Some(invariant), _) => invariant,
+            (None, None) => "an assertion of the product",
+            (None, Some(_)) => {
+                all = false;
+                println!("{sabotage}: NOT found by {within} seeds");
+                continue;
+            }
+        };
+        println!("{sabotage}: found by \"{found}\" after {seeds} of {within} seeds");
+    }
+    Ok(all)
 }
 
 #[allow(clippy::print_stderr)] // a command for people
@@ -196,6 +253,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if options.prove {
+        return if prove(options.first).is_ok_and(|all| all) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     match run_all(&options) {
         Ok(broken) if broken == options.sabotage.is_some() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use crate::plan::PlanError;
 
-/// Makes [`Sabotage`] from a table: name, word, what is done.
+/// Makes [`Sabotage`] from a table: name, word, seeds within which it is found, what is done.
 macro_rules! sabotages {
-    ($( $name:ident $word:literal $what:literal; )*) => {
+    ($( $name:ident $word:literal $within:literal $what:literal; )*) => {
         /// One deliberate fault.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Sabotage { $( #[doc = $what] $name, )* }
@@ -23,6 +23,12 @@ macro_rules! sabotages {
                 match self { $( Self::$name => $what, )* }
             }
 
+            /// So many seeds, from 1 on, suffice to find it.
+            #[must_use]
+            pub fn within(self) -> u64 {
+                match self { $( Self::$name => $within, )* }
+            }
+
             fn word(self) -> &'static str {
                 match self { $( Self::$name => $word, )* }
             }
@@ -31,25 +37,25 @@ macro_rules! sabotages {
 }
 
 sabotages! {
-    VoteForgotten "vote-forgotten" "A vote is not written to disk before it is given";
-    EarlyAck "early-ack" "A batch is confirmed before it is durable";
-    NoSync "no-sync" "The log writes and never syncs";
-    NoDirectorySync "no-directory-sync" "The log never syncs its directory";
-    SnapshotMembership "snapshot-membership" "A snapshot is kept with the founders for its membership";
-    SnapshotStale "snapshot-stale" "A snapshot names a later entry than it holds";
-    LocalRead "local-read" "A read is answered without a round to a quorum";
-    RetryApplied "retry-applied" "A write carries no identity, so that its retry is applied again";
-    ClockInApply "clock-in-apply" "A node puts its own clock where the leader's stamp stands";
-    PartialTwice "partial-twice" "A partial names no windows, so that its repetition is counted again";
-    EarlyCount "early-count" "A report is acknowledged before its partial is committed";
-    LostRemoval "lost-removal" "After a reconnect a session leaves removals out";
-    LostChange "lost-change" "A session misses a change once in a while";
-    OldVersion "old-version" "A session sends a resource in an older version";
-    BreakBeforeMake "break-before-make" "A proxy puts new rules in force before it knows their clusters";
-    RefusalForgotten "refusal-forgotten" "A refusal is passed on as an acknowledgement";
-    Hoarding "hoarding" "Answers to a slow proxy are queued and not held back";
-    EarlyExpiry "early-expiry" "A new leader counts the silence before its time against leases";
-    NoBrake "no-brake" "Mass expiry is not held";
+    VoteForgotten "vote-forgotten" 100 "A vote is not written to disk before it is given";
+    EarlyAck "early-ack" 100 "A batch is confirmed before it is durable";
+    NoSync "no-sync" 100 "The log writes and never syncs";
+    NoDirectorySync "no-directory-sync" 100 "The log never syncs its directory";
+    SnapshotMembership "snapshot-membership" 100 "A snapshot is kept with the founders for its membership";
+    SnapshotStale "snapshot-stale" 100 "A snapshot names a later entry than it holds";
+    LocalRead "local-read" 100 "A read is answered without a round to a quorum";
+    RetryApplied "retry-applied" 100 "A write carries no identity, so that its retry is applied again";
+    ClockInApply "clock-in-apply" 100 "A node puts its own clock where the leader's stamp stands";
+    PartialTwice "partial-twice" 100 "A partial names no windows, so that its repetition is counted again";
+    EarlyCount "early-count" 100 "A report is acknowledged before its partial is committed";
+    LostRemoval "lost-removal" 100 "After a reconnect a session leaves removals out";
+    LostChange "lost-change" 100 "A session misses a change once in a while";
+    OldVersion "old-version" 100 "A session sends a resource in an older version";
+    BreakBeforeMake "break-before-make" 100 "A proxy puts new rules in force before it knows their clusters";
+    RefusalForgotten "refusal-forgotten" 100 "A refusal is passed on as an acknowledgement";
+    Hoarding "hoarding" 100 "Answers to a slow proxy are queued and not held back";
+    EarlyExpiry "early-expiry" 100 "A new leader counts the silence before its time against leases";
+    NoBrake "no-brake" 100 "Mass expiry is not held";
 }
 
 impl fmt::Display for Sabotage {

@@ -22,14 +22,14 @@ pub(crate) struct AcknowledgedWritesSurvive {
 }
 
 impl AcknowledgedWritesSurvive {
-    /// Some node applied this entry.
-    pub(crate) fn applied(&mut self, entry: &AppliedEntry) -> Result<(), Violation> {
-        let Some(id) = &entry.command.id else { return Ok(()) };
+    /// Some node applied this entry. Says whether it is a write that was applied before.
+    pub(crate) fn applied(&mut self, entry: &AppliedEntry) -> Result<bool, Violation> {
+        let Some(id) = &entry.command.id else { return Ok(false) };
         let client = id.client.split(ANONYMOUS).next().unwrap_or_default();
         let key = (client.to_owned(), id.sequence);
         let first = self.once.applied(&key, entry)?;
         self.first_applied.insert(key, first);
-        Ok(())
+        Ok(entry.index > first)
     }
 
     /// A client was told that its write was applied at `index`.
@@ -73,7 +73,7 @@ mod tests {
         ("client".to_owned(), sequence)
     }
 
-    fn applied(invariant: &mut AcknowledgedWritesSurvive, index: u64) -> Result<(), Violation> {
+    fn applied(invariant: &mut AcknowledgedWritesSurvive, index: u64) -> Result<bool, Violation> {
         let id = Some(WriteId { client: "client".to_owned(), sequence: 1 });
         invariant.applied(&entry(index, Command { id, ..Command::default() }))
     }

@@ -55,11 +55,12 @@ impl LeasesHold {
         }
     }
 
-    /// Some node applied this entry; only the first one counts.
-    pub(crate) fn applied(&mut self, entry: &AppliedEntry, now: Duration) -> Result<(), Violation> {
+    /// Some node applied this entry; only the first one counts. Says whether a lease expired.
+    pub(crate) fn applied(&mut self, entry: &AppliedEntry, now: Duration) -> Result<bool, Violation> {
         if entry.index <= self.last {
-            return Ok(());
+            return Ok(false);
         }
+        let before = self.leases.len();
         self.last = entry.index;
         match &entry.command.body {
             Some(command::Body::Register(register))
@@ -71,15 +72,17 @@ impl LeasesHold {
                     let lease = Lease { registered_index: entry.index, alive_at: now };
                     self.leases.insert(instance.unwrap_or_default(), lease);
                 }
-                Ok(())
             }
-            Some(command::Body::Expire(expire)) => expire.leases.iter().try_for_each(|expired| {
-                let instance =
-                    expired.lease.as_ref().map(|lease| lease.instance.as_str()).unwrap_or_default();
-                self.expires(instance, expired.registered_index, entry.term, now)
-            }),
-            _ => Ok(()),
+            Some(command::Body::Expire(expire)) => {
+                for expired in &expire.leases {
+                    let instance =
+                        expired.lease.as_ref().map(|lease| lease.instance.as_str()).unwrap_or_default();
+                    self.expires(instance, expired.registered_index, entry.term, now)?;
+                }
+            }
+            _ => {}
         }
+        Ok(self.leases.len() < before)
     }
 
     fn expires(&mut self, instance: &str, index: u64, term: u64, now: Duration) -> Result<(), Violation> {
@@ -148,7 +151,7 @@ mod tests {
     fn with_leases(count: u64) -> LeasesHold {
         let mut invariant = LeasesHold::default();
         invariant.leads(1, Duration::ZERO);
-        (1..=count).for_each(|index| invariant.applied(&register(index), SECOND).unwrap_or_default());
+        (1..=count).for_each(|index| assert_eq!(invariant.applied(&register(index), SECOND), Ok(false)));
         invariant
     }
 

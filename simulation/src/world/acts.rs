@@ -6,6 +6,7 @@ use super::event::Event;
 use super::run::World;
 use crate::disk::Lies;
 use crate::invariants::Violation;
+use crate::marks::Mark;
 use crate::network::Host;
 use crate::plan::Act;
 
@@ -204,10 +205,12 @@ impl World {
     pub(super) fn ended_itself(&mut self, id: u64, reason: &str) -> Result<(), Violation> {
         self.tell(format!("node {id} ends itself: {reason}"));
         if let Some(dead) = self.node(id).doomed {
+            self.reached.insert(Mark::SyncFailed);
             self.kill(id, dead);
             return Ok(());
         }
         if self.node(id).forgot {
+            self.reached.insert(Mark::Out);
             self.die(id);
             self.node(id).out = Some(reason.to_owned());
             return Ok(());
@@ -234,6 +237,7 @@ impl World {
             return;
         };
         if self.may_forget(id, since) {
+            self.reached.insert(Mark::Forgot);
             self.tell(format!("node {id} loses power, and forgets what its disk only claimed to hold"));
             let node = self.node(id);
             node.forgot = true;
@@ -249,6 +253,7 @@ impl World {
             self.tell(format!(
                 "(the disk of node {id} owns up: what it would forget does not stand on all others)"
             ));
+            self.reached.insert(Mark::OwnedUp);
             self.node(id).own_up();
         }
     }

@@ -11,6 +11,7 @@ use super::event::{Event, Reply, Request};
 use super::run::World;
 use super::running::{StreamKey, Waiting};
 use crate::invariants::{AppliedEntry, Violation};
+use crate::marks::Mark;
 use crate::network::Host;
 
 /// Usual time of one fsync.
@@ -84,6 +85,7 @@ impl World {
             let latency = self.chance.latency(DISK_LATENCY * self.nodes[&id].disk_factor);
             self.heap.put_in(latency, Event::DiskDone { node: id, life });
         } else if effects.disk_full {
+            self.reached.insert(Mark::DiskFull);
             self.heap.put_in(FULL_RETRY, Event::DiskDone { node: id, life });
         }
         self.wake_at(id, clock.world(effects.wake));
@@ -106,14 +108,24 @@ impl World {
             self.trace.tell_number(entry.state ^ entry.index);
             self.logs.applied(id, entry)?;
             self.completeness.applied(entry.index, entry.seen_in_term);
-            self.acknowledged.applied(entry)?;
-            self.leases.applied(entry, now)?;
+            if self.acknowledged.applied(entry)? {
+                self.reached.insert(Mark::Retried);
+            }
+            if self.leases.applied(entry, now)? {
+                self.reached.insert(Mark::LeaseExpired);
+            }
         }
         for (index, state) in &effects.installed {
+            self.reached.insert(Mark::SnapshotInstalled);
             self.logs.installed(id, *index, *state)?;
         }
         match &effects.membership {
-            Some((index, membership)) => self.memberships.holds(id, *index, membership),
+            Some((index, membership)) => {
+                if !membership.voters_outgoing.is_empty() {
+                    self.reached.insert(Mark::JointMembership);
+                }
+                self.memberships.holds(id, *index, membership)
+            }
             None => Ok(()),
         }
     }

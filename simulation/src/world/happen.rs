@@ -123,7 +123,7 @@ impl World {
         if self.nodes[&node].life == life {
             self.heap.put_in(super::leasing::CHECK_EVERY, Event::PollLeases { node, life });
         }
-        self.with(node, Some(life), |running, at, wall, effects| running.poll_leases(at, wall, effects))
+        self.with(node, Some(life), Running::poll_leases)
     }
 }
 

@@ -12,6 +12,7 @@ use super::run::World;
 use super::traffic::POLL_PARTIALS;
 use super::writes::{authority, qualified, service_name};
 use crate::invariants::Violation;
+use crate::marks::Mark;
 use crate::network::Host;
 
 /// How often an operator starts a node again that has no room on its disk.
@@ -108,6 +109,7 @@ impl World {
             Ok(()) => {}
             Err(error) if node.forgot => {
                 node.out = Some(error.to_string());
+                self.reached.insert(Mark::Out);
                 self.tell(format!("node {id} refuses its directory, and is out: {error}"));
                 return Ok(());
             }

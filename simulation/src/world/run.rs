@@ -20,6 +20,7 @@ use crate::invariants::{
     MembershipsAgree, OneLeaderPerTerm, RefusalsStand, RevisionsNeverFall, RollupsConserve, SlowReadersCost,
     TermsDoNotInflate, Violation, VotesAreKept,
 };
+use crate::marks::Reached;
 use crate::network::Network;
 use crate::plan::Scenario;
 use crate::story::Story;
@@ -50,6 +51,8 @@ pub struct Report {
     pub requests: u64,
     /// Keys whose history was too tangled to be decided.
     pub undecided: usize,
+    /// Rare states that it reached.
+    pub reached: Reached,
     /// What happened.
     pub story: Story,
 }
@@ -87,6 +90,7 @@ pub(crate) struct World {
     pub(super) writes_end: Duration,
     pub(super) healed: bool,
     pub(super) story: Story,
+    pub(super) reached: Reached,
     pub(super) trace: TraceHash,
     pub(super) events: u64,
     pub(super) crashes: u64,
@@ -135,6 +139,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
         out: world.nodes.values().filter(|node| node.out.is_some()).count() as u64,
         requests: world.rollups.told(),
         undecided,
+        reached: world.reached,
         story: world.story,
     })
 }
@@ -162,6 +167,7 @@ impl World {
             chance,
             healed: false,
             story: Story::default(),
+            reached: Reached::new(),
             trace: TraceHash::default(),
             events: 0,
             crashes: 0,

@@ -10,6 +10,7 @@ use super::event::Event;
 use super::proxies::{DIAL_AGAIN, KEEP_ALIVE, WANDER};
 use super::run::World;
 use crate::invariants::Violation;
+use crate::marks::Mark;
 use crate::network::Host;
 use crate::sabotage::Sabotage;
 
@@ -76,7 +77,11 @@ impl World {
             running.stream_request((proxy, stream), request, effects);
             known = running.refusals((proxy, stream));
         })?;
-        if refused { self.refusals.arrived(proxy, known) } else { Ok(()) }
+        if refused {
+            self.reached.insert(Mark::Refused);
+            return self.refusals.arrived(proxy, known);
+        }
+        Ok(())
     }
 
     fn stream_response(
@@ -98,6 +103,9 @@ impl World {
             .iter()
             .map(|resource| (resource.name.clone(), resource.version.clone()))
             .collect();
+        if !response.removed_resources.is_empty() {
+            self.reached.insert(Mark::Removed);
+        }
         let kind = response.type_url.clone();
         let Some(outputs) = proxy.answered(stream, response, now) else { return Ok(()) };
         self.revisions.answered(id, &proxy.subscriber)?;
