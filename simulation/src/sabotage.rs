@@ -2,7 +2,6 @@
 //! driver carries out, sends or writes), never in a crate that is shipped: no binary but this one can have them.
 
 use std::fmt;
-use std::str::FromStr;
 
 use crate::plan::PlanError;
 
@@ -64,10 +63,12 @@ impl fmt::Display for Sabotage {
     }
 }
 
-impl FromStr for Sabotage {
-    type Err = PlanError;
-
-    fn from_str(word: &str) -> Result<Self, PlanError> {
+impl Sabotage {
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// There is none; says which there are.
+    pub fn named(word: &str) -> Result<Self, PlanError> {
         let known = || Self::ALL.iter().map(|sabotage| sabotage.word()).collect::<Vec<_>>().join(", ");
         let found = Self::ALL.iter().copied().find(|sabotage| sabotage.word() == word);
         found.ok_or_else(|| PlanError(format!("sabotage {word}: there are {}", known())))

@@ -29,7 +29,7 @@ pub(crate) use logs::{AppliedEntry, LogsAgree};
 pub(crate) use making::MakeBeforeBreak;
 pub(crate) use memberships::MembershipsAgree;
 pub(crate) use once::AppliedOnce;
-pub(crate) use refusals::RefusalsStand;
+pub(crate) use refusals::{RefusalsStand, held};
 pub(crate) use removals::no_removal_lost;
 pub(crate) use revisions::RevisionsNeverFall;
 pub(crate) use rollups::{ProxyLife, RollupsConserve};

@@ -102,7 +102,7 @@ impl Scenario {
             if first == "seed" {
                 self.seed = u64::read("seed", word)?;
             } else {
-                self.sabotage = Some(word.parse()?);
+                self.sabotage = Some(Sabotage::named(word)?);
             }
             return Ok(());
         }

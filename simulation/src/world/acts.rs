@@ -38,7 +38,11 @@ impl World {
         match *act {
             Act::Kill { node, dead } => self.kill(node, dead),
             Act::KillAll { dead } => (1..=self.scenario.shape.nodes).for_each(|node| self.kill(node, dead)),
-            Act::Pause { node, lasts } => self.node(node).paused_until = Some(now + lasts),
+            Act::Pause { node, lasts } => {
+                let until = self.node(node).paused_until.max(Some(now + lasts));
+                self.node(node).paused_until = until.filter(|_| self.nodes[&node].running.is_some());
+                return Ok(Some(lasts));
+            }
             Act::Lose { per_mille, lasts } => {
                 self.network.lose(per_mille);
                 return Ok(Some(lasts));
@@ -101,6 +105,7 @@ impl World {
             Act::Delay { .. } => self.network.delay(None),
             Act::SlowDisk { node, .. } => self.node(node).disk_factor = 1,
             Act::FillDisk { node, .. } => self.node(node).disk.set_capacity(None),
+            Act::Pause { node, .. } => self.resume(node),
             Act::Refuse { proxy, .. } => self.relent(proxy),
             Act::Isolate { node, .. } => {
                 self.mend(&act);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use consensus::{HardState, Log, LogSettings, Membership, NodeId, OpenError, Replica, ReplicaSettings};
 
 use super::clock::Clock;
+use super::event::Event;
 use super::running::Running;
 use super::storing::Storing;
 use crate::chance::Chance;
@@ -28,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) wake: (u64, Duration),
     /// The process stands still until then.
     pub(crate) paused_until: Option<Duration>,
+    /// What came to it meanwhile, in order.
+    pub(super) deferred: Vec<Event>,
     /// How many times as slow as usual the disk is.
     pub(crate) disk_factor: u32,
     /// A sync is going to fail, and how long the process is dead after it.
@@ -59,6 +62,7 @@ impl Node {
             life: 0,
             wake: (0, Duration::ZERO),
             paused_until: None,
+            deferred: Vec::new(),
             disk_factor: 1,
             doomed: None,
             out: None,
@@ -106,6 +110,7 @@ impl Node {
     /// kill -9, perhaps inside a write.
     pub(crate) fn crash(&mut self, chance: &mut Chance) {
         self.paused_until = None;
+        self.deferred.clear();
         self.doomed = None;
         self.own_up();
         if let Some(mut running) = self.running.take() {
@@ -127,7 +132,7 @@ impl Node {
     }
 
     /// Whether the process does anything at this moment.
-    pub(crate) fn acts(&self, now: Duration) -> bool {
-        self.running.is_some() && self.paused_until.is_none_or(|until| until <= now)
+    pub(crate) fn acts(&self) -> bool {
+        self.running.is_some() && self.paused_until.is_none()
     }
 }

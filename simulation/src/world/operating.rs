@@ -27,8 +27,7 @@ const PUSHED: u64 = 8;
 impl World {
     /// The node that leads with the highest term and does something, if one does.
     fn leader(&self) -> Option<u64> {
-        let now = self.heap.now();
-        let leads = self.nodes.values().filter(|node| node.acts(now)).filter_map(|node| {
+        let leads = self.nodes.values().filter(|node| node.acts()).filter_map(|node| {
             let status = node.running.as_ref()?.replica.status();
             (status.role == consensus::Role::Leader).then_some((status.term, node.id))
         });
@@ -137,6 +136,18 @@ impl World {
         self.with(id, None, |_, _, _, _| {})
     }
 
+    /// A process that stood still goes on, with what came meanwhile, unless another pause still holds it.
+    pub(super) fn resume(&mut self, id: u64) {
+        let now = self.heap.now();
+        let node = self.nodes.get_mut(&id).expect("a plan is checked against the shape");
+        if node.paused_until.is_some_and(|until| until <= now) {
+            node.paused_until = None;
+            for event in std::mem::take(&mut node.deferred) {
+                self.heap.put(now, event);
+            }
+        }
+    }
+
     /// A proxy reads again what it refused: it reconnects, and so is told what it does not hold.
     pub(super) fn relent(&mut self, id: u64) {
         let proxy = self.proxies.get_mut(&id).expect("a plan is checked against the shape");
@@ -157,8 +168,9 @@ impl World {
             node.own_up();
             node.disk.set_capacity(None);
             node.disk_factor = 1;
-            node.paused_until = None;
+            node.paused_until = node.paused_until.map(|_| Duration::ZERO);
         }
+        (1..=self.scenario.shape.nodes).for_each(|node| self.resume(node));
         (0..self.scenario.shape.proxies).for_each(|proxy| self.relent(proxy));
         for workload in self.workloads.values_mut() {
             workload.silence(Duration::ZERO);

@@ -60,6 +60,11 @@ impl Proxy {
         self.refuses = Some((service_name(service), until));
     }
 
+    /// Whether there is something that it cannot read.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses.is_some()
+    }
+
     /// Reads everything again.
     pub(super) fn relent(&mut self) -> bool {
         self.refuses.take().is_some()

@@ -199,9 +199,9 @@ impl World {
             if now > end {
                 break;
             }
-            let node = event.node().and_then(|node| self.nodes.get(&node));
-            if let Some(until) = node.and_then(|node| node.paused_until).filter(|until| *until > now) {
-                self.heap.put(until, event);
+            let node = event.node().and_then(|node| self.nodes.get_mut(&node));
+            if let Some(node) = node.filter(|node| node.paused_until.is_some()) {
+                node.deferred.push(event);
                 continue;
             }
             self.events += 1;

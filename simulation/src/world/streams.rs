@@ -9,7 +9,7 @@ use mesh::Timestamp;
 use super::event::Event;
 use super::proxies::{DIAL_AGAIN, KEEP_ALIVE, WANDER};
 use super::run::World;
-use crate::invariants::Violation;
+use crate::invariants::{Violation, held};
 use crate::marks::Mark;
 use crate::network::Host;
 use crate::sabotage::Sabotage;
@@ -68,7 +68,7 @@ impl World {
             self.heap.put_in(Duration::from_millis(1), Event::StreamBroken { proxy, stream });
             return Ok(());
         }
-        let refused = request.error_detail.is_some();
+        let (refused, nonce) = (request.error_detail.is_some(), request.response_nonce.clone());
         if self.scenario.sabotage == Some(Sabotage::RefusalForgotten) {
             request.error_detail = None;
         }
@@ -79,7 +79,7 @@ impl World {
         })?;
         if refused {
             self.reached.insert(Mark::Refused);
-            return self.refusals.arrived(proxy, known);
+            return self.refusals.arrived(proxy, nonce, known);
         }
         Ok(())
     }
@@ -98,18 +98,16 @@ impl World {
                 self.making.told(id, &view)?;
             }
         }
-        let told: Vec<(String, String)> = response
-            .resources
-            .iter()
-            .map(|resource| (resource.name.clone(), resource.version.clone()))
-            .collect();
         if !response.removed_resources.is_empty() {
             self.reached.insert(Mark::Removed);
         }
-        let kind = response.type_url.clone();
+        let before = proxy.refuses().then(|| (versions(&response), held(&proxy.subscriber)));
         let Some(outputs) = proxy.answered(stream, response, now) else { return Ok(()) };
         self.revisions.answered(id, &proxy.subscriber)?;
-        self.refusals.answered(id, &kind, &told, &outputs, &proxy.subscriber)?;
+        if let (Some((told, before)), Some(request)) = (before, outputs.requests.first()) {
+            let after = held(&proxy.subscriber);
+            self.refusals.answered(id, &told, request, &before, &after)?;
+        }
         for resolution in outputs.resolutions.values() {
             self.making.resolved(id, resolution)?;
         }
@@ -241,4 +239,10 @@ impl World {
             self.heap.put_in(soon, Event::ProxyDies { proxy: id, times: times - 1 });
         }
     }
+}
+
+/// Name and version of each resource in an answer.
+fn versions(response: &DeltaDiscoveryResponse) -> Vec<(String, String)> {
+    let resources = response.resources.iter();
+    resources.map(|resource| (resource.name.clone(), resource.version.clone())).collect()
 }
