@@ -54,14 +54,14 @@ mod tests {
     fn rules_that_lead_to_an_unknown_cluster_are_a_violation_and_an_empty_one_is_known() {
         let (web, api): (Authority, Authority) = ("web".parse().unwrap(), "api".parse().unwrap());
         let rule = |weight| RouteRule {
-            matches: Vec::new(),
             backends: vec![Backend { authority: api.clone(), weight }],
-            request_timeout: None,
+            ..RouteRule::default()
         };
         let set = |revision| {
             Arc::new(EndpointSet {
                 authority: api.clone(),
                 protocol: Protocol::default(),
+                policy: Arc::default(),
                 revision,
                 endpoints: Vec::new(),
             })

@@ -88,7 +88,7 @@ impl World {
                 rules: vec![RouteRule { backends, ..RouteRule::default() }],
             };
             let body =
-                Some(command::Body::PutConfig(PutConfig { services: Vec::new(), routes: vec![route] }));
+                Some(command::Body::PutConfig(PutConfig { routes: vec![route], ..PutConfig::default() }));
             let id = Some(WriteId { client: "operator".to_owned(), sequence: self.pushed });
             self.with(leader, None, |running, _, wall, effects| {
                 running.propose(Command { id, at_ms: 0, body }, wall, None, effects);

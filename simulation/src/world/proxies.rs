@@ -154,11 +154,7 @@ pub(super) fn hasty_views(subscriber: &Subscriber, response: &DeltaDiscoveryResp
         let Some(Resolution::Known(Known::Service(old))) = subscriber.resolution(&authority) else {
             return None;
         };
-        let rules = vec![RouteRule {
-            matches: Vec::new(),
-            backends: backends(&configuration),
-            request_timeout: None,
-        }];
+        let rules = vec![RouteRule { backends: backends(&configuration), ..RouteRule::default() }];
         Some(ServiceView { authority, rules, clusters: old.clusters.clone() })
     };
     routes.filter_map(view).collect()

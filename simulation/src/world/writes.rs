@@ -143,21 +143,21 @@ impl Key {
             }
             (Self::Route(service), Deed::Put(value)) => {
                 let routes = vec![route(service, value, shape)];
-                command::Body::PutConfig(PutConfig { services: Vec::new(), routes })
+                command::Body::PutConfig(PutConfig { routes, ..PutConfig::default() })
             }
             (Self::Route(service), Deed::Take) => {
                 let route = qualified(format!("route-{service}"));
-                command::Body::DeleteConfig(DeleteConfig { service: None, route })
+                command::Body::DeleteConfig(DeleteConfig { route, ..DeleteConfig::default() })
             }
             (Self::Declared(service), Deed::Put(_)) => {
                 let ports =
                     vec![ServicePort { name: String::new(), port: 80, protocol: Protocol::Http1.into() }];
                 let services = vec![Service { name: qualified(declared_name(service)), ports }];
-                command::Body::PutConfig(PutConfig { services, routes: Vec::new() })
+                command::Body::PutConfig(PutConfig { services, ..PutConfig::default() })
             }
             (Self::Declared(service), Deed::Take) => {
                 let service = qualified(declared_name(service));
-                command::Body::DeleteConfig(DeleteConfig { service, route: None })
+                command::Body::DeleteConfig(DeleteConfig { service, ..DeleteConfig::default() })
             }
         };
         Some(Command { id: Some(id), at_ms: 0, body: Some(body) })
