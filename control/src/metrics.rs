@@ -166,6 +166,8 @@ pub struct DiscoveryMetrics {
     pub encodings: IntCounter,
     /// Resources that clients refused.
     pub refused: IntCounter,
+    /// Times that a client did not hold what it should.
+    pub drifts: IntCounter,
     /// Streams refused at the bound of streams.
     pub turned_away: IntCounter,
     /// Streams ended because their client answered without reading.
@@ -187,6 +189,10 @@ impl DiscoveryMetrics {
             resources: make.counter("penstock_discovery_resources_total", "Resources in these answers"),
             encodings: make.counter("penstock_discovery_encodings_total", "Resources encoded"),
             refused: make.counter("penstock_discovery_refused_total", "Resources that clients refused"),
+            drifts: make.counter(
+                "penstock_discovery_drifts_total",
+                "Times that a proxy did not hold what it should; each was healed",
+            ),
             turned_away: make.counter(
                 "penstock_discovery_turned_away_total",
                 "Discovery streams refused because the node has as many as it can carry",

@@ -10,6 +10,7 @@ mod identity;
 pub mod inbound;
 pub mod metrics;
 pub mod outbound;
+mod pages;
 mod proxy;
 pub mod records;
 pub mod register;

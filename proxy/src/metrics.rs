@@ -57,6 +57,12 @@ pub struct FeedMetrics {
     pub clogged: IntCounter,
     /// Writes of the config to disk that failed.
     pub cache_failed: IntCounter,
+    /// How long ago what is held was last known to be current, in seconds.
+    pub age: IntGauge,
+    /// 1 while what is held is from disk.
+    pub from_disk: IntGauge,
+    /// Digests told.
+    pub digests: IntCounter,
 }
 
 /// The workload's registration.
@@ -173,6 +179,17 @@ impl FeedMetrics {
             turned_away: counter("services_turned_away_total", "Services not followed for want of room"),
             clogged: counter("control_streams_clogged_total", "Streams given up: the node did not read"),
             cache_failed: counter("config_cache_failed_total", "Writes of the config to disk that failed"),
+            age: gauge(
+                registry,
+                "config_age_seconds",
+                "How long ago a control node last confirmed the config",
+            ),
+            from_disk: gauge(
+                registry,
+                "config_from_disk",
+                "1 until a control node answers after a start from disk",
+            ),
+            digests: counter("digests_sent_total", "Digests of what is held, sent to the control node"),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh::{Authority, ProxyId, Timestamp};
-use runtime::admin::{self, Admin, Condition, Readiness};
+use runtime::admin::{self, Condition, Readiness};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
-use crate::discovery::{self, Addresses, Bounds, Feed, Subscriber};
+use crate::discovery::{self, Addresses, Asked, Bounds, Feed, Subscriber};
 use crate::identity;
 use crate::metrics::Metrics;
+use crate::pages;
 use crate::records::{Recorder, Writers};
 use crate::register::{self, Registrations};
 use crate::report::carrier::{Lines, Reporter, Source};
@@ -33,10 +34,6 @@ use crate::settings::Settings;
 use crate::snapshot::{DEMAND_QUEUE, Demand, Published};
 use crate::worker::{self, DrainPlan, InboundSettings, Taken, WorkerSettings, Workers};
 
-/// Scrapes that may wait for fresh counts; past it a scrape shows what was last taken.
-const SCRAPES_MAX: usize = 8;
-/// How long a scrape waits for fresh counts. A worker that is stuck for longer must not hide the metrics.
-const SCRAPE_WAIT: Duration = Duration::from_secs(2);
 /// How long a drain waits for the workload to have left the mesh. Longer keeps a stopping host waiting for a control
 /// plane that is gone; shorter lets callers pick an endpoint that ends, if an election runs.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
@@ -103,11 +100,9 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let serving = readiness.condition("serving", "is starting");
     let families = Families::new(settings.workload.clone());
     metrics.registry.register(Box::new(families.clone())).expect("no other family has these names");
-    let (scrape, scrapes) = mpsc::channel(SCRAPES_MAX);
-    let admin = Admin::new(metrics.registry.clone(), readiness)
-        .before_metrics(move || fresh_counts(scrape.clone()))
-        .start(settings.admin_address)?;
-
+    let published = Published::new();
+    let (admin, lines) = pages::server(&settings, metrics.registry.clone(), readiness, &published);
+    let admin = admin.start(settings.admin_address)?;
     let (recorder, writers) = Writers::start(&settings, &metrics.records).map_err(StartError::Records)?;
 
     // The thread starts first and waits for its parts: were it to fail after the workers, those would be left behind.
@@ -124,11 +119,11 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     };
     std::thread::Builder::new().name("control".to_owned()).spawn(body).map_err(StartError::Thread)?;
 
-    let published = Published::new();
     let (demand, demands) = mpsc::channel(DEMAND_QUEUE);
     let workers = worker::start(&worker_settings(&settings, recorder), &published, &demand)
         .map_err(StartError::Workers)?;
     drop(demand);
+    lines.workers.get_or_init(|| workers.asker());
     let (outbound_address, inbound_address) = (workers.outbound_address, workers.inbound_address);
     let proxy = ProxyId { name: settings.name.clone(), incarnation: incarnation() };
     let Ok(registrations) = registrations(&settings, &proxy, inbound_address) else {
@@ -150,7 +145,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         families,
         published,
         demands,
-        scrapes,
+        lines,
         workers,
         writers,
         registrations,
@@ -187,7 +182,7 @@ struct Parts {
     families: Families,
     published: Arc<Published>,
     demands: mpsc::Receiver<Demand>,
-    scrapes: mpsc::Receiver<oneshot::Sender<()>>,
+    lines: pages::Lines,
     workers: Workers,
     writers: Writers,
     registrations: Option<Registrations>,
@@ -204,7 +199,9 @@ fn carry(runtime: &Runtime, parts: Parts) {
 async fn control(parts: Parts) {
     let Parts { settings, metrics, .. } = parts;
     let (uplink_sender, uplink) = watch::channel(None);
-    let used = follow(&settings, &metrics, parts.published, parts.demands, uplink_sender, &parts.control);
+    let pages::Lines { scrapes, questions, .. } = parts.lines;
+    let asked = Asked { demands: parts.demands, questions, uplink: uplink.clone() };
+    let used = follow(&settings, &metrics, parts.published, asked, uplink_sender, &parts.control);
     spawn_local(met_on_contact(uplink.clone(), parts.control));
 
     let leave = CancellationToken::new();
@@ -222,7 +219,7 @@ async fn control(parts: Parts) {
         wall,
     );
     let (end_workers, drain) = oneshot::channel();
-    let lines = Lines { uplink, scrapes: parts.scrapes, drain, used };
+    let lines = Lines { uplink, scrapes, drain, used };
     let reporting = spawn_local(reporter.run(parts.workers, lines, chance));
 
     let well = parts.stop.await.is_ok();
@@ -247,7 +244,7 @@ fn follow(
     settings: &Settings,
     metrics: &Metrics,
     published: Arc<Published>,
-    demands: mpsc::Receiver<Demand>,
+    asked: Asked,
     uplink: watch::Sender<Option<Channel>>,
     control: &Condition,
 ) -> mpsc::Sender<Vec<Authority>> {
@@ -263,7 +260,7 @@ fn follow(
         info!("serving with the config kept on disk until a control node answers");
         control.met();
     }
-    spawn_local(feed.run(demands, used, events));
+    spawn_local(feed.run(asked, used, events));
     used_sender
 }
 
@@ -282,15 +279,6 @@ async fn depart(leave: CancellationToken, registration: Option<JoinHandle<()>>) 
 async fn met_on_contact(mut uplink: watch::Receiver<Option<Channel>>, control: Condition) {
     if uplink.wait_for(Option::is_some).await.is_ok() {
         control.met();
-    }
-}
-
-/// Asks the reporter to take what the workers counted, and waits until it has.
-async fn fresh_counts(scrape: mpsc::Sender<oneshot::Sender<()>>) {
-    let (done, counted) = oneshot::channel();
-    if scrape.try_send(done).is_ok() {
-        // Late or lost: what was taken last is shown.
-        let _ = tokio::time::timeout(SCRAPE_WAIT, counted).await;
     }
 }
 
@@ -361,24 +349,4 @@ fn chance() -> f64 {
     #[allow(clippy::cast_precision_loss)] // 53 bits fit exactly
     let number = (RandomState::new().hash_one(0) >> 11) as f64;
     number / (1_u64 << 53) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)] // a panic is how a test fails
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_scrape_is_answered_whatever_the_workers_do() {
-        let (scrape, mut scrapes) = mpsc::channel(1);
-        let mut waiting = Box::pin(fresh_counts(scrape.clone()));
-        assert!(waiting.as_mut().now_or_never().is_none(), "it waits for fresh counts, for a while");
-        assert!(fresh_counts(scrape.clone()).now_or_never().is_some(), "a full queue is not waited for");
-        scrapes.recv().await.unwrap().send(()).unwrap();
-        waiting.await;
-        drop(scrapes);
-        assert!(fresh_counts(scrape).now_or_never().is_some(), "nor is a reporter that has ended");
-    }
 }

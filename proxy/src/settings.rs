@@ -43,6 +43,8 @@ pub struct Settings {
     pub upstreams: Vec<(SocketAddr, Authority)>,
     /// Where `/metrics`, `/live` and `/ready` are served.
     pub admin_address: SocketAddr,
+    /// Whether the admin port takes changes from other hosts too.
+    pub admin_changes_from_anywhere: bool,
     /// Where it stands, for callers that prefer what is near.
     pub locality: Locality,
     /// Threads that carry traffic.
@@ -93,6 +95,7 @@ impl Settings {
             outbound_address: loopback(0),
             upstreams: Vec::new(),
             admin_address: loopback(0),
+            admin_changes_from_anywhere: false,
             locality: Locality::default(),
             workers: 1,
             state_directory: None,
@@ -128,6 +131,8 @@ impl Settings {
             &format!("names more than {UPSTREAMS_MAX} services"),
         );
         let admin_address = reader.or("admin_address", parse::socket_address, anywhere(4191));
+        let places = [("loopback", false), ("anywhere", true)];
+        let admin_changes_from_anywhere = reader.or("admin_changes", parse::one_of(&places), false);
         let region = reader.optional("region", parse::text).unwrap_or_default();
         let zone = reader.optional("zone", parse::text).unwrap_or_default();
         let workers = reader.or("workers", parse::whole(1..=256), 1);
@@ -155,6 +160,7 @@ impl Settings {
                 outbound_address,
                 upstreams,
                 admin_address,
+                admin_changes_from_anywhere,
                 locality: Locality { region, zone },
                 workers: usize::try_from(workers).unwrap_or(1),
                 state_directory,

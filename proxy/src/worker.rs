@@ -17,7 +17,7 @@ use crate::records::Recorder;
 use crate::snapshot::{DemandSender, Published};
 use running::{Message, run};
 
-pub use crate::http::state::Limits;
+pub use crate::http::state::{Limits, OpenConnection};
 pub use crate::report::counters::Counters;
 pub use crate::report::edges::StatusCount;
 
@@ -26,6 +26,9 @@ const BACKLOG: i32 = 4096;
 
 /// Messages that may wait for one worker; the control thread sends one at a time.
 const MESSAGES_MAX: usize = 16;
+
+/// How long a worker may take to answer a person's question.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
 
 /// How the data path is started; `proxy.rs` makes it from the settings.
 #[derive(Debug, Clone)]
@@ -104,6 +107,30 @@ pub struct Workers {
     /// Where the listeners of single services are, in the order of the settings.
     pub upstream_addresses: Vec<SocketAddr>,
     handles: Vec<Handle>,
+}
+
+/// Asks running workers for what they have open. Unlike [`Workers`] it does not keep them alive.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    workers: Vec<mpsc::WeakSender<Message>>,
+}
+
+impl Asker {
+    /// How many connections are open, and of each worker the oldest up to `limit`. A worker that does not answer in time
+    /// is left out.
+    pub async fn connections(&self, limit: usize) -> (usize, Vec<OpenConnection>) {
+        let (mut open, mut shown) = (0, Vec::new());
+        for worker in self.workers.iter().filter_map(mpsc::WeakSender::upgrade) {
+            let (answer, answered) = oneshot::channel();
+            if worker.try_send(Message::Connections(limit, answer)).is_ok()
+                && let Ok(Ok((count, some))) = tokio::time::timeout(ASK_WITHIN, answered).await
+            {
+                open += count;
+                shown.extend(some);
+            }
+        }
+        (open, shown)
+    }
 }
 
 /// Where one worker accepts.
@@ -240,6 +267,12 @@ fn listener(address: SocketAddr, is_shared: bool) -> io::Result<std::net::TcpLis
 }
 
 impl Workers {
+    /// A way to ask for what is open.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker { workers: self.handles.iter().map(|handle| handle.messages.downgrade()).collect() }
+    }
+
     /// What was counted since the last call. Called at the end of each window and for each scrape, by one task.
     pub async fn take(&self) -> Taken {
         let mut taken = Taken::default();

@@ -3,7 +3,9 @@
 //! Set up once by `main`, before anything else speaks. Its two settings are parsed like all others ([`filter`],
 //! [`format`](fn@format) go with a [`Reader`](crate::settings::Reader)). Standard output belongs to a command's answer: never log there.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -32,6 +34,18 @@ pub enum Format {
     /// One JSON object per line.
     Json,
 }
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Puts another filter in the place of the one in force.
+type Reload = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// The log of this process, once it is set up.
+static INSTALLED: OnceLock<(Mutex<Filter>, Reload)> = OnceLock::new();
 
 /// A log was set up before in this process.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +78,30 @@ pub fn format(raw: &str) -> Parsed<Format> {
 pub fn install(filter: &Filter, format: Format) -> Result<(), AlreadyInstalled> {
     let colour =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let subscriber = subscriber(filter, format, colour, std::io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyInstalled)
+    let (subscriber, reload) = reloadable(filter, format, colour, std::io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyInstalled)?;
+    INSTALLED.set((Mutex::new(filter.clone()), reload)).map_err(|_| AlreadyInstalled)
+}
+
+/// What is logged now; `None` while [`install`] was not called.
+pub fn installed() -> Option<Filter> {
+    let (filter, _) = INSTALLED.get()?;
+    Some(filter.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// Changes what is logged from now on, until the process ends. `false` while [`install`] was not called.
+pub fn change(filter: &Filter) -> bool {
+    let Some((current, reload)) = INSTALLED.get() else { return false };
+    let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_changed = reload(parsed(filter));
+    if is_changed {
+        current.clone_from(filter);
+    }
+    is_changed
+}
+
+fn parsed(filter: &Filter) -> EnvFilter {
+    EnvFilter::builder().parse_lossy(&filter.0)
 }
 
 /// The subscriber behind [`install`], for a test or a command that brings its own writer.
@@ -78,11 +114,30 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse_lossy(&filter.0);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    reloadable(filter, format, colour, writer).0
+}
+
+fn reloadable<W>(
+    filter: &Filter,
+    format: Format,
+    colour: bool,
+    writer: W,
+) -> (Box<dyn Subscriber + Send + Sync>, Reload)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed(filter)).with_writer(writer);
     match format {
-        Format::Plain => Box::new(builder.with_ansi(colour).finish()),
-        Format::Json => Box::new(builder.json().flatten_event(true).finish()),
+        Format::Plain => {
+            let builder = builder.with_ansi(colour).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        Format::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
     }
 }
 
@@ -142,6 +197,25 @@ mod tests {
         assert_eq!(logged("debug", Format::Plain, false).lines().count(), 2);
         assert_eq!(logged("warn,runtime=debug", Format::Plain, false).lines().count(), 2);
         assert_eq!(logged("off", Format::Plain, false), "");
+    }
+
+    #[test]
+    fn a_changed_level_decides_from_then_on_in_both_formats() {
+        for format in [Format::Plain, Format::Json] {
+            let written: Arc<Mutex<Vec<u8>>> = Arc::default();
+            let sink = Arc::clone(&written);
+            let (subscriber, reload) =
+                reloadable(&filter("info").unwrap(), format, false, move || Sink(Arc::clone(&sink)));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::debug!("before");
+                assert!(reload(parsed(&filter("debug").unwrap())));
+                tracing::debug!("between");
+                assert!(reload(parsed(&filter("off").unwrap())));
+                tracing::error!("after");
+            });
+            let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+            assert!(text.contains("between") && text.lines().count() == 1, "{text}");
+        }
     }
 
     #[test]

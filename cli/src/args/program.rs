@@ -218,9 +218,13 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "ADDRESS")]
     advertise_address: Option<String>,
 
-    /// Where /metrics, /live and /ready are served [default: 0.0.0.0:4191]
+    /// Where /metrics, /live, /ready, /config, /connections and /log-level are served [default: 0.0.0.0:4191]
     #[arg(long, value_name = "ADDRESS")]
     admin_address: Option<String>,
+
+    /// From where the admin port takes changes, such as of the log level: loopback or anywhere [default: loopback]
+    #[arg(long, value_name = "WHERE")]
+    admin_changes: Option<String>,
 
     /// Share of requests relative to its siblings, 1 to 1000 [default: 100]
     #[arg(long)]
@@ -292,6 +296,7 @@ impl ProxyArgs {
             .with_flag("inbound_address", self.inbound_address.as_ref())
             .with_flag("advertise_address", self.advertise_address.as_ref())
             .with_flag("admin_address", self.admin_address.as_ref())
+            .with_flag("admin_changes", self.admin_changes.as_ref())
             .with_flag("weight", self.weight.as_ref())
             .with_flag("region", self.region.as_ref())
             .with_flag("zone", self.zone.as_ref())

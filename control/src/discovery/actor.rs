@@ -14,6 +14,7 @@ use crate::metrics::DiscoveryMetrics;
 use crate::replica::messages::CatalogChanged;
 
 use super::client::Client;
+use super::drift::Drift;
 use super::messages::{
     Begin, CloseStream, Confirm, EndStreams, GiveUpProof, OpenStream, ReportProxies, Take,
 };
@@ -158,6 +159,17 @@ impl Handler<Take> for ShardActor {
         let turn = self.shard.request(id, &request);
         let after = self.shard.refusals(id);
         self.metrics.refused.inc_by(after.saturating_sub(before) as u64);
+        for (proxy, drift) in self.shard.drifts() {
+            self.metrics.drifts.inc();
+            match drift {
+                Drift::Proxy(kind) => {
+                    warn!(%proxy, kind = kind.as_str(), "a proxy does not hold what it was told; its stream starts anew");
+                }
+                Drift::Session(kind, count) => {
+                    warn!(%proxy, kind = kind.as_str(), count, "a proxy was not told of changes; they are told now");
+                }
+            }
+        }
         self.carry(turn);
     }
 }

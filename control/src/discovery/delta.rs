@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use mesh::Revision;
+use mesh::{HeldDigest, Revision};
 use tonic::Status;
 
 use super::client::Client;
@@ -66,7 +66,13 @@ impl Session {
         for name in request.resource_names_subscribe.iter().filter(|name| *name != ALL) {
             self.subscribe(kind, &client, name, shelf, out)?;
         }
-        if first { self.shown(kind, &request.initial_resource_versions) } else { Ok(()) }
+        if first {
+            return self.shown(kind, &request.initial_resource_versions);
+        }
+        if let Some(digest) = request.initial_resource_versions.get(HeldDigest::KEY) {
+            self.compare(kind, &client, digest, shelf, out);
+        }
+        Ok(())
     }
 
     /// Follows every name of a kind.

@@ -4,7 +4,7 @@
 //! - `kind.rs`, `client.rs`, `push.rs`: the words: kinds of resource, who follows, one answer
 //! - `mirror.rs`: what a shard knows of the catalog
 //! - `shelf.rs`, `resources/`: nouns to encoded resources, in the shape that each kind of client insists on
-//! - `session.rs` (`delta.rs`, `whole.rs`, `cut.rs`, `subscriptions.rs`): one stream, as a value
+//! - `session.rs` (`delta.rs`, `whole.rs`, `cut.rs`, `drift.rs`, `subscriptions.rs`): one stream, as a value
 //! - `shard.rs`: many sessions over one shelf, as a value (`doubts.rs`: what waits for a proof); `actor.rs` carries it, `messages.rs` says what it hears
 //! - `service.rs`: the gRPC face; `load.rs`, `load_service.rs`: load reports of Envoy and gRPC
 //! - `start.rs`: its thread, and [`Discovery`], which `node.rs` wires
@@ -14,6 +14,7 @@ mod client;
 mod cut;
 mod delta;
 mod doubts;
+mod drift;
 mod kind;
 mod load;
 mod load_service;
@@ -31,6 +32,7 @@ mod whole;
 
 pub use actor::ShardActor;
 pub use client::{Client, Shape};
+pub use drift::Drift;
 pub use kind::Kind;
 pub use load::LoadTally;
 pub use load_service::LoadReports;

@@ -5,6 +5,7 @@
 //! - `session.rs`: what a session is, how answers are answered, when which kind may go out
 //! - `delta.rs`, `whole.rs`: how requests are read in the two variants of the protocol
 //! - `cut.rs`: what goes into one answer
+//! - `drift.rs`: whether the client holds what it was told
 //!
 //! At most one answer per kind is in flight; what changes meanwhile is a set of names. So a client that never reads
 //! costs at most four answers and one set of the names it follows.
@@ -17,6 +18,7 @@ use mesh::{Authority, Revision};
 use tonic::Status;
 
 use super::client::{Client, Shape};
+use super::drift::Drift;
 use super::kind::Kind;
 use super::mirror::{OUTBOUND, Touch};
 use super::push::Push;
@@ -55,6 +57,8 @@ pub enum Output {
     WatchAll(Kind),
     /// No longer tell it of every one.
     UnwatchAll(Kind),
+    /// What the client holds, or was told, is not what it should be; for counting.
+    Drifted(Drift),
     /// End the stream with this status. Nothing follows.
     Close(Status),
 }

@@ -11,6 +11,7 @@ use crate::catalog::Change;
 
 use super::client::Client;
 use super::doubts::Doubts;
+use super::drift::Drift;
 use super::mirror::Touch;
 use super::push::Push;
 use super::session::{Output, Session, Standing, Way};
@@ -61,6 +62,8 @@ pub struct Shard {
     /// Up to which ticket, and at which revision, this node was found to have caught up with everything there is.
     confirmed: Option<(u64, Revision)>,
     last_id: u64,
+    /// What was found to differ since it was last taken, and whose stream it was.
+    drifts: Vec<(String, Drift)>,
 }
 
 /// What a turn of the shard gives to carry out, in this order.
@@ -78,6 +81,7 @@ impl Default for Shard {
             last_ticket: 0,
             confirmed: None,
             last_id: 0,
+            drifts: Vec::new(),
         }
     }
 }
@@ -261,6 +265,11 @@ impl Shard {
         })
     }
 
+    /// What was found to differ since the last call, for counting; one request finds at most two.
+    pub fn drifts(&mut self) -> Vec<(String, Drift)> {
+        std::mem::take(&mut self.drifts)
+    }
+
     /// How many answers were refused on a stream, for counting.
     #[must_use]
     pub fn refusals(&self, id: SessionId) -> usize {
@@ -286,6 +295,10 @@ impl Shard {
             match output {
                 Output::Send(push) => turn.push((id, Sent::Push(push))),
                 Output::Close(status) => turn.push((id, Sent::Close(status))),
+                Output::Drifted(drift) => {
+                    let client = self.open.get(&id).and_then(|open| open.session.client());
+                    self.drifts.push((client.map_or_else(String::new, |client| client.id.clone()), drift));
+                }
                 Output::Watch(touch) => {
                     self.watchers.entry(touch).or_default().insert(id);
                 }

@@ -5,6 +5,7 @@
 mod bounds;
 mod delta;
 mod desk;
+mod drift;
 mod refusals;
 mod resources;
 mod shard;

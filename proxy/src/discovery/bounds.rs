@@ -20,6 +20,9 @@ pub struct Bounds {
     /// When all places are taken, one that was not used for so long gives way to a new one. Smaller: two sets of
     /// callers push each other out. Larger: a new name is turned away while old ones linger.
     pub yield_after: Duration,
+    /// How often a digest of what is held is told to the control node. Smaller: ten thousand proxies cost it more than
+    /// their changes do. Larger: drift that should never be lasts longer.
+    pub digest: Duration,
 }
 
 impl Default for Bounds {
@@ -30,6 +33,7 @@ impl Default for Bounds {
             idle: Duration::from_secs(600),
             unknown: Duration::from_secs(10),
             yield_after: Duration::from_secs(60),
+            digest: Duration::from_secs(60),
         }
     }
 }

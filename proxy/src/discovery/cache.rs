@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use mesh::Authority;
@@ -105,18 +106,34 @@ pub(super) fn followed(responses: &[DeltaDiscoveryResponse]) -> Vec<Authority> {
         .collect()
 }
 
-/// Reads the file of `directory`; `None` when there is none yet.
+/// Reads the file of `directory`, and how long ago it was last known to be current; `None` when there is none yet.
 ///
 /// # Errors
 /// If it cannot be read, or is too large to be one.
-pub(super) fn load(directory: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn load(directory: &Path) -> io::Result<Option<(Vec<u8>, Duration)>> {
     let path = directory.join(FILE);
     match std::fs::metadata(&path) {
         Ok(known) if known.len() > FILE_BYTES_MAX => {
             Err(io::Error::other(format!("{} has more than {FILE_BYTES_MAX} bytes", path.display())))
         }
-        Ok(_) => std::fs::read(&path).map(Some),
+        Ok(known) => {
+            // A clock that was set back makes it young, which is told and nothing more.
+            let age = known.modified()?.elapsed().unwrap_or_default();
+            Ok(Some((std::fs::read(&path)?, age)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes that the file of `directory` is current as of now; none may be there.
+///
+/// # Errors
+/// If its time cannot be set.
+pub(super) fn confirm(directory: &Path) -> io::Result<()> {
+    match std::fs::File::options().write(true).open(directory.join(FILE)) {
+        Ok(file) => file.set_modified(SystemTime::now()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -236,9 +253,16 @@ mod tests {
     fn a_saved_file_is_loaded_again_and_no_file_is_no_fault() {
         let directory = std::env::temp_dir().join(format!("penstock-cache-{}", std::process::id()));
         assert!(load(&directory).unwrap().is_none());
+        confirm(&directory).unwrap();
         save(&directory, b"one").unwrap();
         save(&directory, b"two").unwrap();
-        assert_eq!(load(&directory).unwrap().unwrap(), b"two");
+        assert_eq!(load(&directory).unwrap().unwrap().0, b"two");
+        let hour = Duration::from_secs(3600);
+        let file = std::fs::File::options().write(true).open(directory.join(FILE)).unwrap();
+        file.set_modified(SystemTime::now() - hour).unwrap();
+        assert!(load(&directory).unwrap().unwrap().1 >= hour);
+        confirm(&directory).unwrap();
+        assert!(load(&directory).unwrap().unwrap().1 < hour);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -10,20 +10,35 @@ use std::time::Duration;
 
 use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use mesh::{Authority, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::cache::{self, Cache};
-use super::outcome::{Outputs, Resolution};
+use super::outcome::{Holding, Outputs, Resolution};
 use super::stream::{Requests, StreamEvent};
 use super::subscriber::Subscriber;
+use super::uplink::Uplink;
 use crate::metrics::{FeedMetrics, raise};
 use crate::snapshot::{Demand, Known, Published, Snapshot};
 
+/// How often it is noted on disk that what is kept there is current. More often wears the disk; less often tells a
+/// restarted proxy an older age than it has.
+const CONFIRM_EVERY: Duration = Duration::from_secs(30);
 /// How often idle and unknown services are looked for.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
+
+/// What the feed is asked.
+#[derive(Debug)]
+pub struct Asked {
+    /// By workers: to follow a service.
+    pub demands: mpsc::Receiver<Demand>,
+    /// By people: what is held.
+    pub questions: mpsc::Receiver<oneshot::Sender<Holding>>,
+    /// Whether a control node is followed.
+    pub uplink: Uplink,
+}
 
 /// The feed, before it runs.
 #[derive(Debug)]
@@ -37,6 +52,11 @@ pub struct Feed {
     directory: Option<PathBuf>,
     /// A write of the cache that runs: the next one waits for it.
     saving: Option<JoinHandle<()>>,
+    /// When what is held was last known to be current: at this moment, or so long before it.
+    confirmed: Instant,
+    confirmed_before: Duration,
+    /// When that was last noted on disk.
+    noted: Option<Instant>,
     metrics: FeedMetrics,
     origin: Instant,
 }
@@ -53,6 +73,9 @@ impl Feed {
             cache: Cache::default(),
             directory: None,
             saving: None,
+            confirmed: Instant::now(),
+            confirmed_before: Duration::ZERO,
+            noted: None,
             metrics,
             origin: Instant::now(),
         }
@@ -63,9 +86,15 @@ impl Feed {
     /// Returns whether something was. What cannot be read is left aside: the control plane will tell it all again.
     pub fn keep_in(&mut self, directory: PathBuf) -> bool {
         let read = cache::load(&directory).map_err(|error| error.to_string());
-        let kept = match read.and_then(|bytes| bytes.map_or(Ok(Vec::new()), |bytes| cache::responses(&bytes)))
-        {
-            Ok(kept) => kept,
+        let read = read.and_then(|file| match file {
+            None => Ok((Vec::new(), Duration::ZERO)),
+            Some((bytes, age)) => Ok((cache::responses(&bytes)?, age)),
+        });
+        let kept = match read {
+            Ok((kept, age)) => {
+                self.confirmed_before = age;
+                kept
+            }
             Err(reason) => {
                 warn!(directory = %directory.display(), %reason, "the config kept on disk cannot be used; starting without");
                 Vec::new()
@@ -81,15 +110,17 @@ impl Feed {
             let outputs = self.answered(response, now);
             self.carry_out(outputs);
         }
-        !self.services.is_empty()
+        let any = !self.services.is_empty();
+        self.metrics.from_disk.set(i64::from(any));
+        any
     }
 
-    /// Runs until the workers are gone (`demands` is closed).
+    /// Runs until the workers are gone (their demands are closed).
     ///
     /// `used` brings the authorities that saw requests, once a window; `events` comes from the stream's carrier.
     pub async fn run(
         mut self,
-        mut demands: mpsc::Receiver<Demand>,
+        mut asked: Asked,
         mut used: mpsc::Receiver<Vec<Authority>>,
         mut events: mpsc::Receiver<StreamEvent>,
     ) {
@@ -100,7 +131,7 @@ impl Feed {
             let outputs = tokio::select! {
                 biased;
                 Some(event) = events.recv() => self.stream_event(event, now),
-                demand = demands.recv() => match demand {
+                demand = asked.demands.recv() => match demand {
                     Some(demand) => self.subscriber.want(&demand.authority, now),
                     None => return,
                 },
@@ -108,14 +139,42 @@ impl Feed {
                     authorities.iter().for_each(|authority| self.subscriber.used(authority, now));
                     Outputs::default()
                 }
+                Some(question) = asked.questions.recv() => {
+                    let _ = question.send(self.holding(asked.uplink.borrow().is_some())); // who asked may have gone
+                    Outputs::default()
+                }
                 _ = evictions.tick() => {
                     let outputs = self.subscriber.evict(now);
+                    self.tell_age(asked.uplink.borrow().is_some());
                     self.keep();
                     outputs
                 }
             };
             self.carry_out(outputs);
         }
+    }
+
+    /// Shows how old what is held is, and notes it on disk while it is current.
+    fn tell_age(&mut self, is_connected: bool) {
+        let mut age = self.confirmed_before + self.confirmed.elapsed();
+        if is_connected {
+            self.metrics.from_disk.set(0);
+            if let Some(directory) = &self.directory
+                && self.noted.is_none_or(|noted| noted.elapsed() >= CONFIRM_EVERY)
+            {
+                self.noted = Some(Instant::now());
+                if let Err(error) = cache::confirm(directory) {
+                    debug!(%error, "cannot note that the config kept on disk is current");
+                }
+            }
+            (self.confirmed, self.confirmed_before, age) = (Instant::now(), Duration::ZERO, Duration::ZERO);
+        }
+        self.metrics.age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    fn holding(&self, is_connected: bool) -> Holding {
+        let held = self.subscriber.held().map(|(kind, name, revision)| (kind, name.clone(), revision));
+        Holding { held: held.collect(), is_connected, age: self.confirmed_before + self.confirmed.elapsed() }
     }
 
     /// Monotone, from an origin of its own: only differences matter.
@@ -201,5 +260,6 @@ impl Feed {
         raise(&metrics.stale, tally.stale);
         raise(&metrics.evicted, tally.evicted);
         raise(&metrics.turned_away, tally.turned_away);
+        raise(&metrics.digests, tally.digests);
     }
 }

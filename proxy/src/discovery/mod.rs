@@ -8,7 +8,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `subscriber`, `bounds` | the rules of one incremental xDS stream, as a value |
-//! | `kept`, `outcome` | what it remembers, and what comes out of it |
+//! | `kept`, `outcome`, `digest` | what it remembers, what comes out of it, and how it tells what it holds |
 //! | `decode`, `decode_routes`, `decode_endpoints` | xDS resources to the nouns, each checked |
 //! | `uplink` | which control node is next, and the connection to it |
 //! | `stream` | carries requests and responses, goes on to the next node when one is lost |
@@ -20,6 +20,7 @@ mod decode;
 mod decode_endpoints;
 mod decode_retries;
 mod decode_routes;
+mod digest;
 mod feed;
 #[cfg(test)]
 mod fixtures;
@@ -35,8 +36,8 @@ mod uplink;
 
 pub use bounds::Bounds;
 pub use decode::Kind;
-pub use feed::Feed;
-pub use outcome::{Outputs, Resolution, Tally};
+pub use feed::{Asked, Feed};
+pub use outcome::{Holding, Outputs, Resolution, Tally};
 pub use stream::{StreamEvent, carry};
 pub use subscriber::Subscriber;
 pub use uplink::{Addresses, Uplink};

@@ -3,11 +3,13 @@
 //! Made by `subscriber.rs`; requests go to `stream.rs`, resolutions become the workers' snapshot.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use api::xds::pb::google::rpc::Status;
-use mesh::Authority;
+use mesh::{Authority, Revision};
 
+use super::decode::Kind;
 use crate::snapshot::Known;
 
 /// What an event leads to. Requests go out in this order; resolutions replace what is told of each authority.
@@ -17,6 +19,17 @@ pub struct Outputs {
     pub requests: Vec<DeltaDiscoveryRequest>,
     /// What changed for workers.
     pub resolutions: BTreeMap<Authority, Resolution>,
+}
+
+/// What the proxy holds, for whoever asks on the admin port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Each resource's kind, name and revision.
+    pub held: Vec<(Kind, Authority, Revision)>,
+    /// Whether a control node is followed now.
+    pub is_connected: bool,
+    /// How long ago one was.
+    pub age: Duration,
 }
 
 /// What happened so far, for metrics. Counts never fall.
@@ -34,6 +47,8 @@ pub struct Tally {
     pub evicted: u64,
     /// Wanted authorities and backends turned away because all places were in use.
     pub turned_away: u64,
+    /// Digests told.
+    pub digests: u64,
 }
 
 /// The answer to one wanted authority.

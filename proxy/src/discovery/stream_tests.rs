@@ -135,7 +135,9 @@ fn follow(nodes: &[SocketAddr]) -> Worker {
     let addresses = Addresses::new(addresses, "caller-1");
     tokio::spawn(carry(addresses, event_sender, uplink_sender, stream, || 0.5));
     let subscriber = Subscriber::new(node(), Bounds::default());
-    tokio::spawn(Feed::new(subscriber, Arc::clone(&published), feed).run(wanted, used, events));
+    let (_, questions) = mpsc::channel(1);
+    let asked = Asked { demands: wanted, questions, uplink: uplink.clone() };
+    tokio::spawn(Feed::new(subscriber, Arc::clone(&published), feed).run(asked, used, events));
     Worker { demands, published, uplink, _used: used_sender }
 }
 

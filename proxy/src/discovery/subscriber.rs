@@ -17,6 +17,7 @@ use mesh::{Authority, Revision, RouteRule, Timestamp};
 
 use super::bounds::Bounds;
 use super::decode::{self, Decoded, Kind};
+use super::digest::digests;
 use super::kept::{Answer, Cluster, Root, backends};
 use super::outcome::{Outputs, Resolution, Tally, refusal};
 use crate::snapshot::{Known, ServiceView};
@@ -39,6 +40,8 @@ pub struct Subscriber {
     connected: bool,
     /// The newest revision that any node showed: a node that is behind it must not answer.
     seen: Option<Revision>,
+    /// When the next digests go out.
+    digest_due: Option<Timestamp>,
     tally: Tally,
 }
 
@@ -54,6 +57,7 @@ impl Subscriber {
             pending: Default::default(),
             connected: false,
             seen: None,
+            digest_due: None,
             tally: Tally::default(),
         }
     }
@@ -95,7 +99,7 @@ impl Subscriber {
         outputs
     }
 
-    /// Drops what is idle or was unknown for long enough; called about once a second.
+    /// Drops what is idle or was unknown for long enough, and tells digests when they are due; called about once a second.
     pub fn evict(&mut self, now: Timestamp) -> Outputs {
         let (idle, unknown, connected) = (self.bounds.idle, self.bounds.unknown, self.connected);
         let lapsed = |root: &Root| match root.unknown_since {
@@ -111,6 +115,7 @@ impl Subscriber {
             self.tally.evicted += 1;
         }
         self.sweep_and_flush(&mut outputs);
+        self.tell_digests(now, &mut outputs);
         outputs
     }
 
@@ -120,6 +125,7 @@ impl Subscriber {
     /// learns who is there; clusters never without a name, which would mean all of them.
     pub fn connected(&mut self) -> Vec<DeltaDiscoveryRequest> {
         self.connected = true;
+        self.digest_due = None;
         self.pending = Default::default();
         let mut requests = Vec::with_capacity(Kind::ALL.len());
         for kind in Kind::ALL {
@@ -193,14 +199,27 @@ impl Subscriber {
 
     /// Each held resource's kind, name and revision; revisions of one never fall.
     pub fn held(&self) -> impl Iterator<Item = (Kind, &Authority, Revision)> {
-        let routes = self.roots.iter().map(|(name, root)| (Kind::Routes, name, root.routes.revision()));
+        self.answers().filter_map(|(kind, name, answer)| Some((kind, name, answer.revision()?)))
+    }
+
+    fn answers(&self) -> impl Iterator<Item = (Kind, &Authority, Answer)> {
+        let routes = self.roots.iter().map(|(name, root)| (Kind::Routes, name, root.routes));
         let clusters = self.clusters.iter().flat_map(|(name, cluster)| {
-            [
-                (Kind::Clusters, name, cluster.cluster.revision()),
-                (Kind::Endpoints, name, cluster.endpoints.revision()),
-            ]
+            [(Kind::Clusters, name, cluster.cluster), (Kind::Endpoints, name, cluster.endpoints)]
         });
-        routes.chain(clusters).filter_map(|(kind, name, revision)| Some((kind, name, revision?)))
+        routes.chain(clusters)
+    }
+
+    /// Once per [`Bounds::digest`] of a stream, per kind that is followed, what is held, for the node to compare.
+    fn tell_digests(&mut self, now: Timestamp, outputs: &mut Outputs) {
+        let due = *self.digest_due.get_or_insert(now.plus(self.bounds.digest));
+        if !self.connected || now < due {
+            return;
+        }
+        self.digest_due = None;
+        let told = digests(self.answers());
+        self.tally.digests += told.len() as u64;
+        outputs.requests.extend(told);
     }
 
     /// What happened so far.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use mesh::{Protocol, Revision, Timestamp};
+use mesh::{HeldDigest, Protocol, Revision, Timestamp};
 
 use super::fixtures::{authority, cluster, configuration, endpoints, node, removal, response, route, routes};
 use super::*;
@@ -293,6 +293,36 @@ fn an_idle_service_is_forgotten_but_never_while_no_control_node_answers() {
     subscriber.connected();
     assert_eq!(subscriber.evict(after(5000)).resolutions[&authority("web")], Resolution::Forgotten);
     assert_eq!(subscriber.held().count(), 0);
+}
+
+#[test]
+fn what_is_held_is_told_as_a_digest_once_a_minute_of_each_stream() {
+    let mut subscriber = following_web();
+    let told = |subscriber: &mut Subscriber, seconds| {
+        let requests = subscriber.evict(after(seconds)).requests;
+        let digest =
+            |request: &DeltaDiscoveryRequest| request.initial_resource_versions.get(HeldDigest::KEY).cloned();
+        requests.iter().filter_map(digest).collect::<Vec<_>>()
+    };
+    assert!(told(&mut subscriber, 0).is_empty() && told(&mut subscriber, 59).is_empty());
+    let held: Vec<_> =
+        subscriber.held().map(|(kind, name, revision)| (kind, name.to_string(), revision)).collect();
+    let expected = Kind::ALL.map(|kind| {
+        let mut digest = HeldDigest::default();
+        held.iter()
+            .filter(|(of, ..)| *of == kind)
+            .for_each(|(_, name, revision)| digest.add(name, *revision));
+        digest.to_string()
+    });
+    assert!(expected[0].starts_with("1:"), "{expected:?}");
+    assert_eq!(told(&mut subscriber, 60), expected);
+    assert!(told(&mut subscriber, 61).is_empty(), "the next minute begins");
+    subscriber.response(removal(Kind::Endpoints, "n", "1.9", &["web"]), NOW);
+    assert_eq!(told(&mut subscriber, 125)[1], "0:0000000000000000", "what is gone is not held");
+    subscriber.disconnected();
+    assert!(told(&mut subscriber, 999).is_empty(), "there is nobody to tell");
+    subscriber.connected();
+    assert!(told(&mut subscriber, 1000).is_empty() && !told(&mut subscriber, 1060).is_empty());
 }
 
 #[test]

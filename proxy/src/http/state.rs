@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use mesh::{Direction, WorkloadName};
+use mesh::{Authority, Direction, WorkloadName};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ use super::{h1, hop};
 use crate::balance::Chance;
 use crate::records::Recorder;
 use crate::report::counters::Counters;
-use crate::report::edges::EdgeTable;
+use crate::report::edges::{EdgeHandle, EdgeTable};
 use crate::snapshot::DEMAND_WAIT;
 use crate::tcp::Tools;
 
@@ -87,6 +87,12 @@ pub struct Signs {
     pub closing: Cell<Closing>,
     /// Who connected.
     pub peer: Cell<Option<SocketAddr>>,
+    /// When.
+    pub since: Cell<Option<Instant>>,
+    /// What its last request counts under.
+    pub edge: Cell<Option<EdgeHandle>>,
+    /// Body bytes of the requests that ended, both ways.
+    pub bytes: Cell<u64>,
     /// Whether the caller of the running request can be told interim answers.
     pub takes_interim: Cell<bool>,
     interim: RefCell<BytesMut>,
@@ -155,6 +161,25 @@ impl Signs {
             _ => self.idle.set((self.requests.get(), Some(now))),
         }
     }
+}
+
+/// One open connection, as it is shown to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenConnection {
+    /// On which side it was accepted.
+    pub direction: Direction,
+    /// Who connected.
+    pub peer: Option<SocketAddr>,
+    /// Whom the last request asked for.
+    pub service: Option<Authority>,
+    /// For how long it has been open.
+    pub age: Duration,
+    /// Requests so far.
+    pub requests: u64,
+    /// Of those, the ones that run now.
+    pub requests_running: u32,
+    /// Body bytes of the requests that ended, both ways.
+    pub bytes: u64,
 }
 
 /// One worker's state.
@@ -266,6 +291,7 @@ impl WorkerState {
         self.next_connection.set(number + 1);
         let signs = Rc::new(Signs::default());
         signs.closing.set(self.closing.get());
+        signs.since.set(Some(Instant::now()));
         self.connections.borrow_mut().insert(number, (direction, Rc::clone(&signs)));
         self.count(|counters| counters.accepted_total += 1);
         Some(Opened { state: Rc::clone(self), signs, number })
@@ -275,6 +301,31 @@ impl WorkerState {
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.connections.borrow().len()
+    }
+
+    /// The connections that are open for longest, `limit` of them at most.
+    #[must_use]
+    pub fn oldest_connections(&self, limit: usize) -> Vec<OpenConnection> {
+        let connections = self.connections.borrow();
+        let mut numbers: Vec<u64> = connections.keys().copied().collect();
+        if limit < numbers.len() {
+            numbers.select_nth_unstable(limit); // a sort would hold up a worker with ten thousand
+            numbers.truncate(limit);
+        }
+        let (now, edges) = (Instant::now(), self.edges.borrow());
+        let shown = |number: &u64| {
+            let (direction, signs) = &connections[number];
+            OpenConnection {
+                direction: *direction,
+                peer: signs.peer.get(),
+                service: signs.edge.get().map(|edge| edges.edge(edge).authority.clone()),
+                age: signs.since.get().map_or(Duration::ZERO, |since| now.duration_since(since)),
+                requests: signs.requests.get(),
+                requests_running: signs.running.get(),
+                bytes: signs.bytes.get(),
+            }
+        };
+        numbers.iter().map(shown).collect()
     }
 
     /// Tells every connection how it is to end, and new ones too.

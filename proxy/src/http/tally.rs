@@ -51,6 +51,7 @@ impl Tally {
         state.edges.borrow_mut().held(edge);
         signs.running.set(signs.running.get() + 1);
         signs.requests.set(signs.requests.get() + 1);
+        signs.edge.set(Some(edge));
         Self {
             state: Rc::clone(state),
             signs: Rc::clone(signs),
@@ -212,6 +213,7 @@ impl Tally {
         }
         self.state.count(|counters| counters.requests_running -= 1);
         self.signs.running.set(self.signs.running.get().saturating_sub(1));
+        self.signs.bytes.set(self.signs.bytes.get() + self.request_bytes + self.response_bytes);
     }
 }
 

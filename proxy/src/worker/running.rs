@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{DrainPlan, Listeners, Start, Taken};
 use crate::http::connection;
-use crate::http::state::{Closing, Opened, WorkerState};
+use crate::http::state::{Closing, OpenConnection, Opened, WorkerState};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 
@@ -30,6 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) enum Message {
     /// Hand over what was counted.
     Take(oneshot::Sender<Taken>),
+    /// Say which connections are open: how many, and the oldest of them up to a limit.
+    Connections(usize, oneshot::Sender<(usize, Vec<OpenConnection>)>),
     /// Begin to end.
     Drain(DrainPlan),
 }
@@ -127,8 +129,8 @@ impl Worker {
                 () = &mut accepting => {}
                 _ = ticks.tick() => self.sweep(),
                 message = messages.recv() => match message? {
-                    Message::Take(answer) => { let _ = answer.send(self.taken()); }
                     Message::Drain(plan) => return Some(plan),
+                    question => self.answer(question),
                 },
             }
         }
@@ -147,12 +149,20 @@ impl Worker {
                 () = &mut aside => return,
                 () = tokio::time::sleep_until(deadline) => return,
                 _ = ticks.tick() => self.sweep(),
-                Some(message) = messages.recv() => {
-                    if let Message::Take(answer) = message {
-                        let _ = answer.send(self.taken());
-                    }
-                }
+                Some(message) = messages.recv() => self.answer(message),
             }
+        }
+    }
+
+    /// Answers a question; who asked may have gone. A second drain changes nothing.
+    fn answer(&self, message: Message) {
+        match message {
+            Message::Take(answer) => drop(answer.send(self.taken())),
+            Message::Connections(limit, answer) => {
+                let shown = self.state.oldest_connections(limit);
+                drop(answer.send((self.state.open_connections(), shown)));
+            }
+            Message::Drain(_) => {}
         }
     }
 

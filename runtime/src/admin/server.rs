@@ -1,7 +1,8 @@
 //! The tiny HTTP/1 server behind the admin port: small answers to probes, scrapers and people.
 //!
 //! Built with [`Admin`], started by `main`, asked by kubelets, Prometheus and `curl`. It bounds its connections, the time
-//! for a request's head, and the time for an answer, so that no client can hold it. Must never serve the mesh's own traffic.
+//! for a request's head, and the time for an answer, so that no client can hold it. What changes the process is taken from
+//! this host alone unless the program says otherwise. Must never serve the mesh's own traffic.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{IntCounter, Registry, TextEncoder};
@@ -22,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::Readiness;
+use super::{Readiness, log_level};
 use crate::listen::{BindError, Listener, Share, bind};
 
 /// Open connections at most. Probes and scrapers need a handful; each more is memory that a stranger may take.
@@ -36,6 +37,12 @@ const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(60);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(9);
 /// Largest request head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Largest body of a change.
+const CHANGE_BYTES_MAX: usize = 4096;
+
+/// Pages that every process has.
+const PAGES: [&str; 4] = ["/live", "/ready", "/metrics", log_level::PATH];
 
 /// An answer to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +77,7 @@ pub struct Admin {
     readiness: Readiness,
     routes: BTreeMap<&'static str, Route>,
     refresh: Option<Box<dyn Fn() -> Refreshing + Send + Sync>>,
+    is_changed_from_anywhere: bool,
     waits: IntCounter,
 }
 
@@ -93,7 +101,14 @@ impl Admin {
         if registry.register(Box::new(waits.clone())).is_err() {
             debug!("another admin server counts its waits in this registry already");
         }
-        Self { registry, readiness, routes: BTreeMap::new(), refresh: None, waits }
+        Self {
+            registry,
+            readiness,
+            routes: BTreeMap::new(),
+            refresh: None,
+            is_changed_from_anywhere: false,
+            waits,
+        }
     }
 
     /// Answers GET of exactly `path` by `answer`, which is given the query (without `?`, empty if there is none).
@@ -104,6 +119,13 @@ impl Admin {
         A: Future<Output = Answer> + Send + 'static,
     {
         self.routes.insert(path, Box::new(move |query| Box::pin(answer(query))));
+        self
+    }
+
+    /// Takes changes (`PUT`) from other hosts too. Whoever reaches the port can then change the process.
+    #[must_use]
+    pub fn changed_from_anywhere(mut self, is_allowed: bool) -> Self {
+        self.is_changed_from_anywhere = is_allowed;
         self
     }
 
@@ -137,22 +159,26 @@ impl Admin {
         Ok(Running { address, stop, thread: Some(thread) })
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, from: SocketAddr) -> Answer {
         let path = request.uri().path();
-        let known = matches!(path, "/live" | "/ready" | "/metrics") || self.routes.contains_key(path);
-        if !known {
+        if !(PAGES.contains(&path) || self.routes.contains_key(path)) {
             return Answer::text(
                 StatusCode::NOT_FOUND,
                 format!("no such page; there are {}\n", self.paths()),
             );
         }
+        if request.method() == Method::PUT && path == log_level::PATH {
+            return self.change(request, from).await;
+        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
+            let body = format!("only GET and HEAD are answered here, and PUT of {}\n", log_level::PATH);
+            return Answer::text(StatusCode::METHOD_NOT_ALLOWED, body);
         }
         match path {
             "/live" => Answer::text(StatusCode::OK, "live\n"),
             "/ready" => self.ready(),
             "/metrics" => self.metrics().await,
+            log_level::PATH => log_level::shown(),
             _ => match self.routes.get(path) {
                 Some(route) => route(request.uri().query().unwrap_or_default().to_owned()).await,
                 None => unreachable!("the path was found among the routes above"),
@@ -160,12 +186,28 @@ impl Admin {
         }
     }
 
+    /// Changes the process, if the one who asks may. A page in a browser on this host cannot: a `PUT` to another origin
+    /// needs that origin's leave, which is never given.
+    async fn change(&self, request: Request<Incoming>, from: SocketAddr) -> Answer {
+        if !self.may_change(from) {
+            info!(%from, path = request.uri().path(), "refused a change over the admin port");
+            return Answer::text(
+                StatusCode::FORBIDDEN,
+                "changes are taken from this host alone: ask by its loopback address\n",
+            );
+        }
+        match Limited::new(request.into_body(), CHANGE_BYTES_MAX).collect().await {
+            Ok(body) => log_level::changed(&body.to_bytes()),
+            Err(_) => Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broke off\n"),
+        }
+    }
+
+    fn may_change(&self, from: SocketAddr) -> bool {
+        self.is_changed_from_anywhere || from.ip().to_canonical().is_loopback()
+    }
+
     fn paths(&self) -> String {
-        ["/live", "/ready", "/metrics"]
-            .into_iter()
-            .chain(self.routes.keys().copied())
-            .collect::<Vec<_>>()
-            .join(", ")
+        PAGES.into_iter().chain(self.routes.keys().copied()).collect::<Vec<_>>().join(", ")
     }
 
     fn ready(&self) -> Answer {
@@ -239,9 +281,9 @@ async fn serve(listener: Listener, admin: Arc<Admin>, stop: CancellationToken) {
         }
         let accepted = async {
             let permit = Arc::clone(&room).acquire_owned().await;
-            (permit.expect("the semaphore is never closed"), listener.accept().await.0)
+            (permit.expect("the semaphore is never closed"), listener.accept().await)
         };
-        let (permit, stream) = tokio::select! {
+        let (permit, (stream, from)) = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             accepted = accepted => accepted,
@@ -254,7 +296,7 @@ async fn serve(listener: Listener, admin: Arc<Admin>, stop: CancellationToken) {
                 .max_header_size(HEAD_BYTES_MAX)
                 .serve_connection(
                     TokioIo::new(stream),
-                    hyper::service::service_fn(|request| respond(&admin, request)),
+                    hyper::service::service_fn(|request| respond(&admin, request, from)),
                 );
             match tokio::time::timeout(CONNECTION_LIFE_MAX, connection).await {
                 Ok(Ok(())) => {}
@@ -266,13 +308,18 @@ async fn serve(listener: Listener, admin: Arc<Admin>, stop: CancellationToken) {
     }
 }
 
-async fn respond(admin: &Admin, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, admin.answer(request)).await.unwrap_or_else(|_| {
-        Answer::text(
-            StatusCode::GATEWAY_TIMEOUT,
-            "the answer took too long; the process is overloaded or stuck\n",
-        )
-    });
+async fn respond(
+    admin: &Admin,
+    request: Request<Incoming>,
+    from: SocketAddr,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let answer =
+        tokio::time::timeout(ANSWER_TIMEOUT, admin.answer(request, from)).await.unwrap_or_else(|_| {
+            Answer::text(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the answer took too long; the process is overloaded or stuck\n",
+            )
+        });
     let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() = answer.status;
     response

@@ -67,12 +67,52 @@ fn an_unknown_page_lists_those_that_there_are_and_only_reading_is_allowed() {
     let running = started(plain().route("/config", |_| async { Answer::json("{}") }));
     let answer = get(&running, "/metric");
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
-    assert!(answer.ends_with("no such page; there are /live, /ready, /metrics, /config\n"), "{answer}");
+    assert!(
+        answer.ends_with("no such page; there are /live, /ready, /metrics, /log-level, /config\n"),
+        "{answer}"
+    );
     let answer = exchange(
         &running,
         "POST /live HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
     );
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
+
+fn put(running: &Running, path: &str, body: &str) -> String {
+    let length = body.len();
+    exchange(
+        running,
+        &format!(
+            "PUT {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        ),
+    )
+}
+
+// The one test of this process that sets up its log.
+#[test]
+fn the_log_level_is_shown_and_changed_and_a_wrong_one_is_refused() {
+    let running = started(plain());
+    assert!(get(&running, "/log-level").starts_with("HTTP/1.1 503"), "there is no log yet");
+    crate::telemetry::install(&crate::telemetry::filter("warn").unwrap(), crate::telemetry::Format::Plain)
+        .unwrap();
+    assert!(get(&running, "/log-level").ends_with("\r\n\r\nwarn\n"));
+    assert!(put(&running, "/log-level", "error,runtime=off\n").ends_with("\r\n\r\nerror,runtime=off\n"));
+    let refused = put(&running, "/log-level", "loud");
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("must be a level"), "{refused}");
+    assert!(put(&running, "/log-level", &"x".repeat(CHANGE_BYTES_MAX + 1)).starts_with("HTTP/1.1 413"));
+    assert!(get(&running, "/log-level").ends_with("\r\n\r\nerror,runtime=off\n"));
+    assert!(put(&running, "/live", "off").starts_with("HTTP/1.1 405"));
+}
+
+#[test]
+fn changes_come_from_this_host_alone_unless_the_program_allows_it() {
+    let far: SocketAddr = "10.0.0.9:4000".parse().unwrap();
+    let near: SocketAddr = "[::ffff:127.0.0.1]:4000".parse().unwrap();
+    for (admin, from, is_taken) in
+        [(plain(), far, false), (plain(), near, true), (plain().changed_from_anywhere(true), far, true)]
+    {
+        assert_eq!(admin.may_change(from), is_taken, "{from}");
+    }
 }
 
 #[test]

@@ -139,7 +139,9 @@ impl Proxy {
 fn subscriber(id: u64) -> Subscriber {
     let node = Node { id: format!("proxy-{id}"), user_agent_name: "penstock".to_owned(), ..Node::default() };
     // Unknown services are forgotten soon, so that one that comes into being later is asked for again.
-    Subscriber::new(node, Bounds { unknown: Duration::from_secs(2), ..Bounds::default() })
+    // Digests often, so that a false alarm, which ends a stream and with it the run, would be seen.
+    let (unknown, digest) = (Duration::from_secs(2), Duration::from_secs(1));
+    Subscriber::new(node, Bounds { unknown, digest, ..Bounds::default() })
 }
 
 /// Sabotage: the views that a proxy would have if the rules of an answer came into force before their clusters are known.
