@@ -4,6 +4,7 @@
 //! Raft re-reads what a leader proposes with protobuf 2, but only bytes that [`encode`] made in the same
 //! process.
 
+use bytes::Bytes;
 use prost::Message as _;
 use protobuf::ProtobufEnum as _;
 use raft::eraftpb;
@@ -16,6 +17,8 @@ struct Change {
     transition: i32,
     #[prost(message, repeated, tag = "2")]
     changes: Vec<Step>,
+    #[prost(bytes = "bytes", tag = "3")]
+    context: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -39,14 +42,15 @@ struct SingleChange {
 pub(crate) fn decode(entry: &LogEntry) -> Result<eraftpb::ConfChangeV2, String> {
     let broken =
         |error: prost::DecodeError| format!("membership entry {} does not decode: {error}", entry.index);
-    let (transition, steps) = if entry.kind == i32::from(EntryKind::MembershipSingle) {
-        let single = SingleChange::decode(entry.data.clone()).map_err(broken)?;
-        (0, vec![Step { kind: single.kind, node: single.node }])
-    } else {
-        let change = Change::decode(entry.data.clone()).map_err(broken)?;
-        (change.transition, change.changes)
-    };
-    let mut raft_change = eraftpb::ConfChangeV2::default();
+    let Change { transition, changes: steps, context } =
+        if entry.kind == i32::from(EntryKind::MembershipSingle) {
+            let single = SingleChange::decode(entry.data.clone()).map_err(broken)?;
+            let changes = vec![Step { kind: single.kind, node: single.node }];
+            Change { changes, ..Change::default() }
+        } else {
+            Change::decode(entry.data.clone()).map_err(broken)?
+        };
+    let mut raft_change = eraftpb::ConfChangeV2 { context, ..eraftpb::ConfChangeV2::default() };
     let unknown =
         |what: &str, value: i32| format!("membership entry {}: unknown {what} {value}", entry.index);
     raft_change.set_transition(
@@ -68,8 +72,9 @@ pub(crate) fn decode(entry: &LogEntry) -> Result<eraftpb::ConfChangeV2, String> 
 }
 
 /// The bytes of the change from `now` to `wanted` (its voters and learners; the joint fields are Raft's own
-/// business), through a joint membership that is left by itself. `None` if there is nothing to change.
-pub(crate) fn encode(now: &Membership, wanted: &Membership) -> Option<Vec<u8>> {
+/// business), through a joint membership that is left by itself, with `context` for the state machine. `None` if
+/// there is nothing to change.
+pub(crate) fn encode(now: &Membership, wanted: &Membership, context: Bytes) -> Option<Vec<u8>> {
     let step = |kind: eraftpb::ConfChangeType, node: u64| Step { kind: kind.value(), node };
     let mut changes = Vec::new();
     for &node in wanted.voters.iter().filter(|node| !now.voters.contains(node)) {
@@ -83,14 +88,13 @@ pub(crate) fn encode(now: &Membership, wanted: &Membership) -> Option<Vec<u8>> {
             changes.push(step(eraftpb::ConfChangeType::RemoveNode, node));
         }
     }
-    (!changes.is_empty()).then(|| Change { transition: 0, changes }.encode_to_vec())
+    (!changes.is_empty()).then(|| Change { transition: 0, changes, context }.encode_to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a test may fail by panic
 
-    use bytes::Bytes;
     use protobuf::Message as _;
 
     use super::*;
@@ -105,12 +109,13 @@ mod tests {
         let now = Membership::of_voters([1, 2, 3].map(NodeId));
         let mut wanted = Membership::of_voters([1, 4].map(NodeId));
         wanted.learners = vec![3];
-        let bytes = encode(&now, &wanted).unwrap();
+        let bytes = encode(&now, &wanted, Bytes::from_static(b"addresses")).unwrap();
         let mut read_by_raft = eraftpb::ConfChangeV2::default();
         read_by_raft.merge_from_bytes(&bytes).unwrap();
         assert_eq!(decode(&entry(bytes)).unwrap(), read_by_raft);
         assert_eq!(read_by_raft.changes.len(), 3, "add 4, demote 3, remove 2");
-        assert_eq!(encode(&now, &now), None);
+        assert_eq!(read_by_raft.context, "addresses");
+        assert_eq!(encode(&now, &now, Bytes::new()), None);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Membership {
     }
 
     /// Whether `node` belongs, in whichever part.
-    pub(crate) fn contains(&self, node: u64) -> bool {
+    pub fn contains(&self, node: u64) -> bool {
         let parts = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
         parts.into_iter().any(|part| part.contains(&node))
     }

@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod config;
 pub mod discovery;
 pub mod intake;
+pub mod members;
 pub mod metrics;
 pub mod node;
 pub mod query;

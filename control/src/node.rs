@@ -4,6 +4,7 @@
 //! peers; `log` syncs; `discovery` holds the sessions; `clients` carries gRPC; `admin` answers probes.
 
 mod here;
+mod own;
 mod rooms;
 mod truth;
 
@@ -25,13 +26,12 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, versions};
 use crate::discovery::{Discovery, DiscoveryThread};
 use crate::metrics::Metrics;
-use crate::replica::divergence;
-use crate::replica::messages::TransferLeadership;
-use crate::replica::peers::{Identity, PeerCalls};
+use crate::replica::peers::{Identity, PeerCalls, Roster};
 use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
+use crate::replica::{divergence, steward};
 use crate::settings::Settings;
 use truth::{Truth, TruthParts};
 
@@ -89,6 +89,8 @@ pub struct Given {
     pub peers: Option<TcpListener>,
     /// Another machine, for instance one whose disk is full.
     pub surroundings: Surroundings,
+    /// Another newest version of commands than this program's, for instance an older program's.
+    pub commands: Option<u32>,
 }
 
 /// A node that runs. Dropped, it ends abruptly; [`Running::stop`] drains it.
@@ -138,7 +140,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     peer_socket.set_nonblocking(true)?;
     let (client_address, peer_address) = (client_socket.local_addr()?, peer_socket.local_addr()?);
     let surroundings = given.surroundings;
-    let unstarted = Unstarted::open(Arc::clone(&surroundings.disk), &settings)?;
+    let unstarted = Unstarted::open(&surroundings, &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let (serving, sound, caught_up) = (
         readiness.condition("serving", "starting"),
@@ -154,11 +156,13 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
         .thread_name("clients")
         .enable_all()
         .build()?;
-    let identity = Arc::new(Identity::new(settings.node, &settings.cluster, settings.peers.keys().copied()));
+    let commands = given.commands.unwrap_or(versions::NEWEST);
+    let own = own::of(&settings, client_address, peer_address, unstarted.disk(), commands);
+    let roster = Arc::new(Roster::new(settings.node, &settings.peers));
+    let identity = Arc::new(Identity::new(own, roster));
     let calls = {
         let _clients = clients_runtime.enter();
-        PeerCalls::new(Arc::clone(&identity), &settings.peers, &surroundings.dialler)
-            .map_err(ReplicaError::Peers)?
+        PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone())
     };
     let drain = settings.drain;
     let node = settings.node;
@@ -172,8 +176,6 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
             calls,
             discovery: discovery.clone(),
             load_reports,
-            client_address,
-            peer_address,
             metrics,
         },
         peer_socket,
@@ -182,6 +184,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
     clients.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
     clients.spawn(divergence::watch(door.clone(), sound, diverged));
+    clients.spawn(steward::tend(door.clone()));
     serving.met();
     let http_address = admin.address();
     info!(node = node.0, %client_address, %peer_address, %http_address, "control node started");
@@ -255,10 +258,10 @@ impl Running {
 
     async fn hand_over(&self) {
         let mut leadership = self.door.leadership();
-        if !leadership.borrow().is_here() || self.door.peers().peers().next().is_none() {
+        if !leadership.borrow().is_here() || self.door.peers().peers().is_empty() {
             return;
         }
-        let Ok(Some(successor)) = self.truth.replica.send(TransferLeadership).await else {
+        let Some(successor) = self.door.transfer_leadership(None).await else {
             warn!("leadership not handed over: no other node is fit");
             return;
         };
@@ -339,6 +342,7 @@ async fn serve_clients<I>(
 
 /// Discovery begins once this node knows what the others know.
 async fn catch_up(door: Door, discovery: Discovery, caught_up: Condition) {
+    brought_in(&door).await;
     let read = async { while door.consult(|_| ()).await.is_err() {} };
     tokio::pin!(read);
     let in_time = tokio::time::timeout(CATCH_UP_WAIT, read.as_mut()).await.is_ok();
@@ -350,6 +354,16 @@ async fn catch_up(door: Door, discovery: Discovery, caught_up: Condition) {
     }
     caught_up.met();
     confirm_to(&door, &discovery).await;
+}
+
+/// Ready once this node belongs to a group: one that waits for that knows nothing to serve.
+async fn brought_in(door: &Door) {
+    let mut changes = door.peers().identity().roster().changes();
+    while door.status().await.is_some_and(|status| status.membership.is_empty()) {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Tells discovery what a linearizable read finds, each time that a client waits for what this node has not applied.

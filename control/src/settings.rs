@@ -29,6 +29,10 @@ pub struct Settings {
     /// Where each node of the cluster is reached by the others, this one included, as `host:port`. Only this one, with no
     /// address, when it is alone.
     pub peers: BTreeMap<NodeId, String>,
+    /// Found nothing: wait with an empty log until a leader brings this node in. Without meaning once it has a log.
+    pub join: bool,
+    /// The host under which others reach this node, where it cannot tell from `peers` or the addresses that it listens on.
+    pub advertise_host: Option<String>,
     /// Where clients are served: discovery, registration, config, query, reports.
     pub client_address: SocketAddr,
     /// Where the other nodes are served.
@@ -105,6 +109,8 @@ impl Settings {
             cluster: "penstock".to_owned(),
             data_directory,
             peers: BTreeMap::from([(NodeId(1), String::new())]),
+            join: false,
+            advertise_host: None,
             client_address: any_port,
             peer_address: any_port,
             http_address: any_port,
@@ -122,10 +128,14 @@ impl Settings {
     /// Every complaint at once: key, value, rule and reason.
     pub fn read(sources: Sources) -> Result<Self, Complaints> {
         let mut reader = Reader::new(sources);
-        let node = reader.or("node", parse::whole(1..=u64::MAX), 1);
+        let numbered = reader.optional("node", parse::whole(1..=u64::MAX));
+        let node = numbered.unwrap_or(1);
         let cluster = reader.or("cluster", cluster_name, "penstock".to_owned());
         let data_directory = reader.or("data_directory", parse::path, PathBuf::from("penstock-data"));
+        let join = reader.or("join", parse::boolean, false);
         let peers = read_peers(&mut reader, NodeId(node));
+        check_join(&mut reader, join, numbered.is_some(), &peers);
+        let advertise_host = reader.optional("advertise_host", advertised_host);
         let client_address = reader.or("client_address", parse::socket_address, anywhere(4100));
         let peer_address = reader.or("peer_address", parse::socket_address, anywhere(4101));
         let http_address = reader.or("http_address", parse::socket_address, anywhere(4102));
@@ -142,6 +152,8 @@ impl Settings {
                 cluster,
                 data_directory,
                 peers,
+                join,
+                advertise_host,
                 client_address,
                 peer_address,
                 http_address,
@@ -173,6 +185,29 @@ fn peer(raw: &str) -> parse::Parsed<(NodeId, String)> {
     let number: u64 = number.trim().parse().ok().filter(|number| *number > 0).ok_or_else(rule)?;
     parse::host_and_port(address.trim())?;
     Ok((NodeId(number), address.trim().to_owned()))
+}
+
+/// A name or an address, without a port: those are the listeners'.
+fn advertised_host(raw: &str) -> parse::Parsed<String> {
+    let host = raw.trim();
+    let bracketed =
+        if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    let fits = parse::host_and_port(&format!("{bracketed}:1")).is_ok();
+    if fits {
+        Ok(bracketed)
+    } else {
+        Err("must be a host without a port, such as control-4.example".to_owned())
+    }
+}
+
+fn check_join(reader: &mut Reader, join: bool, numbered: bool, peers: &BTreeMap<NodeId, String>) {
+    let alone = peers.values().all(String::is_empty);
+    reader.check(
+        "join",
+        !join || numbered,
+        "needs `node` too: a new node has a number that no other ever had",
+    );
+    reader.check("join", !join || alone, "does not go with `peers`: who joins learns the others from them");
 }
 
 fn read_peers(reader: &mut Reader, node: NodeId) -> BTreeMap<NodeId, String> {
@@ -321,6 +356,16 @@ mod tests {
         assert!(said.iter().any(|one| one.contains("two nodes the same address")), "{said:#?}");
         let said = complaints("peers: [1=a:4101, 1=b:4101, 3=c:4101]\n");
         assert!(said.iter().any(|one| one.contains("names node 1 twice")), "{said:#?}");
+    }
+
+    #[test]
+    fn who_joins_needs_a_number_and_no_peers() {
+        let said = complaints("join: true\npeers: [1=a:4101, 2=b:4101, 3=c:4101]\n");
+        assert!(said.iter().any(|one| one.contains("needs `node` too")), "{said:#?}");
+        assert!(said.iter().any(|one| one.contains("does not go with `peers`")), "{said:#?}");
+        let file = "node: 4\njoin: true\nadvertise_host: 2001:db8::4\n";
+        let settings = Settings::read(Sources::new().with_file("control.yaml", file)).unwrap();
+        assert_eq!((settings.join, settings.advertise_host.as_deref()), (true, Some("[2001:db8::4]")));
     }
 
     #[test]

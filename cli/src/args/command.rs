@@ -45,7 +45,7 @@ pub enum Command {
     Services(ServicesArgs),
     /// Shows the endpoints of services
     Endpoints(EndpointsArgs),
-    /// Shows the control nodes: leader, term, commit, applied, lag
+    /// Shows the control nodes, adds, promotes and removes them
     Members(MembersArgs),
     /// Shows the connected proxies, and which revision each holds
     Proxies(ProxiesArgs),

@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod demo;
 mod health;
+mod members;
 mod names;
 mod program;
 mod query;
@@ -14,9 +15,11 @@ pub use command::{Args, Command, CompletionsArgs};
 pub use config::{ApplyArgs, ApplyForm, DeleteArgs, DocumentForm, GetArgs};
 pub use demo::{DemoArgs, DemoForm};
 pub use health::CheckArgs;
+pub use members::{
+    ChangeArgs, ChangeForm, MembersAction, MembersAddArgs, MembersArgs, MembersListArgs, MembersPromoteArgs,
+    MembersRemoveArgs, MembersTransferArgs,
+};
 pub use names::{DocumentKind, Name, Resource, ResourceKind};
 pub use program::{ControlArgs, ProcessArgs, ProxyArgs};
-pub use query::{
-    ConnectionArgs, EdgesArgs, EndpointsArgs, Form, MembersArgs, ProxiesArgs, ServicesArgs, StatArgs,
-};
+pub use query::{ConnectionArgs, EdgesArgs, EndpointsArgs, Form, ProxiesArgs, ServicesArgs, StatArgs};
 pub use span::{Span, StatWindow};

@@ -70,7 +70,9 @@ Examples:
   penstock control                                       one node, a valid cluster by itself
   penstock control --settings /etc/penstock/control.yaml
   penstock control --node 2 --data-directory /var/lib/penstock \\
-      --peers 1=10.0.0.1:4101,2=10.0.0.2:4101,3=10.0.0.3:4101   one of three nodes"))]
+      --peers 1=10.0.0.1:4101,2=10.0.0.2:4101,3=10.0.0.3:4101   one of three nodes
+  penstock control --node 4 --join --data-directory /var/lib/penstock
+                                                         a new one; `penstock members add` brings it in"))]
 pub struct ControlArgs {
     /// Number of this node, from 1; never used again for another disk [default: 1]
     #[arg(long, value_name = "NUMBER")]
@@ -79,6 +81,14 @@ pub struct ControlArgs {
     /// Name of the cluster; nodes and data of another one are refused [default: penstock]
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
+
+    /// Found nothing: wait with an empty log until `penstock members add` brings this node in
+    #[arg(long)]
+    join: bool,
+
+    /// Host under which others reach this node, where `peers` and the addresses below do not tell
+    #[arg(long, value_name = "HOST")]
+    advertise_host: Option<String>,
 
     /// Every node of the cluster, this one included, by its peer address; none for one node alone
     #[arg(long, value_name = "NODE=HOST:PORT,...")]
@@ -149,6 +159,8 @@ impl ControlArgs {
             .with_flag("node", self.node.as_ref())
             .with_flag("cluster", self.cluster.as_ref())
             .with_flag("peers", joined(&self.peers))
+            .with_flag("join", self.join.then_some(true))
+            .with_flag("advertise_host", self.advertise_host.as_ref())
             .with_flag("data_directory", self.data_directory.as_ref())
             .with_flag("client_address", self.client_address.as_ref())
             .with_flag("peer_address", self.peer_address.as_ref())

@@ -196,24 +196,6 @@ impl EndpointsArgs {
     }
 }
 
-/// Arguments of `members`.
-#[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
-Answers also when there is no leader: it is what one node sees, the first that answers.
-
-Examples:
-  penstock members                                     the control nodes, and who leads
-  penstock members --control 10.0.0.2:4100 -o wide     as that node sees it, with addresses")]
-pub struct MembersArgs {
-    /// How to write the answer
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Form,
-
-    #[command(flatten)]
-    #[allow(missing_docs)] // clap would show the comment as help
-    pub connection: ConnectionArgs,
-}
-
 /// Arguments of `proxies`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\

@@ -93,13 +93,11 @@ fn one_cluster(sightings: &[&Sighting]) -> Finding {
 }
 
 fn quorum(members: &v1::MembersResponse) -> Finding {
-    let all = members.members.len();
-    let silent: Vec<String> = members
-        .members
-        .iter()
-        .filter(|member| !member.reachable)
-        .map(|member| member.node.to_string())
-        .collect();
+    // A learner's loss costs no quorum; an older node tells no seats.
+    let voters: Vec<_> = members.members.iter().filter(|member| member.seat != "learner").collect();
+    let all = voters.len();
+    let silent: Vec<String> =
+        voters.iter().filter(|member| !member.reachable).map(|member| member.node.to_string()).collect();
     let up = all - silent.len();
     let needed = all / 2 + 1;
     let what = format!("{up} of {all} nodes are up, {needed} are needed");

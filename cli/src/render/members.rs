@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::table::{Cell, Column, Table};
 use super::{Ink, json};
-use crate::args::Form;
+use crate::args::{ChangeForm, Form};
 
 /// The answer of `members`.
 #[must_use]
@@ -14,6 +14,7 @@ pub fn members(response: &v1::MembersResponse, form: Form, ink: Ink) -> String {
         return json(&MembersView {
             cluster: &response.cluster,
             answered_by: response.answered_by,
+            commands: response.commands,
             members: response.members.iter().map(MemberView::of).collect(),
         });
     }
@@ -21,7 +22,8 @@ pub fn members(response: &v1::MembersResponse, form: Form, ink: Ink) -> String {
     columns.extend(["TERM", "COMMIT", "APPLIED", "LAG"].map(Column::right));
     columns.push(Column::left("ADDRESS"));
     if form == Form::Wide {
-        columns.extend([Column::left("PEER_ADDRESS"), Column::left("VERSION")]);
+        columns.extend(["SEAT", "PEER_ADDRESS", "VERSION"].map(Column::left));
+        columns.push(Column::right("COMMANDS"));
     }
     let mut table = Table::new(columns);
     for member in &response.members {
@@ -36,18 +38,41 @@ pub fn members(response: &v1::MembersResponse, form: Form, ink: Ink) -> String {
             or_dash(&member.client_address).into(),
         ];
         if form == Form::Wide {
-            cells.extend([or_dash(&member.peer_address).into(), or_dash(&member.version).into()]);
+            cells.extend(
+                [&member.seat, &member.peer_address, &member.version].map(|text| or_dash(text).into()),
+            );
+            cells.push(figure(member.commands.into()).into());
         }
         table.row(cells);
     }
     table.text(ink)
 }
 
+/// The answer of a change of the members.
+#[must_use]
+pub fn members_changed(changed: &v1::MembersChanged, form: ChangeForm) -> String {
+    match form {
+        ChangeForm::Text => format!("{}\n", changed.message),
+        ChangeForm::Json => {
+            let v1::MembersChanged { message, voters, learners } = changed;
+            json(&ChangedView { message, voters, learners })
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ChangedView<'a> {
+    message: &'a str,
+    voters: &'a [u64],
+    learners: &'a [u64],
+}
+
 fn role(member: &v1::MemberRow) -> Cell {
     match member.role.as_str() {
         _ if !member.reachable => Cell::bad("unreachable"),
         "leader" => Cell::good("leader"),
-        "candidate" => Cell::warning("candidate"),
+        "candidate" | "waiting" => Cell::warning(member.role.clone()),
+        "removed" => Cell::bad("removed"),
         other => other.into(),
     }
 }
@@ -60,6 +85,7 @@ fn or_dash(text: &str) -> String {
 struct MembersView<'a> {
     cluster: &'a str,
     answered_by: u64,
+    commands: u32,
     members: Vec<MemberView<'a>>,
 }
 
@@ -75,6 +101,8 @@ struct MemberView<'a> {
     client_address: &'a str,
     peer_address: &'a str,
     version: &'a str,
+    seat: &'a str,
+    commands: u32,
 }
 
 impl<'a> MemberView<'a> {
@@ -90,6 +118,8 @@ impl<'a> MemberView<'a> {
             client_address: &member.client_address,
             peer_address: &member.peer_address,
             version: &member.version,
+            seat: &member.seat,
+            commands: member.commands,
         }
     }
 }

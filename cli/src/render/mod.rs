@@ -13,7 +13,7 @@ mod units;
 pub use check::{Finding, Verdict, findings};
 pub use config::{applied, complaints, documents};
 pub use endpoints::endpoints;
-pub use members::members;
+pub use members::{members, members_changed};
 pub use proxies::proxies;
 pub use services::services;
 pub use stat::{edges, stat};

@@ -121,6 +121,7 @@ impl Query for Answers {
             cluster: "test".to_owned(),
             members: vec![member],
             answered_by: 1,
+            commands: 2,
         }))
     }
 

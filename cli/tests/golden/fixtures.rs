@@ -158,6 +158,8 @@ fn member(node: u64, role: &str, applied: u64) -> v1::MemberRow {
         version: "0.1.0".to_owned(),
         reachable: role != "unreachable",
         now_ms: NOW_MS,
+        seat: if role == "learner" { "learner" } else { "voter" }.to_owned(),
+        commands: 2,
     }
 }
 
@@ -171,6 +173,15 @@ pub(crate) fn members() -> v1::MembersResponse {
         cluster: "shop-1".to_owned(),
         members: vec![member(1, "follower", 8120), member(2, "leader", 8123), lost],
         answered_by: 1,
+        commands: 2,
+    }
+}
+
+pub(crate) fn members_changed() -> v1::MembersChanged {
+    v1::MembersChanged {
+        message: "node 4 is a member without a vote; it gets a vote as soon as it has caught up".to_owned(),
+        voters: vec![1, 2, 3],
+        learners: vec![4],
     }
 }
 
@@ -257,7 +268,8 @@ pub(crate) fn healthy() -> Facts {
     let seen = |node: u64| {
         let members =
             vec![member(1, "leader", 8123), member(2, "follower", 8123), member(3, "follower", 8122)];
-        let members = v1::MembersResponse { cluster: "shop-1".to_owned(), members, answered_by: node };
+        let cluster = "shop-1".to_owned();
+        let members = v1::MembersResponse { cluster, members, answered_by: node, commands: 2 };
         (format!("10.0.0.{node}:4100"), Ok(sighting(members)))
     };
     let mut services = services();

@@ -7,7 +7,7 @@ mod fixtures;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
-use cli::args::{ApplyForm, Args, DocumentForm, Form, ResourceKind};
+use cli::args::{ApplyForm, Args, ChangeForm, DocumentForm, Form, ResourceKind};
 use cli::commands::judge;
 use cli::render::{self, Ink};
 
@@ -59,6 +59,9 @@ fn services_and_endpoints_are_as_their_goldens() {
 fn members_and_proxies_are_as_their_goldens() {
     let rows = fixtures::members();
     assert_forms("members", |form| render::members(&rows, form, Ink::Plain));
+    let changed = fixtures::members_changed();
+    assert_golden("members-changed.txt", &render::members_changed(&changed, ChangeForm::Text));
+    assert_golden("members-changed.json", &render::members_changed(&changed, ChangeForm::Json));
     let rows = fixtures::proxies();
     assert_forms("proxies", |form| render::proxies(&rows, form, Ink::Plain, fixtures::NOW_MS));
 }
@@ -111,5 +114,9 @@ fn the_help_of_every_command_is_as_its_golden_and_shows_examples() {
         let help = command.clone().term_width(100).render_long_help().to_string();
         assert!(help.contains("Examples:"), "{name} shows no example");
         assert_golden(&format!("help-{name}.txt"), &help);
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+            let help = sub.clone().term_width(100).render_long_help().to_string();
+            assert_golden(&format!("help-{name}-{}.txt", sub.get_name()), &help);
+        }
     }
 }

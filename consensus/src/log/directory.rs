@@ -34,7 +34,10 @@ pub(super) enum Standing {
     /// It was being founded when a crash came; nothing in it was ever told to anybody.
     HalfFounded,
     /// It holds a log.
-    Founded,
+    Founded {
+        /// Its identity; 0 when an older version of this program founded it.
+        disk: u64,
+    },
 }
 
 impl Directory {
@@ -104,13 +107,22 @@ impl Directory {
         if found != wanted {
             return Err(OpenError::Foreign { directory: self.path.clone(), found, wanted });
         }
-        Ok(if value("founded") == Some("yes") { Standing::Founded } else { Standing::HalfFounded })
+        let disk = value("disk").and_then(|disk| u64::from_str_radix(disk, 16).ok()).unwrap_or_default();
+        Ok(if value("founded") == Some("yes") { Standing::Founded { disk } } else { Standing::HalfFounded })
     }
 
     /// Writes `meta`, durably.
-    pub(super) fn write_meta(&self, cluster: &str, node: NodeId, founded: bool) -> Result<(), PersistError> {
+    pub(super) fn write_meta(
+        &self,
+        cluster: &str,
+        node: NodeId,
+        disk: u64,
+        founded: bool,
+    ) -> Result<(), PersistError> {
         let founded = if founded { "yes" } else { "no" };
-        let text = format!("format = {FORMAT}\ncluster = {cluster}\nnode = {node}\nfounded = {founded}\n");
+        let text = format!(
+            "format = {FORMAT}\ncluster = {cluster}\nnode = {node}\ndisk = {disk:016x}\nfounded = {founded}\n"
+        );
         let checksum = crc32c::crc32c(text.as_bytes());
         let text = format!("{text}checksum = {checksum:08x}\n");
         self.write_whole(META, &[text.as_bytes()])

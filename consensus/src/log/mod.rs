@@ -3,6 +3,7 @@
 
 mod directory;
 mod errors;
+mod founding;
 mod frame;
 mod incoming;
 mod recovered;

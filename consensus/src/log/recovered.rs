@@ -13,6 +13,8 @@ pub struct Recovered {
     pub entries: Vec<LogEntry>,
     /// Bytes that a crash left half written at the end of the log, and that were cut off.
     pub torn_bytes: u64,
+    /// Identity of the directory; 0 when it has none.
+    pub disk: u64,
 }
 
 impl Recovered {
@@ -24,6 +26,7 @@ impl Recovered {
             snapshot: Some(Snapshot { index: 1, term: 1, membership: members, data: bytes::Bytes::new() }),
             entries: Vec::new(),
             torn_bytes: 0,
+            disk: 0,
         }
     }
 }

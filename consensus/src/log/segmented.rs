@@ -15,6 +15,7 @@ use crate::nouns::{Batch, HardState, Membership, NodeId};
 
 use super::directory::{Directory, FORMAT, Standing, fatal, open_error, persist_error};
 use super::errors::{OpenError, PersistError};
+use super::founding::{begin_segment, found};
 use super::frame::{self, BatchRecord, HEADER_BYTES, Head, Record, Reset};
 use super::recovered::Recovered;
 use super::recovery::{self, Segment};
@@ -82,11 +83,24 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the directory, or founds it, and reads what it holds.
+    /// Opens the directory, or founds it without an identity of its own, and reads what it holds.
     ///
     /// # Errors
     /// [`OpenError`]; nothing that the directory held was changed.
     pub fn open(vfs: Arc<dyn Vfs>, settings: &LogSettings) -> Result<(Self, Recovered), OpenError> {
+        Self::open_as(vfs, settings, 0)
+    }
+
+    /// The same; a directory that has no identity yet gets `disk`, which should be drawn by chance: by it the
+    /// others see that a node has come back without what it promised them.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing else that the directory held was changed.
+    pub fn open_as(
+        vfs: Arc<dyn Vfs>,
+        settings: &LogSettings,
+        disk: u64,
+    ) -> Result<(Self, Recovered), OpenError> {
         assert!(
             !settings.cluster.contains(['\n', '\r']),
             "the name of a cluster is one line; whoever reads settings from people checks that first"
@@ -96,14 +110,23 @@ impl Log {
         let standing = directory.check_owner(&settings.cluster, settings.node)?;
         let snapshots = SnapshotFiles::new(Arc::clone(&directory.vfs), directory.path.clone());
         directory.remove_temporary()?;
-        if !matches!(standing, Standing::Founded) {
-            found(&directory, &snapshots, settings)?;
-        }
+        let disk = match standing {
+            Standing::Founded { disk: known } if known != 0 || disk == 0 => known,
+            Standing::Founded { .. } => {
+                directory.write_meta(&settings.cluster, settings.node, disk, true)?;
+                disk
+            }
+            Standing::New | Standing::HalfFounded => {
+                found(&directory, &snapshots, settings, disk)?;
+                disk
+            }
+        };
         let mut read = recovery::read_segments(&directory)?;
         let (sequence, end) = (read.sequence, read.end);
         let segments: VecDeque<Segment> = std::mem::take(&mut read.segments).into();
         let leftovers = std::mem::take(&mut read.leftovers);
-        let (recovered, reset) = recovery::reconcile(&directory, read, snapshots.newest()?)?;
+        let (mut recovered, reset) = recovery::reconcile(&directory, read, snapshots.newest()?)?;
+        recovered.disk = disk;
         let number = segments.back().expect("reading segments gives one at least").number;
         let current = open_current(&directory, number, end)?;
         for leftover in leftovers {
@@ -318,60 +341,6 @@ impl Log {
             other => other.map_err(OpenError::from),
         }
     }
-}
-
-/// Makes a new directory a log with nothing but its founders, or with nothing.
-fn found(directory: &Directory, snapshots: &SnapshotFiles, settings: &LogSettings) -> Result<(), OpenError> {
-    directory.sync_ancestors()?;
-    directory.write_meta(&settings.cluster, settings.node, false)?;
-    snapshots.remove_all()?;
-    for number in directory.segments()? {
-        let file = directory.segment(number);
-        directory.vfs.remove(&file).map_err(|error| open_error("remove", &file, error))?;
-    }
-    let founding = if settings.founders.is_empty() {
-        Recovered::default()
-    } else {
-        Recovered::founding(settings.founders.clone())
-    };
-    let mut reset = None;
-    if let Some(snapshot) = &founding.snapshot {
-        snapshots.keep(snapshot)?;
-        reset = Some(Reset { index: snapshot.index, term: snapshot.term });
-    }
-    let head = Head { format: FORMAT, ..Head::default() };
-    let batch = BatchRecord { hard_state: Some(founding.hard_state), reset, entries: Vec::new() };
-    let record = Record { sequence: 1, head: Some(head), batches: vec![batch] };
-    let mut buffer = Vec::new();
-    frame::encode(&record, 1, 0, &mut buffer);
-    let temporary = directory.temporary_segment();
-    let length = settings.segment_bytes.max(buffer.len() as u64);
-    let made = directory.vfs.create(&temporary).and_then(|mut file| file.preallocate(length));
-    made.map_err(|error| open_error("preallocate", &temporary, error))?;
-    begin_segment(directory, &temporary, &directory.segment(1), &buffer)?;
-    directory.write_meta(&settings.cluster, settings.node, true)?;
-    Ok(())
-}
-
-/// Writes the first frame into `spare` and gives it its name; returns it with its length.
-fn begin_segment(
-    directory: &Directory,
-    spare: &std::path::Path,
-    path: &std::path::Path,
-    first_frame: &[u8],
-) -> Result<(Box<dyn VfsFile>, u64), PersistError> {
-    let write = || -> io::Result<(Box<dyn VfsFile>, u64)> {
-        let mut file = directory.vfs.open(spare)?;
-        file.preallocate(first_frame.len() as u64)?;
-        file.write_at(0, first_frame)?;
-        let length = file.length()?;
-        Ok((file, length))
-    };
-    let (mut file, length) = write().map_err(|error| persist_error("write", spare, error))?;
-    file.sync_data().map_err(|error| fatal("sync", spare, error))?;
-    directory.vfs.rename(spare, path).map_err(|error| persist_error("rename", spare, error))?;
-    directory.sync()?;
-    Ok((file, length))
 }
 
 /// Opens the last segment to go on at `offset`. What was read there may not have been durable: now it is.

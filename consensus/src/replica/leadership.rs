@@ -147,23 +147,33 @@ impl Replica {
         Ok(())
     }
 
-    /// Proposes a membership of the voters and learners of `wanted`; the group passes through a joint
-    /// membership by itself. Answered like a proposal, with empty data.
+    /// Proposes a membership of the voters and learners of `wanted`; where more than one node changes its part,
+    /// the group passes through a joint membership by itself. Answered like a proposal, with `context` as its
+    /// data: what the state machine is to know of the nodes, in the same entry.
     ///
     /// # Errors
     /// [`ProposeError`]; then nothing was proposed. `LeadershipUnsettled` if another change is still under
     /// way, or if nothing would change.
-    pub fn propose_membership(&mut self, token: u64, wanted: &Membership) -> Result<(), ProposeError> {
-        let raft = &self.raw.raft;
-        let now = self.membership();
-        let change = membership_change::encode(now, wanted).filter(|_| !wanted.voters.is_empty());
-        let Some(change) = change.filter(|_| !raft.has_pending_conf() && now.voters_outgoing.is_empty())
-        else {
-            return Err(ProposeError::LeadershipUnsettled);
-        };
+    pub fn propose_membership(
+        &mut self,
+        token: u64,
+        wanted: &Membership,
+        context: Bytes,
+    ) -> Result<(), ProposeError> {
+        let change = membership_change::encode(self.membership(), wanted, context);
+        let change = change.filter(|_| !wanted.voters.is_empty() && !self.membership_is_changing());
+        let Some(change) = change else { return Err(ProposeError::LeadershipUnsettled) };
         self.check_room(change.len())?;
+        self.membership_token = Some(token);
         self.proposals.queue(token, EntryKind::Membership, change.into());
         Ok(())
+    }
+
+    /// Whether a change of the membership is under way, or one that was begun has not ended: only one at a time.
+    pub fn membership_is_changing(&self) -> bool {
+        self.membership_token.is_some()
+            || self.raw.raft.has_pending_conf()
+            || !self.membership().voters_outgoing.is_empty()
     }
 
     fn check_room(&self, bytes: usize) -> Result<(), ProposeError> {
@@ -214,6 +224,7 @@ impl Replica {
             return;
         }
         let leader = self.leader();
+        self.membership_token = None;
         self.proposals.refused(tokens.iter().map(|(_, bytes)| bytes).sum());
         for (token, _) in tokens {
             let reason =

@@ -26,8 +26,8 @@ pub struct Committed {
     pub index: u64,
     /// Its term.
     pub term: u64,
-    /// Empty for entries that only Raft needs (a new leader's first entry, a change of membership): skip, but
-    /// count.
+    /// Empty for entries that only Raft needs (a new leader's first entry, the end of a joint membership): skip,
+    /// but count. Of a change of the membership, what its proposer said beside it.
     pub data: Bytes,
     /// Present when it was proposed on this node by a proposer that still waits.
     pub token: Option<u64>,

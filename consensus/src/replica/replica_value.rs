@@ -43,6 +43,10 @@ pub struct Replica {
     next_tick: Duration,
     pub(super) outputs: Vec<Output>,
     pub(super) proposals: Proposals,
+    /// Of the change of the membership that this leader has under way.
+    pub(super) membership_token: Option<u64>,
+    /// When each other node was last heard.
+    pub(super) heard: BTreeMap<u64, Duration>,
     pub(super) reads: Reads,
     pub(super) persisting: Persisting,
     pub(super) campaign: Campaign,
@@ -83,6 +87,8 @@ impl Replica {
             next_tick: now + settings.tick,
             outputs,
             proposals: Proposals::default(),
+            membership_token: None,
+            heard: BTreeMap::new(),
             reads: Reads::new(settings.node.0, settings.seed),
             persisting: Persisting::default(),
             campaign: Campaign::default(),
@@ -186,6 +192,7 @@ impl Replica {
         if message.msg_type == MessageType::MsgTimeoutNow && !self.bears_campaign() {
             return Ok(());
         }
+        self.heard.insert(from.0, self.now);
         let answers_append = message.msg_type == MessageType::MsgAppendResponse;
         // What raft refuses here is an answer from a node that is no member any more.
         let _not_a_member = self.raw.step(message);

@@ -117,32 +117,44 @@ impl Replica {
         }
         let mut committed = Vec::with_capacity(entries.len());
         for entry in entries {
-            let token = self.proposals.committed(entry.index, entry.term);
+            let mut token = self.proposals.committed(entry.index, entry.term);
             self.handed_out = entry.index;
             self.snapshotting.count(entry.data.len());
             let (index, term) = (entry.index, entry.term);
+            let proposed_as = token.and_then(|token| self.membership_token.take_if(|own| *own == token));
             let data = if entry.entry_type == EntryType::EntryNormal {
-                entry.data
+                Some(entry.data).filter(|_| proposed_as.is_none())
             } else {
-                self.change_membership(entry);
-                Bytes::new()
+                self.change_membership(entry)
             };
-            committed.push(Committed { index, term, data, token });
+            // Raft puts an empty entry in the place of a change that it will not have.
+            if data.is_none()
+                && let Some(token) = token.take()
+            {
+                self.outputs.push(Output::ProposalLost { token, reason: ProposeError::LeadershipUnsettled });
+            }
+            committed.push(Committed { index, term, data: data.unwrap_or_default(), token });
         }
         self.raw.advance_apply_to(self.handed_out);
         self.outputs.push(Output::Apply(committed));
     }
 
-    fn change_membership(&mut self, entry: Entry) {
+    /// Changes the membership; answers what the change says to the state machine, or `None` when it is refused.
+    fn change_membership(&mut self, entry: Entry) -> Option<Bytes> {
         let index = entry.index;
-        let change = membership_change::decode(&wire::entry_from_raft(entry))
+        let mut change = membership_change::decode(&wire::entry_from_raft(entry))
             .expect("entries are checked when they are received, recovered or proposed");
+        let context = std::mem::take(&mut change.context);
         match self.raw.apply_conf_change(&change) {
             Ok(state) => {
                 self.memberships.insert(index, wire::membership_from_raft(&state));
+                Some(context)
             }
             // The same on every node: the change contradicts the membership it meets.
-            Err(error) => tracing::warn!(index, %error, "a change of the membership was refused"),
+            Err(error) => {
+                tracing::warn!(index, %error, "a change of the membership was refused");
+                None
+            }
         }
     }
 
@@ -179,6 +191,7 @@ impl Replica {
     }
 
     fn abandon_proposals(&mut self, leader: Option<NodeId>) {
+        self.membership_token = None;
         let (never_appended, appended) = self.proposals.abandon();
         for token in never_appended {
             self.outputs.push(Output::ProposalLost { token, reason: ProposeError::NotLeader { leader } });

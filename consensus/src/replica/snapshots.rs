@@ -107,7 +107,7 @@ impl Replica {
     }
 
     /// The membership as of everything handed out, which is what raft goes by.
-    pub(super) fn membership(&self) -> &Membership {
+    pub fn membership(&self) -> &Membership {
         self.memberships.values().next_back().unwrap_or(&self.raw.store().snapshot_point().membership)
     }
 

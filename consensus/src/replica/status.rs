@@ -1,5 +1,7 @@
 //! What `penstock members` shows of one replica. A copy, taken at one moment; changes nothing.
 
+use std::time::Duration;
+
 use raft::{ProgressState, StateRole};
 
 use crate::nouns::{Membership, NodeId};
@@ -38,6 +40,8 @@ pub struct Status {
     pub batches_waiting: usize,
     /// Who belongs to the group.
     pub membership: Membership,
+    /// Whether a change of it is under way.
+    pub membership_is_changing: bool,
     /// The others as the leader sees them; empty elsewhere.
     pub peers: Vec<PeerStatus>,
 }
@@ -55,6 +59,8 @@ pub struct PeerStatus {
     pub active: bool,
     /// Whether it is being sent a snapshot.
     pub in_snapshot: bool,
+    /// How long nothing was heard of it by this leader.
+    pub silence: Duration,
 }
 
 impl Replica {
@@ -77,6 +83,7 @@ impl Replica {
             reads_waiting: self.reads.count(),
             batches_waiting: self.persisting.len(),
             membership: self.membership().clone(),
+            membership_is_changing: self.membership_is_changing(),
             peers: if raft.state == StateRole::Leader { self.peers() } else { Vec::new() },
         }
     }
@@ -94,6 +101,9 @@ impl Replica {
                 lag: last.saturating_sub(progress.matched),
                 active: progress.recent_active,
                 in_snapshot: progress.state == ProgressState::Snapshot,
+                silence: self
+                    .now
+                    .saturating_sub(self.heard.get(id).copied().unwrap_or(self.told_at).max(self.told_at)),
             })
             .collect();
         peers.sort_by_key(|peer| peer.node);

@@ -170,6 +170,7 @@ fn messages_that_no_peer_can_mean_are_refused_and_change_nothing() {
     let mut cluster = Cluster::new(&[1, 2, 3], 9);
     let leader = cluster.elect();
     let now = cluster.now;
+    assert_eq!(cluster.nodes.get_mut(&leader).unwrap().replica.outputs(now), []);
     let before = cluster.nodes[&leader].replica.status();
     // Kind, to, from, term as prost fields 1 to 4; then extra bytes.
     let message = |kind: u8, from: u8, term: u8, more: &[u8]| {

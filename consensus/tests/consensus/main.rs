@@ -9,6 +9,7 @@ mod elections;
 mod incoming;
 mod log_faults;
 mod log_recovery;
+mod membership;
 mod reads;
 mod snapshots;
 mod writes;

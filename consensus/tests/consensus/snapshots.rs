@@ -114,7 +114,7 @@ fn a_new_node_is_brought_in_by_a_snapshot_and_an_old_one_leaves() {
     cluster.start(9);
     let gone = if leader == 1 { 2 } else { 1 };
     let wanted = Membership::of_voters([1, 2, 3, 9].into_iter().filter(|node| *node != gone).map(NodeId));
-    cluster.nodes.get_mut(&leader).unwrap().replica.propose_membership(77, &wanted).unwrap();
+    cluster.nodes.get_mut(&leader).unwrap().replica.propose_membership(77, &wanted, Bytes::new()).unwrap();
     cluster.carry_out(leader);
     cluster.until(Duration::from_secs(2), "the new membership", |cluster| {
         cluster.nodes[&9].replica.status().membership == wanted
@@ -143,7 +143,13 @@ fn a_joint_membership_is_left_even_if_its_leader_dies_in_between() {
         cluster.members.push(9);
         cluster.start(9);
         let wanted = Membership::of_voters([1, 2, 3, 9].into_iter().map(NodeId));
-        cluster.nodes.get_mut(&leader).unwrap().replica.propose_membership(77, &wanted).unwrap();
+        cluster
+            .nodes
+            .get_mut(&leader)
+            .unwrap()
+            .replica
+            .propose_membership(77, &wanted, Bytes::new())
+            .unwrap();
         cluster.carry_out(leader);
         cluster.run(Duration::from_micros(wait_microseconds));
         cluster.kill(leader, Unsynced::Lost);

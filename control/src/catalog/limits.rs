@@ -20,6 +20,11 @@ pub const DOCUMENTS_MAX: usize = 1_000;
 /// Longest command. Longer ones would stall the log; proposers hold to less.
 pub const COMMAND_BYTES_MAX: usize = 16 << 20;
 
+/// Most members, learners included: far more than any quorum should have.
+pub const MEMBERS_MAX: usize = 32;
+/// Removed members that are remembered, so that each learns of it when it calls. More than any cluster replaces in years.
+pub const REMOVED_MEMBERS_MAX: usize = 256;
+
 /// Clients whose write outcomes are remembered. The longest idle one is forgotten for a new one.
 pub const CLIENTS_MAX: usize = 10_000;
 /// Outcomes remembered per client: what it may have in flight.

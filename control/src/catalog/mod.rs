@@ -6,6 +6,7 @@
 //! - `topology` holds services, endpoints, routes and policies; `registering`, `declaring`, `policies` change it;
 //!   `precedence` orders rules
 //! - [`Rollups`] holds the traffic (`edges`, `counted`), `history` answers questions about it
+//! - [`Members`] is what the log knows of the nodes themselves; [`versions`] says which commands may enter it
 //! - `snapshot` writes and reads all of it, `state_hash` tells whether two nodes have diverged
 
 mod change;
@@ -14,6 +15,7 @@ mod declaring;
 mod edges;
 mod history;
 pub mod limits;
+pub mod members;
 mod policies;
 mod precedence;
 mod refusal;
@@ -23,11 +25,13 @@ mod snapshot;
 mod state;
 mod state_hash;
 mod topology;
+pub mod versions;
 mod writers;
 
 pub use change::{Applied, Change};
 pub use edges::HistoryEdge;
 pub use history::Span;
+pub use members::{Member, Members};
 pub use rollups::Rollups;
 pub use snapshot::RestoreError;
 pub use state::{Catalog, Sizes};

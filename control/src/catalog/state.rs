@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::change::{Applied, Change};
 use super::limits::{COMMAND_BYTES_MAX, STAMP_MS_MAX, SWEEP_EVERY};
+use super::members::Members;
 use super::refusal::Refusal;
 use super::registering::Expiry;
 use super::rollups::{Counting, Rollups};
@@ -22,6 +23,7 @@ use super::state_hash::StateHash;
 use super::topology::{
     Lease, Moment, StoredEndpoint, StoredPolicy, StoredRoute, StoredService, Topology, Touched,
 };
+use super::versions;
 use super::writers::{Known, Writers};
 
 /// The replicated state of the mesh.
@@ -35,6 +37,7 @@ pub struct Catalog {
     pub(super) topology: Topology,
     pub(super) writers: Writers,
     pub(super) rollups: Rollups,
+    pub(super) members: Members,
 }
 
 /// How much the catalog holds, for metrics; the bounds are in [`super::limits`].
@@ -73,6 +76,7 @@ impl Catalog {
             topology: Topology::default(),
             writers: Writers::default(),
             rollups: Rollups::default(),
+            members: Members::default(),
         }
     }
 
@@ -165,6 +169,13 @@ impl Catalog {
     fn carry_out(&mut self, body: Option<Body>, touched: &mut Touched) -> Result<Answer, Refusal> {
         let at = self.moment();
         let topology = &mut self.topology;
+        let (version, needed) =
+            (self.members.version(), body.as_ref().map_or(versions::FIRST, versions::needed));
+        if needed > version {
+            return Err(Refusal::invalid(format_args!(
+                "body: is of version {needed} of commands, and the log takes {version} until every member is upgraded"
+            )));
+        }
         let actions = match body {
             Some(Body::Register(register)) => {
                 topology.register(at, Registration::try_from(&register)?, touched)?;
@@ -215,6 +226,11 @@ impl Catalog {
             },
             Some(Body::Partial(partial)) => return Ok(counted(self.rollups.add(&partial, touched)?)),
             Some(Body::Tick(_)) => Vec::new(),
+            Some(Body::Announce(said)) => self.members.announce(&said).map(|()| Vec::new())?,
+            Some(Body::ChangeMembers(change)) => {
+                self.members.change(self.applied, &change).map(|()| Vec::new())?
+            }
+            Some(Body::RaiseVersion(raise)) => self.members.raise(&raise).map(|()| Vec::new())?,
             None => {
                 return Err(Refusal::invalid(
                     "body: says nothing that this version understands; are all nodes upgraded?",
@@ -342,6 +358,12 @@ impl Catalog {
     #[must_use]
     pub fn route_count(&self, service: &ServiceName) -> usize {
         self.topology.routes_on.get(service).map_or(0, std::collections::BTreeSet::len)
+    }
+
+    /// What the log knows of the nodes themselves.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
     }
 
     /// The history of traffic.

@@ -2,7 +2,6 @@
 //! network and time. The same actors and services as `node.rs` starts; it ends when its LocalSet is dropped.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
@@ -13,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::truth::{self, Started, TruthParts};
-use super::{LOAD_REPORTS_MAX, StartError, catch_up, serve_clients};
+use super::{LOAD_REPORTS_MAX, StartError, catch_up, own, serve_clients};
+use crate::catalog::versions;
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
-use crate::replica::peers::{Identity, PeerCalls};
-use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted, divergence};
+use crate::replica::peers::{Identity, PeerCalls, Roster};
+use crate::replica::{Door, Surroundings, Unstarted, divergence, steward};
 use crate::settings::Settings;
 
 /// Accepted connections, without end.
@@ -41,15 +41,15 @@ where
     I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let surroundings = Surroundings { is_threadless: true, ..surroundings };
-    let unstarted = Unstarted::open(Arc::clone(&surroundings.disk), &settings)?;
+    let unstarted = Unstarted::open(&surroundings, &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
     let discovery = Discovery::start_here(metrics.discovery.clone(), load);
-    let identity = Arc::new(Identity::new(settings.node, &settings.cluster, settings.peers.keys().copied()));
-    let calls = PeerCalls::new(Arc::clone(&identity), &settings.peers, &surroundings.dialler)
-        .map_err(ReplicaError::Peers)?;
+    let (client_address, peer_address) = (settings.client_address, settings.peer_address);
+    let own = own::of(&settings, client_address, peer_address, unstarted.disk(), versions::NEWEST);
+    let identity = Arc::new(Identity::new(own, Arc::new(Roster::new(settings.node, &settings.peers))));
+    let calls = PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone());
     let diverged = metrics.replica.diverged.clone();
-    let (client_address, peer_address): (SocketAddr, _) = (settings.client_address, settings.peer_address);
     let Started { faces, peers: service, .. } = truth::set_up(TruthParts {
         unstarted,
         surroundings,
@@ -58,8 +58,6 @@ where
         calls,
         discovery: discovery.clone(),
         load_reports,
-        client_address,
-        peer_address,
         metrics,
     })?;
     let door = faces.door.clone();
@@ -74,6 +72,7 @@ where
         readiness.condition("state", "not compared yet"),
         diverged,
     ));
+    tokio::task::spawn_local(steward::tend(door.clone()));
     tokio::task::spawn_local(async move {
         serve_clients(clients, &discovery, faces, CancellationToken::new()).await;
     });

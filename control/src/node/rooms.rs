@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use api::peer::v1::OperateRequest;
 use api::v1::config_server::ConfigServer;
+use api::v1::members_server::MembersServer;
 use api::v1::query_server::QueryServer;
 use api::v1::registration_server::RegistrationServer;
 use api::v1::reports_server::ReportsServer;
-use api::v1::{MemberRow, ProxiesResponse, ProxyRow};
+use api::v1::{MemberRow, MembersChanged, ProxiesResponse, ProxyRow};
 use bytes::Bytes;
 use tonic::Status;
 use tonic::transport::server::Router;
@@ -15,6 +17,7 @@ use tonic::transport::server::Router;
 use crate::config::ConfigService;
 use crate::discovery::Discovery;
 use crate::intake::RegistrationService;
+use crate::members::MembersService;
 use crate::query::{ConnectedProxies, QueryService};
 use crate::replica::Door;
 use crate::replica::peers::Rooms;
@@ -33,6 +36,7 @@ pub(super) struct Faces {
     pub(super) config: ConfigService,
     pub(super) reports: ReportsService,
     pub(super) query: QueryService,
+    pub(super) members: MembersService,
 }
 
 impl Faces {
@@ -47,6 +51,7 @@ impl Faces {
                     .max_encoding_message_size(ANSWER_BYTES_MAX),
             )
             .add_service(ReportsServer::new(self.reports).max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .add_service(MembersServer::new(self.members))
             .add_service(QueryServer::new(self.query).max_encoding_message_size(ANSWER_BYTES_MAX))
     }
 }
@@ -55,12 +60,17 @@ impl Faces {
 pub(super) struct OwnRooms {
     pub(super) registration: RegistrationService,
     pub(super) query: QueryService,
+    pub(super) members: MembersService,
 }
 
 #[tonic::async_trait]
 impl Rooms for OwnRooms {
     async fn renew(&self, leases: Vec<Bytes>) -> Result<Vec<Bytes>, Status> {
         self.registration.renew_here(leases).await
+    }
+
+    async fn operate(&self, asked: OperateRequest) -> Result<MembersChanged, Status> {
+        self.members.here(asked).await
     }
 
     async fn status(&self) -> Result<MemberRow, Status> {

@@ -1,12 +1,12 @@
 //! The truth thread: one current-thread runtime with a LocalSet, in which replica, intake and rollup live as actors beside the
 //! catalog, and which serves the peers. Wiring only; it ends when it is told to, and with it everything in it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use actix::{Actor as _, Addr, AsyncContext as _, Context};
+use actix::{Actor as _, AsyncContext as _, Context};
 use api::peer::v1::peer_server::PeerServer;
 use futures_util::Stream;
 use mesh::TrafficReport;
@@ -24,10 +24,11 @@ use crate::config::ConfigService;
 use crate::discovery::Discovery;
 use crate::intake::leases::Brake;
 use crate::intake::{IntakeActor, RegistrationService};
+use crate::members::MembersService;
 use crate::metrics::Metrics;
-use crate::query::{OwnRow, QueryService};
+use crate::query::QueryService;
 use crate::replica::peers::{Identity, PeerCalls, PeerService};
-use crate::replica::{Door, ReplicaActor, StartError as ReplicaError, Surroundings, Unstarted};
+use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
 use crate::rollup::{ReportsService, RollupActor};
 use crate::settings::Settings;
 
@@ -43,21 +44,17 @@ pub(super) struct TruthParts {
     pub(super) calls: PeerCalls,
     pub(super) discovery: Discovery,
     pub(super) load_reports: mpsc::Receiver<TrafficReport>,
-    pub(super) client_address: SocketAddr,
-    pub(super) peer_address: SocketAddr,
     pub(super) metrics: Metrics,
 }
 
 /// The thread while it runs.
 pub(super) struct Truth {
-    pub(super) replica: Addr<ReplicaActor>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The actors of the thread once they stand, and what others need of them.
 pub(super) struct Started {
-    pub(super) replica: Addr<ReplicaActor>,
     pub(super) faces: Faces,
     pub(super) peers: PeerService,
     pub(super) log_thread: Option<JoinHandle<()>>,
@@ -73,9 +70,9 @@ impl Truth {
             let set = LocalSet::new();
             let log_thread = set.block_on(&runtime, async {
                 let (result, log_thread) = match set_up(parts) {
-                    Ok(Started { replica, faces, peers, log_thread }) => {
+                    Ok(Started { faces, peers, log_thread }) => {
                         tokio::task::spawn_local(serve_socket(peer_socket, peers));
-                        (Ok((replica, faces)), log_thread)
+                        (Ok(faces), log_thread)
                     }
                     Err(error) => (Err(error), None),
                 };
@@ -92,8 +89,8 @@ impl Truth {
             }
         })?;
         let ended = || std::io::Error::other("the truth thread ended at once");
-        let (replica, faces) = told.recv().map_err(|_| ended())??;
-        Ok((Self { replica, stop: Some(stop), thread: Some(thread) }, faces))
+        let faces = told.recv().map_err(|_| ended())??;
+        Ok((Self { stop: Some(stop), thread: Some(thread) }, faces))
     }
 
     /// Ends the thread and everything on it.
@@ -107,9 +104,8 @@ impl Truth {
 
 /// Starts the actors in the current LocalSet.
 pub(super) fn set_up(parts: TruthParts) -> Result<Started, ReplicaError> {
-    let TruthParts { unstarted, surroundings, settings, identity, calls, discovery, load_reports, .. } =
+    let TruthParts { unstarted, surroundings, settings, identity, calls, discovery, load_reports, metrics } =
         parts;
-    let metrics = parts.metrics;
     let intake = Context::<IntakeActor>::new();
     let recipients = vec![discovery.changes(), intake.address().recipient()];
     let wall = surroundings.wall;
@@ -140,24 +136,21 @@ pub(super) fn set_up(parts: TruthParts) -> Result<Started, ReplicaError> {
         wall,
         metrics.rollup.clone(),
     );
-    let mut peer_addresses = settings.peers.clone();
-    peer_addresses.insert(settings.node, parts.peer_address.to_string());
-    let own = OwnRow {
-        node: settings.node,
-        cluster: settings.cluster.clone(),
-        client_address: parts.client_address.to_string(),
-        peer_addresses,
-    };
     let faces = Faces {
         registration: RegistrationService::new(door.clone(), intake),
         config: ConfigService::new(door.clone()),
         reports: ReportsService::new(rollup.start()),
-        query: QueryService::new(door.clone(), own, wall, sessions(discovery)),
+        query: QueryService::new(door.clone(), wall, sessions(discovery)),
+        members: MembersService::new(door.clone()),
         door,
     };
-    let rooms = OwnRooms { registration: faces.registration.clone(), query: faces.query.clone() };
-    let peers = PeerService::new(identity, replication.replica.clone(), Arc::new(rooms), replication.files);
-    Ok(Started { replica: replication.replica, faces, peers, log_thread: replication.log_thread })
+    let rooms = OwnRooms {
+        registration: faces.registration.clone(),
+        query: faces.query.clone(),
+        members: faces.members.clone(),
+    };
+    let peers = PeerService::new(identity, replication.replica, Arc::new(rooms), replication.files);
+    Ok(Started { faces, peers, log_thread: replication.log_thread })
 }
 
 async fn serve_socket(socket: TcpListener, service: PeerService) {

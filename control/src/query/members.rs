@@ -1,40 +1,28 @@
 //! `members`: the Raft group as the answering node sees it, without a round to the leader, so that it works without one.
 //! Pure: statuses in, rows out.
 
-use std::collections::BTreeMap;
-
 use api::v1::MemberRow;
-use consensus::{NodeId, Role, Status};
+use consensus::{Membership, NodeId, Role, Status};
 use mesh::Timestamp;
 
-/// What a node tells of itself beside its replica's status.
-#[derive(Debug, Clone)]
-pub struct OwnRow {
-    /// This node.
-    pub node: NodeId,
-    /// The cluster's name.
-    pub cluster: String,
-    /// Where it serves clients.
-    pub client_address: String,
-    /// Where each node is reached by the others.
-    pub peer_addresses: BTreeMap<NodeId, String>,
-}
+use crate::replica::peers::Own;
 
 /// This node's row.
-pub(super) fn row(own: &OwnRow, status: &Status, now: Timestamp) -> MemberRow {
-    let lags = status.peers.iter().find(|peer| peer.node == own.node);
+pub(super) fn row(own: &Own, status: &Status, now: Timestamp) -> MemberRow {
     MemberRow {
         node: own.node.0,
         client_address: own.client_address.clone(),
-        peer_address: own.peer_addresses.get(&own.node).cloned().unwrap_or_default(),
+        peer_address: own.peer_address.clone().unwrap_or_default(),
         role: role(status).to_owned(),
         term: status.term,
         commit: status.commit,
         applied: status.applied,
-        lag: lags.map_or(0, |peer| peer.lag),
+        lag: 0, // told by whoever sees the leader's commit
         version: env!("CARGO_PKG_VERSION").to_owned(),
         reachable: true,
         now_ms: now.0,
+        seat: seat(&status.membership, own.node).to_owned(),
+        commands: own.commands,
     }
 }
 
@@ -42,24 +30,37 @@ fn role(status: &Status) -> &'static str {
     match status.role {
         Role::Leader => "leader",
         Role::PreCandidate | Role::Candidate => "candidate",
+        Role::Follower if status.membership.is_empty() => "waiting",
         Role::Follower if status.membership.learners.contains(&status.node.0) => "learner",
         Role::Follower => "follower",
     }
 }
 
+/// Whether a node has a vote.
+fn seat(membership: &Membership, node: NodeId) -> &'static str {
+    if membership.voters.contains(&node.0) {
+        "voter"
+    } else if membership.learners.contains(&node.0) {
+        "learner"
+    } else {
+        ""
+    }
+}
+
 /// All rows in order, those that did not answer as unreachable; each one's lag behind the leader's commit, if one is seen.
 pub(super) fn rows<E>(
-    own: &OwnRow,
+    membership: &Membership,
     own_row: MemberRow,
-    asked: Vec<(NodeId, Result<MemberRow, E>)>,
+    asked: Vec<(NodeId, String, Result<MemberRow, E>)>,
 ) -> Vec<MemberRow> {
-    let unreachable = |node: NodeId| MemberRow {
+    let unreachable = |node: NodeId, peer_address: String| MemberRow {
         node: node.0,
-        peer_address: own.peer_addresses.get(&node).cloned().unwrap_or_default(),
+        peer_address,
         role: "unreachable".to_owned(),
+        seat: seat(membership, node).to_owned(),
         ..MemberRow::default()
     };
-    let answered = asked.into_iter().map(|(node, row)| row.unwrap_or_else(|_| unreachable(node)));
+    let answered = asked.into_iter().map(|(node, at, row)| row.unwrap_or_else(|_| unreachable(node, at)));
     let mut rows: Vec<MemberRow> = std::iter::once(own_row).chain(answered).collect();
     let leader = rows.iter().filter(|row| row.role == "leader").max_by_key(|row| row.term);
     if let Some(commit) = leader.map(|leader| leader.commit) {
@@ -76,18 +77,6 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use super::*;
 
-    fn own() -> OwnRow {
-        OwnRow {
-            node: NodeId(2),
-            cluster: "c".to_owned(),
-            client_address: "b:4100".to_owned(),
-            peer_addresses: BTreeMap::from([
-                (NodeId(1), "a:4101".to_owned()),
-                (NodeId(2), "b:4101".to_owned()),
-            ]),
-        }
-    }
-
     fn answered(node: u64, role: &str, commit: u64, applied: u64) -> MemberRow {
         MemberRow {
             node,
@@ -102,15 +91,17 @@ mod tests {
 
     #[test]
     fn a_follower_lags_by_what_it_has_not_applied_of_the_leaders_commit() {
-        let leader = (NodeId(1), Ok::<_, ()>(answered(1, "leader", 20, 20)));
-        let rows = rows(&own(), answered(2, "follower", 18, 17), vec![leader]);
+        let leader = (NodeId(1), String::new(), Ok::<_, ()>(answered(1, "leader", 20, 20)));
+        let rows = rows(&Membership::default(), answered(2, "follower", 18, 17), vec![leader]);
         assert_eq!(rows.iter().map(|row| (row.node, row.lag)).collect::<Vec<_>>(), [(1, 0), (2, 3)]);
     }
 
     #[test]
     fn a_node_that_does_not_answer_is_shown_as_unreachable_with_its_address() {
-        let rows = rows(&own(), answered(2, "follower", 18, 17), vec![(NodeId(1), Err(()))]);
+        let membership = Membership::of_voters([1, 2].map(NodeId));
+        let asked = vec![(NodeId(1), "a:4101".to_owned(), Err(()))];
+        let rows = rows(&membership, answered(2, "follower", 18, 17), asked);
         assert_eq!((rows[0].role.as_str(), rows[0].peer_address.as_str()), ("unreachable", "a:4101"));
-        assert!(!rows[0].reachable);
+        assert_eq!((rows[0].reachable, rows[0].seat.as_str()), (false, "voter"));
     }
 }

@@ -10,5 +10,4 @@ mod near;
 mod service;
 mod stat;
 
-pub use members::OwnRow;
 pub use service::{ConnectedProxies, QueryService};

@@ -12,8 +12,9 @@ use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
 use super::lists::{self, ListError};
-use super::members::{self, OwnRow};
+use super::members;
 use super::stat::{self, StatError};
+use crate::replica::peers::Own;
 use crate::replica::{Door, WallClock, refusal};
 
 /// The proxies connected to this node; discovery answers, `node.rs` wires.
@@ -27,15 +28,14 @@ pub trait ConnectedProxies: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct QueryService {
     door: Door,
-    own: Arc<OwnRow>,
     wall: WallClock,
     proxies: Arc<dyn ConnectedProxies>,
 }
 
 impl QueryService {
-    /// Answers from this door's catalog; `own` is how this node tells of itself.
-    pub fn new(door: Door, own: OwnRow, wall: WallClock, proxies: Arc<dyn ConnectedProxies>) -> Self {
-        Self { door, own: Arc::new(own), wall, proxies }
+    /// Answers from this door's catalog.
+    pub fn new(door: Door, wall: WallClock, proxies: Arc<dyn ConnectedProxies>) -> Self {
+        Self { door, wall, proxies }
     }
 
     /// How this node stands, as a row.
@@ -45,14 +45,18 @@ impl QueryService {
     pub async fn own_row(&self) -> Result<api::v1::MemberRow, Status> {
         let status = self.door.status().await;
         let status = status.ok_or_else(|| Status::unavailable("this node is stopping; ask another one"))?;
-        Ok(members::row(&self.own, &status, (self.wall)()))
+        Ok(members::row(self.own(), &status, (self.wall)()))
     }
 
     /// The proxies of this node alone.
     pub async fn own_proxies(&self) -> ProxiesResponse {
         let mut proxies = self.proxies.rows().await;
-        proxies.iter_mut().for_each(|row| row.node = self.own.node.0);
+        proxies.iter_mut().for_each(|row| row.node = self.own().node.0);
         ProxiesResponse { proxies, missing_nodes: Vec::new() }
+    }
+
+    fn own(&self) -> &Own {
+        self.door.peers().identity().own()
     }
 }
 
@@ -92,12 +96,15 @@ impl Query for QueryService {
 
     async fn members(&self, _: Request<MembersRequest>) -> Result<Response<MembersResponse>, Status> {
         let peers = self.door.peers();
-        let asked = join_all(peers.peers().map(|peer| async move { (peer, peers.status(peer).await) }));
-        let (own, asked) = futures_util::join!(self.own_row(), asked);
+        let known = peers.identity().roster().peers().into_iter();
+        let asked = known.map(|(peer, known)| async move { (peer, known.address, peers.status(peer).await) });
+        let (own, ground, asked) = futures_util::join!(self.own_row(), self.door.ground(), join_all(asked));
+        let ground = ground.ok_or_else(|| Status::unavailable("this node is stopping; ask another one"))?;
         Ok(Response::new(MembersResponse {
-            cluster: self.own.cluster.clone(),
-            members: members::rows(&self.own, own?, asked),
-            answered_by: self.own.node.0,
+            cluster: self.own().cluster.clone(),
+            members: members::rows(&ground.status.membership, own?, asked),
+            answered_by: self.own().node.0,
+            commands: ground.members.version(),
         }))
     }
 
@@ -107,8 +114,8 @@ impl Query for QueryService {
             return Ok(Response::new(response));
         }
         let peers = self.door.peers();
-        let asked = join_all(peers.peers().map(|peer| async move { (peer, peers.proxies(peer).await) }));
-        for (peer, answer) in asked.await {
+        let asked = peers.peers().into_iter().map(|peer| async move { (peer, peers.proxies(peer).await) });
+        for (peer, answer) in join_all(asked).await {
             match answer {
                 Ok(theirs) => response.proxies.extend(theirs.proxies),
                 Err(_) => response.missing_nodes.push(peer.0),

@@ -11,6 +11,7 @@ use actix::{
 };
 use api::log::v1::Outcome;
 use consensus::{NodeId, ReceiveError};
+use futures_util::StreamExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio_stream::wrappers::WatchStream;
 use tracing::info;
@@ -18,8 +19,9 @@ use tracing::info;
 use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::messages::{
-    Consult, PeerLost, Propose, ProposeError, ReadError, Receive, ReceiveSnapshot, ReportCheckpoints,
-    ReportStatus, SnapshotKept, SnapshotMade, SnapshotSent, TransferLeadership,
+    ChangeError, ChangeMembership, Changed, Consult, PeerLost, Propose, ProposeError, ReadError, Receive,
+    ReceiveSnapshot, ReportCheckpoints, ReportGround, ReportStatus, SnapshotKept, SnapshotMade, SnapshotSent,
+    TransferLeadership,
 };
 
 /// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
@@ -76,7 +78,7 @@ impl Actor for ReplicaActor {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_MAX);
         context.add_stream(WatchStream::from_changes(self.durable.clone()));
-        self.driver.links.dial(&context.address());
+        context.add_stream(WatchStream::new(self.driver.links.roster().changes()).map(|_| RosterChanged));
         self.heard(context);
     }
 }
@@ -91,6 +93,17 @@ impl StreamHandler<u64> for ReplicaActor {
     fn finished(&mut self, _: &mut Self::Context) {
         info!("the log's thread has ended");
     }
+}
+
+/// The other nodes, or their addresses, may have changed.
+struct RosterChanged;
+
+impl StreamHandler<RosterChanged> for ReplicaActor {
+    fn handle(&mut self, _: RosterChanged, context: &mut Self::Context) {
+        self.driver.links.follow(&context.address());
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
 }
 
 impl Handler<Propose> for ReplicaActor {
@@ -139,11 +152,35 @@ impl Handler<ReportCheckpoints> for ReplicaActor {
     }
 }
 
+impl Handler<ReportGround> for ReplicaActor {
+    type Result = MessageResult<ReportGround>;
+
+    fn handle(&mut self, _: ReportGround, _: &mut Self::Context) -> Self::Result {
+        MessageResult::<ReportGround>(self.driver.ground())
+    }
+}
+
+impl Handler<ChangeMembership> for ReplicaActor {
+    type Result = ResponseFuture<Result<Changed, ChangeError>>;
+
+    fn handle(&mut self, message: ChangeMembership, context: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        let planned = self.driver.change_members(&message.wish, message.force, answer);
+        self.heard(context);
+        Box::pin(async move {
+            let changed = planned?;
+            let stopping = || ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() };
+            answered.await.unwrap_or_else(|_| Err(stopping()))?;
+            Ok(changed)
+        })
+    }
+}
+
 impl Handler<TransferLeadership> for ReplicaActor {
     type Result = Option<NodeId>;
 
-    fn handle(&mut self, _: TransferLeadership, context: &mut Self::Context) -> Self::Result {
-        let transferred = self.driver.replica.transfer_leadership(None);
+    fn handle(&mut self, message: TransferLeadership, context: &mut Self::Context) -> Self::Result {
+        let transferred = self.driver.replica.transfer_leadership(message.to);
         self.heard(context);
         transferred.ok()
     }

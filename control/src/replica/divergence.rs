@@ -85,17 +85,15 @@ fn verdict(own: &[Checkpoint], others: &[Vec<Checkpoint>], nodes: usize) -> Verd
 
 /// Compares with the others for ever. `sound` is taken back while this node is alone with its state.
 pub(crate) async fn watch(door: Door, sound: Condition, diverged: IntGauge) {
-    let nodes = door.peers().peers().count() + 1;
     sound.met();
     let mut beat = tokio::time::interval(COMPARE_EVERY);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    if nodes == 1 {
-        return;
-    }
     loop {
         beat.tick().await;
         let Some(own) = door.checkpoints().await else { return };
-        let asked = door.peers().peers().map(|peer| door.peers().checkpoints(peer));
+        let peers = door.peers().peers();
+        let nodes = peers.len() + 1;
+        let asked = peers.into_iter().map(|peer| door.peers().checkpoints(peer));
         let others: Vec<Vec<Checkpoint>> = join_all(asked).await.into_iter().filter_map(Result::ok).collect();
         match verdict(&own, &others, nodes) {
             Verdict::Agrees => {

@@ -15,9 +15,13 @@ use tokio::time::Instant;
 
 use super::actor::ReplicaActor;
 use super::leadership::Leadership;
-use super::messages::{Class, Consult, Propose, ProposeError, ReadError, ReportCheckpoints, ReportStatus};
+use super::messages::{
+    ChangeError, ChangeMembership, Changed, Class, Consult, GroundReport, Propose, ProposeError, ReadError,
+    ReportCheckpoints, ReportGround, ReportStatus, TransferLeadership,
+};
 use super::peers::PeerCalls;
 use super::refusal;
+use super::seats::Wish;
 use crate::catalog::Catalog;
 use crate::metrics::DoorMetrics;
 
@@ -95,6 +99,26 @@ impl Door {
     /// How this node's replica stands; `None` when it has stopped.
     pub async fn status(&self) -> Option<Status> {
         self.replica.send(ReportStatus).await.ok()
+    }
+
+    /// How this node sees the group and what the log knows of the nodes; `None` when the replica has stopped.
+    pub(crate) async fn ground(&self) -> Option<GroundReport> {
+        self.replica.send(ReportGround).await.ok()
+    }
+
+    /// Changes the members, if this node leads.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn change_members(&self, wish: Wish, force: bool) -> Result<Changed, ChangeError> {
+        let asked = self.replica.send(ChangeMembership { wish, force }).await;
+        let stopping = || ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() };
+        asked.unwrap_or_else(|_| Err(stopping().into()))
+    }
+
+    /// Hands leadership to `to`, or to the voter that is furthest; answers to whom, or `None` if nobody is fit.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Option<NodeId> {
+        self.replica.send(TransferLeadership { to }).await.ok().flatten()
     }
 
     /// Hashes of this node's catalog at recent entries, as (index, hash); `None` when the replica has stopped.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use api::log::v1::{Command, Outcome};
 use bytes::Bytes;
-use consensus::{Committed, Output, Replica, SnapshotFiles};
+use consensus::{Committed, Membership, Output, Replica, SnapshotFiles};
 use prost::Message as _;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
@@ -24,7 +24,7 @@ use super::peers::Links;
 use super::snapshots;
 use super::subscribers::Subscribers;
 use super::waiting::{Proposer, Waiting};
-use crate::catalog::{Catalog, Sizes};
+use crate::catalog::{Catalog, Members, Sizes};
 use crate::metrics::{HeldMetrics, ReplicaMetrics};
 
 /// The first life of a cluster; only a restored backup raises it.
@@ -38,16 +38,20 @@ pub(super) struct Driver {
     pub(super) replica: Replica,
     pub(super) links: Links,
     pub(super) checkpoints: Checkpoints,
-    catalog: Rc<RefCell<Catalog>>,
+    pub(super) catalog: Rc<RefCell<Catalog>>,
     disk: Disk,
     files: SnapshotFiles,
     admission: Admission<(Command, Answer)>,
     yielding: Yielding,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
     subscribers: Subscribers,
-    leadership: watch::Sender<Leadership>,
-    wall: WallClock,
+    pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) wall: WallClock,
     metrics: ReplicaMetrics,
+    /// The newest version of commands that this node knows.
+    pub(super) commands: u32,
+    /// The members as the roster was told last.
+    pub(super) followed: Option<(Membership, Members)>,
 }
 
 /// How far a leader is with handing over for want of space.
@@ -73,6 +77,7 @@ pub(super) struct Parts {
     pub(super) proposals_in_flight: usize,
     pub(super) wall: WallClock,
     pub(super) metrics: ReplicaMetrics,
+    pub(super) commands: u32,
 }
 
 impl Driver {
@@ -91,6 +96,8 @@ impl Driver {
             leadership: parts.leadership,
             wall: parts.wall,
             metrics: parts.metrics,
+            commands: parts.commands,
+            followed: None,
         }
     }
 
@@ -99,6 +106,10 @@ impl Driver {
         let leadership = *self.leadership.borrow();
         if !leadership.is_here() {
             let _ = answer.send(Err(ProposeError::NotLeader { leader: leadership.leader }));
+            return;
+        }
+        if let Err(error) = self.known_to_all(&command) {
+            let _ = answer.send(Err(error));
             return;
         }
         if let Some(shortage) = self.disk.shortage() {
@@ -171,7 +182,7 @@ impl Driver {
         command.at_ms = (self.wall)().0.max(self.catalog.borrow().now().0);
         let token = self.waiting.token();
         match self.replica.propose(token, Bytes::from(command.encode_to_vec())) {
-            Ok(()) => self.waiting.proposed(token, Proposer { class, answer }),
+            Ok(()) => self.waiting.proposed(token, Proposer { class: Some(class), answer }),
             Err(error) => {
                 self.admission.settled(class);
                 self.metrics.refused.inc();
@@ -211,10 +222,7 @@ impl Driver {
             }
             Output::ReadFailed { token, reason } => self.fail_read(token, &reason),
             Output::ProposalLost { token, reason } => {
-                if let Some(proposer) = self.waiting.settled(token) {
-                    self.admission.settled(proposer.class);
-                    let _ = proposer.answer.send(Err(wire_error(&reason)));
-                }
+                self.settled(token, Err(wire_error(&reason)));
             }
             Output::MakeSnapshot => {
                 let started = Instant::now();
@@ -250,9 +258,8 @@ impl Driver {
             let applied = catalog.apply(entry.index, &entry.data);
             self.checkpoints.applied(entry.index, catalog.state_hash());
             self.subscribers.changed(applied.changes);
-            let proposer = entry.token.and_then(|token| self.waiting.settled(token));
-            if let Some(proposer) = proposer {
-                self.admission.settled(proposer.class);
+            if let Some(proposer) = entry.token.and_then(|token| self.waiting.settled(token)) {
+                proposer.class.into_iter().for_each(|class| self.admission.settled(class));
                 let _ = proposer.answer.send(Ok(applied.outcome));
             }
         }
@@ -260,6 +267,14 @@ impl Driver {
         self.metrics.applied.set(i64::try_from(last).unwrap_or(i64::MAX));
         tell_sizes(&self.metrics.held, &self.catalog.borrow().sizes());
         self.replica.applied(last);
+        self.follow_members();
+    }
+
+    fn settled(&mut self, token: u64, result: Result<Outcome, ProposeError>) {
+        if let Some(proposer) = self.waiting.settled(token) {
+            proposer.class.into_iter().for_each(|class| self.admission.settled(class));
+            let _ = proposer.answer.send(result);
+        }
     }
 
     /// Replaces the catalog.
@@ -277,11 +292,12 @@ impl Driver {
         self.subscribers.replaced();
         info!(index, bytes = data.len(), "snapshot installed");
         self.replica.applied(index);
+        self.follow_members();
     }
 }
 
 /// A refusal of Raft, in this room's words.
-fn wire_error(error: &consensus::ProposeError) -> ProposeError {
+pub(super) fn wire_error(error: &consensus::ProposeError) -> ProposeError {
     use consensus::ProposeError as Raft;
     let retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).unwrap_or(u64::MAX);
     match error {

@@ -20,6 +20,16 @@ pub(super) fn log_lost(loss: &ReceiveError) -> ! {
     exit()
 }
 
+/// The log holds commands, or is about to, that this program does not know.
+pub(super) fn too_old(version: u32, known: u32) -> ! {
+    error!(
+        version,
+        known,
+        "the log of this cluster is of a newer version of commands than this program knows; ending this node before it reads them by half: start the newer program that ran here, or that the other members run (`penstock members -o wide`)"
+    );
+    exit()
+}
+
 #[allow(clippy::disallowed_methods)] // nothing may be drained or answered any more
 fn exit() -> ! {
     std::process::exit(EXIT_DISK_FAILED)

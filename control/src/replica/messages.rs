@@ -8,10 +8,11 @@ use std::sync::Arc;
 use actix::Message;
 use api::log::v1::{Command, Outcome, command::Body};
 use bytes::Bytes;
-use consensus::{NodeId, ReceiveError, Status};
+use consensus::{Membership, NodeId, ReceiveError, Status};
 use mesh::Revision;
 
-use crate::catalog::{Catalog, Change};
+use super::seats::{Wish, WishError};
+use crate::catalog::{Catalog, Change, Members};
 
 /// How urgent a proposal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,12 @@ pub enum ProposeError {
         bytes: usize,
         /// The bound.
         bytes_max: usize,
+    },
+    /// Nothing was proposed: not every member would understand it.
+    #[error("the log does not take this yet: {reason}")]
+    NotYet {
+        /// What stands in the way.
+        reason: String,
     },
     /// It may have been committed. The same command may be sent again: a write with an id is applied once.
     #[error("the outcome is not known: {reason}; send the same again, it is applied once")]
@@ -134,11 +141,59 @@ pub struct ReportStatus;
 #[rtype(result = "Vec<(u64, u64)>")]
 pub struct ReportCheckpoints;
 
-/// Hands leadership to the node that is furthest, if this one leads. Sent by the drain, once; the answer names the new leader
-/// or is `None` when there was nothing to hand over. Watch [`super::Leadership`] for the end.
+/// Hands leadership to a voter, if this node leads. Sent by the drain, once, and by operators; the answer names the new leader
+/// or is `None` when there was nothing to hand over, or nobody fit for it. Watch [`super::Leadership`] for the end.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Option<NodeId>")]
-pub struct TransferLeadership;
+pub struct TransferLeadership {
+    /// To whom; `None`: to the one that is furthest.
+    pub to: Option<NodeId>,
+}
+
+/// Changes the members, if this node leads; it answers after the change is applied here. Sent by the members' room, once per
+/// operator's wish.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Changed, ChangeError>")]
+pub struct ChangeMembership {
+    /// What is wished.
+    pub wish: Wish,
+    /// Also when that may leave the cluster without a quorum.
+    pub force: bool,
+}
+
+/// The members were changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// What is so now, for the operator.
+    pub says: String,
+    /// Who belongs to the group now.
+    pub membership: Membership,
+}
+
+/// Why the members were not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// The wish is refused, or fulfilled already.
+    #[error(transparent)]
+    Wish(#[from] WishError),
+    /// It could not be proposed, or its outcome is not known.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+/// Asks how the replica stands and what the log knows of the nodes, without a round to the leader. Sent by the steward.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "GroundReport")]
+pub struct ReportGround;
+
+/// The group as this node sees it.
+#[derive(Debug, Clone)]
+pub struct GroundReport {
+    /// Of this node's replica.
+    pub status: Status,
+    /// What the log knows of the nodes.
+    pub members: Members,
+}
 
 /// Raft messages of one peer have arrived, in order. Sent by the peers' service.
 #[derive(Debug, Message)]

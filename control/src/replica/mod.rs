@@ -5,6 +5,7 @@
 //! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
 //! - `admission.rs`, `waiting.rs`: who may go, who waits; `subscribers.rs`: who is told what changed
 //! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
+//! - `seats.rs` plans changes of the members, which `membership.rs` proposes, `gate.rs` the version of commands, `steward.rs` tends both
 //! - `divergence.rs` compares this node's catalog with the others'
 //! - `start.rs` puts it together in its `surroundings.rs`, `ending.rs` says how a node ends itself
 
@@ -16,13 +17,17 @@ pub(crate) mod divergence;
 mod door;
 mod driver;
 mod ending;
+mod gate;
 mod leadership;
+mod membership;
 pub mod messages;
 pub mod peers;
 pub mod refusal;
+pub mod seats;
 mod snapshots;
 mod space;
 mod start;
+pub(crate) mod steward;
 mod subscribers;
 mod surroundings;
 mod waiting;

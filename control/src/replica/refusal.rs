@@ -17,6 +17,7 @@ pub fn for_client(error: &ProposeError) -> Status {
     match error {
         ProposeError::Busy { retry_after_ms, .. } => busy(error, *retry_after_ms),
         ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
+        ProposeError::NotYet { .. } => Status::failed_precondition(error.to_string()),
         ProposeError::NotLeader { .. }
         | ProposeError::OutcomeUnknown { .. }
         | ProposeError::NoLeader { .. } => Status::unavailable(error.to_string()),
@@ -62,6 +63,7 @@ pub(super) fn for_peer(error: &ProposeError) -> Status {
         ProposeError::NotLeader { .. } => Status::failed_precondition(error.to_string()),
         ProposeError::Busy { retry_after_ms, .. } => busy(error, *retry_after_ms),
         ProposeError::TooLarge { .. } => Status::out_of_range(error.to_string()),
+        ProposeError::NotYet { reason } => Status::unimplemented(reason.clone()),
         ProposeError::OutcomeUnknown { .. } | ProposeError::NoLeader { .. } => {
             Status::aborted(error.to_string())
         }
@@ -75,7 +77,8 @@ pub(super) fn from_peer(status: &Status) -> Option<ProposeError> {
             reason: status.message().to_owned(),
             retry_after_ms: pushback(status).unwrap_or(PUSHBACK_DEFAULT_MS),
         }),
-        Code::OutOfRange | Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented => {
+        Code::Unimplemented => Some(ProposeError::NotYet { reason: status.message().to_owned() }),
+        Code::OutOfRange | Code::InvalidArgument | Code::PermissionDenied => {
             Some(ProposeError::OutcomeUnknown {
                 reason: format!("the leader refused it: {}", status.message()),
             })

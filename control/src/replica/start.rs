@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
 use consensus::{
-    Log, LogSettings, Membership, OpenError, Recovered, Replica, ReplicaSettings, SnapshotFiles, Vfs,
+    Log, LogSettings, Membership, OpenError, Recovered, Replica, ReplicaSettings, SnapshotFiles,
 };
 use tokio::sync::watch;
 use tracing::info;
@@ -40,9 +40,6 @@ pub enum StartError {
     /// Its thread could not be made.
     #[error("cannot start the log's thread: {0}; the process is out of threads or memory")]
     Thread(#[from] std::io::Error),
-    /// A peer's address is no address.
-    #[error("a peer's address cannot be used: {0}; correct `peers`")]
-    Peers(#[from] tonic::transport::Error),
 }
 
 /// An open data directory, before the actor starts: made on the thread that calls `start`, so that what it refuses is told there.
@@ -66,17 +63,26 @@ pub struct Replication {
 }
 
 impl Unstarted {
-    /// Opens (or founds) the data directory on this file system.
+    /// Opens (or founds) the data directory on this machine's file system.
     ///
     /// # Errors
     /// [`OpenError`]; the directory was not changed.
-    pub fn open(vfs: Arc<dyn Vfs>, settings: &Settings) -> Result<Self, OpenError> {
-        let founders = Membership::of_voters(settings.peers.keys().copied());
+    pub fn open(surroundings: &Surroundings, settings: &Settings) -> Result<Self, OpenError> {
+        // Who joins founds nothing: its log stays empty until a leader brings it in.
+        let founders = settings.peers.keys().copied().filter(|_| !settings.join);
+        let founders = Membership::of_voters(founders);
         let directory = settings.data_directory.clone();
         let log_settings = LogSettings::new(directory, &settings.cluster, settings.node, founders);
-        let (log, recovered) = Log::open(vfs, &log_settings)?;
+        let (vfs, disk) = (Arc::clone(&surroundings.disk), surroundings.seed.max(1));
+        let (log, recovered) = Log::open_as(vfs, &log_settings, disk)?;
         told(&settings.data_directory, &recovered);
         Ok(Self { log, recovered })
+    }
+
+    /// Identity of the data directory.
+    #[must_use]
+    pub fn disk(&self) -> u64 {
+        self.recovered.disk
     }
 
     /// Starts the actor in the current LocalSet, its links to the peers, and the log's thread.
@@ -102,7 +108,8 @@ impl Unstarted {
             let (disk, thread) = Disk::start(self.log, reserve, durable, metrics.disk.clone())?;
             (disk, Some(thread))
         };
-        let links = Links::new(identity, &settings.peers, surroundings.dialler, metrics.peers.clone())?;
+        let commands = identity.own().commands;
+        let links = Links::new(identity, surroundings.dialler, metrics.peers.clone());
         let (leadership, watched) = watch::channel(Leadership::unknown(settings.node));
         let catalog = Rc::new(RefCell::new(Catalog::new(1)));
         let parts = Parts {
@@ -116,6 +123,7 @@ impl Unstarted {
             proposals_in_flight: settings.limits.proposals_in_flight,
             wall: surroundings.wall,
             metrics: metrics.replica.clone(),
+            commands,
         };
         let replica = ReplicaActor::new(parts, clock, persisted).start();
         Ok(Replication { replica, catalog, leadership: watched, files, log_thread })

@@ -15,7 +15,8 @@ pub(super) type Question = Box<dyn FnOnce(Result<&Catalog, ReadError>) + Send>;
 
 /// Who proposed, and how.
 pub(super) struct Proposer {
-    pub(super) class: Class,
+    /// As it was admitted; `None` for a change of the members, which is one at a time.
+    pub(super) class: Option<Class>,
     pub(super) answer: Answer,
 }
 

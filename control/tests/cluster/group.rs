@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use api::log::v1::{Command, Register, command::Body};
 use api::v1::config_client::ConfigClient;
+use api::v1::members_client::MembersClient;
 use api::v1::query_client::QueryClient;
 use api::v1::registration_client::RegistrationClient;
 use api::v1::reports_client::ReportsClient;
 use api::v1::{
-    Authority, Endpoint, EndpointsRequest, LeaseKey, MembersRequest, QualifiedName, RegisterRequest,
-    RegisterResponse, WriteId,
+    Authority, Endpoint, EndpointsRequest, LeaseKey, MemberRow, MembersRequest, QualifiedName,
+    RegisterRequest, RegisterResponse, WriteId,
 };
 use consensus::NodeId;
 use control::{Given, Running, Settings};
@@ -94,11 +95,25 @@ impl Group {
         disk: Option<&SwitchedDisk>,
     ) {
         let given = Given { peers, ..disk.map(given).unwrap_or_default() };
+        self.start_given(node, settings, given);
+    }
+
+    /// Starts a node with what the test brings along.
+    pub(crate) fn start_given(&mut self, node: u64, settings: Settings, given: Given) {
         let running = control::start_with(settings.clone(), given).unwrap();
         self.addresses.insert(node, running.client_address.to_string());
         let settings = Settings { peer_address: running.peer_address, ..settings };
         self.settings.insert(node, settings);
         self.nodes.insert(node, running);
+    }
+
+    /// Starts a new node that waits to be brought in; answers where the others reach it.
+    pub(crate) fn start_joining(&mut self, node: u64) -> String {
+        let data = self.directory.join(node.to_string());
+        let peers = BTreeMap::from([(NodeId(node), String::new())]);
+        let settings = Settings { node: NodeId(node), join: true, peers, ..Settings::alone(data) };
+        self.start(node, settings, None, None);
+        self.nodes[&node].peer_address.to_string()
     }
 
     /// Ends a node without a word to anybody.
@@ -163,6 +178,37 @@ impl Group {
         };
         let answered = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await });
         answered.unwrap_or_else(|_| panic!("never came: {what}"))
+    }
+
+    pub(crate) fn members(&self, node: u64) -> MembersClient<Channel> {
+        MembersClient::new(self.channel(node))
+    }
+
+    /// The members as a node tells them.
+    pub(crate) fn rows(&self, node: u64) -> Vec<MemberRow> {
+        let mut client = self.query(node);
+        let answered = self.runtime.block_on(client.members(MembersRequest {}));
+        answered.unwrap().into_inner().members
+    }
+
+    /// Asks a node until its rows fit.
+    pub(crate) fn until_rows(&self, node: u64, what: &str, fit: impl Fn(&[MemberRow]) -> bool) {
+        let mut client = self.query(node);
+        self.until(what, async move || {
+            let rows = client.members(MembersRequest {}).await.ok()?.into_inner().members;
+            fit(&rows).then_some(())
+        });
+    }
+
+    /// Waits until the log takes the commands of this version, as every running node knows.
+    pub(crate) fn until_version(&self, version: u32) {
+        for node in self.running() {
+            let mut client = self.query(node);
+            self.until("the version of commands", async move || {
+                let commands = client.members(MembersRequest {}).await.ok()?.into_inner().commands;
+                (commands == version).then_some(())
+            });
+        }
     }
 
     /// The node that leads, as a running node sees it.

@@ -6,6 +6,7 @@ mod configs;
 mod disk;
 mod group;
 mod leases;
+mod members;
 mod queries;
 mod snapshots;
 mod starting;

@@ -23,7 +23,18 @@ const CONTROL_FLOORS: [&[&str]; 5] = [
     &["settings", "metrics"],
     &["catalog"],
     &["replica"],
-    &["intake", "config", "discovery", "rollup", "query", "identity", "kubernetes", "tap", "dashboard"],
+    &[
+        "intake",
+        "config",
+        "discovery",
+        "rollup",
+        "query",
+        "members",
+        "identity",
+        "kubernetes",
+        "tap",
+        "dashboard",
+    ],
     &["node", "lib", "main"],
 ];
 

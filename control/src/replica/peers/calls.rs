@@ -2,15 +2,19 @@
 //! the Raft stream, so that a large answer never stands before a heartbeat; each with a deadline.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::peer::v1::peer_client::PeerClient;
-use api::peer::v1::{CheckpointsRequest, ProposeRequest, RenewLeases, RenewedLeases, StatusRequest};
-use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
+use api::peer::v1::{
+    CheckpointsRequest, GreetRequest, Greeting, OperateRequest, ProposeRequest, RenewLeases, RenewedLeases,
+    StatusRequest,
+};
+use api::v1::{MemberRow, MembersChanged, ProxiesRequest, ProxiesResponse};
 use bytes::Bytes;
 use consensus::NodeId;
 use runtime::dial::Dialler;
+use tokio::runtime::Handle;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -27,32 +31,30 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct PeerCalls {
     identity: Arc<Identity>,
-    channels: Arc<BTreeMap<NodeId, Channel>>,
+    dialler: Dialler,
+    runtime: Handle,
+    channels: Arc<Mutex<BTreeMap<NodeId, (String, Channel)>>>,
 }
 
 impl PeerCalls {
-    /// Prepares a connection to each peer; it comes up with the first question.
-    ///
-    /// # Errors
-    /// If an address is no address; the settings see to it.
+    /// Nothing is connected; a connection comes up with the first question to its peer.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(
-        identity: Arc<Identity>,
-        peers: &BTreeMap<NodeId, String>,
-        dialler: &Dialler,
-    ) -> Result<Self, tonic::transport::Error> {
-        let mut channels = BTreeMap::new();
-        for (node, address) in peers.iter().filter(|(node, _)| **node != identity.node()) {
-            channels.insert(*node, connect_lazy(&endpoint(address)?, dialler));
-        }
-        Ok(Self { identity, channels: Arc::new(channels) })
+    pub fn new(identity: Arc<Identity>, dialler: Dialler) -> Self {
+        Self { identity, dialler, runtime: Handle::current(), channels: Arc::default() }
     }
 
     /// The other nodes.
-    pub fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.channels.keys().copied()
+    #[must_use]
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.identity.roster().peers().into_keys().collect()
+    }
+
+    /// This node, and whom it takes for a peer.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Asks the leader to propose an encoded command; answers its encoded outcome.
@@ -97,11 +99,44 @@ impl PeerCalls {
         timed(async { client.proxies(self.identity.sign(request)).await }).await
     }
 
+    /// Who answers at an address, a member or not.
+    ///
+    /// # Errors
+    /// If nobody does, or a node of another cluster.
+    pub async fn greet(&self, address: &str) -> Result<Greeting, Status> {
+        let endpoint = endpoint(address).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let mut client = PeerClient::new(self.connected_lazily(&endpoint));
+        timed(async { client.greet(self.identity.sign(GreetRequest {})).await }).await
+    }
+
+    /// Asks the leader for a change of the members.
+    ///
+    /// # Errors
+    /// The leader's status.
+    pub async fn operate(&self, leader: NodeId, asked: OperateRequest) -> Result<MembersChanged, Status> {
+        Ok(self.client(leader)?.operate(self.identity.sign(asked)).await?.into_inner())
+    }
+
     fn client(&self, peer: NodeId) -> Result<PeerClient<Channel>, Status> {
-        let channel = self.channels.get(&peer);
-        let unknown = || Status::unavailable(format!("node {peer} is not in the peer list of this node"));
-        let channel = channel.ok_or_else(unknown)?.clone();
+        let unknown = || Status::unavailable(format!("nobody has said where node {peer} is reached"));
+        let known = self.identity.roster().peer(peer).filter(|peer| !peer.address.is_empty());
+        let address = known.ok_or_else(unknown)?.address;
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = match channels.get(&peer) {
+            Some((at, channel)) if *at == address => channel.clone(),
+            _ => {
+                let endpoint = endpoint(&address).map_err(|error| Status::unavailable(error.to_string()))?;
+                let channel = self.connected_lazily(&endpoint);
+                channels.insert(peer, (address, channel.clone()));
+                channel
+            }
+        };
         Ok(PeerClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+    }
+
+    fn connected_lazily(&self, endpoint: &Endpoint) -> Channel {
+        let _runtime = self.runtime.enter();
+        connect_lazy(endpoint, &self.dialler)
     }
 }
 

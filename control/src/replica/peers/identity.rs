@@ -1,100 +1,171 @@
-//! Who a node is, in the metadata of each call between nodes: a node of another cluster, or one that is not in the peer
-//! list, is refused before anything it says is read. Stands at both ends of the peer port; it is no authentication.
+//! Who a node is, in the metadata of each call between nodes: a node of another cluster, one that is no member, or one that
+//! was removed is refused before anything it says is read. Stands at both ends of the peer port; it is no authentication.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consensus::NodeId;
-use tokio::sync::Notify;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
+use super::roster::{Roster, Standing};
+
 const CLUSTER: &str = "penstock-cluster";
 const NODE: &str = "penstock-node";
+const ADDRESS: &str = "penstock-address";
+const DISK: &str = "penstock-disk";
+/// In a refusal: the entry that removed the caller from the group.
+const REMOVED_AT: &str = "penstock-removed-at";
+
+/// What a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Its number.
+    pub node: NodeId,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Where the others reach it; `None` when it cannot know (it listens everywhere, and nobody has told it).
+    pub peer_address: Option<String>,
+    /// Where clients reach it.
+    pub client_address: String,
+    /// Identity of its data directory.
+    pub disk: u64,
+    /// The newest version of commands that it knows.
+    pub commands: u32,
+}
 
 /// This node, and whom it takes for a peer.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    node: NodeId,
-    cluster: String,
-    /// Each peer, with a bell that rings when it opens a stream to this node.
-    peers: Arc<BTreeMap<NodeId, Notify>>,
+    own: Arc<Own>,
+    roster: Arc<Roster>,
     cluster_value: MetadataValue<Ascii>,
 }
 
 impl Identity {
-    /// This node of this cluster; `peers` are all its nodes.
+    /// This node; `roster` are its peers.
     ///
     /// # Panics
     /// If the cluster's name is not plain text; the settings see to it.
-    pub fn new(node: NodeId, cluster: &str, peers: impl IntoIterator<Item = NodeId>) -> Self {
+    pub fn new(own: Own, roster: Arc<Roster>) -> Self {
         let cluster_value =
-            cluster.parse().expect("the settings allow only plain letters in a cluster's name");
-        let peers: BTreeMap<_, _> =
-            peers.into_iter().filter(|peer| *peer != node).map(|peer| (peer, Notify::new())).collect();
-        Self { node, cluster: cluster.to_owned(), peers: Arc::new(peers), cluster_value }
+            own.cluster.parse().expect("the settings allow only plain letters in a cluster's name");
+        Self { own: Arc::new(own), roster, cluster_value }
     }
 
     /// A peer opened a stream: it is there, and may be dialled without waiting longer.
     pub(super) fn arrived(&self, peer: NodeId) {
-        if let Some(bell) = self.peers.get(&peer) {
-            bell.notify_one();
+        if let Some(peer) = self.roster.peer(peer) {
+            peer.bell.notify_one();
         }
     }
 
     /// Ends when `peer` has opened a stream since this was last asked; never for a stranger.
     pub(super) async fn arrival(&self, peer: NodeId) {
-        match self.peers.get(&peer) {
-            Some(bell) => bell.notified().await,
+        match self.roster.peer(peer) {
+            Some(peer) => peer.bell.notified().await,
             None => std::future::pending().await,
         }
     }
 
-    /// This node.
+    /// What this node says of itself.
     #[must_use]
-    pub fn node(&self) -> NodeId {
-        self.node
+    pub fn own(&self) -> &Own {
+        &self.own
     }
 
-    /// The cluster's name.
+    /// Whom it takes for a peer.
     #[must_use]
-    pub fn cluster(&self) -> &str {
-        &self.cluster
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     /// A request that says who asks.
     pub(super) fn sign<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert(CLUSTER, self.cluster_value.clone());
-        request.metadata_mut().insert(NODE, MetadataValue::from(self.node.0));
+        let metadata = request.metadata_mut();
+        metadata.insert(CLUSTER, self.cluster_value.clone());
+        metadata.insert(NODE, MetadataValue::from(self.own.node.0));
+        metadata.insert(DISK, MetadataValue::from(self.own.disk));
+        let address = self.own.peer_address.as_ref().and_then(|address| address.parse().ok());
+        if let Some(address) = address {
+            metadata.insert(ADDRESS, address);
+        }
         request
     }
 
-    /// Who asks.
+    /// Who asks, if it is a peer; where it says that it is reached is noted.
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, with what differs and what to check.
     pub(super) fn caller(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
-        let said = |key| metadata.get(key).and_then(|value| value.to_str().ok());
-        let cluster = said(CLUSTER).unwrap_or("no cluster");
-        if cluster != self.cluster {
-            return Err(Status::permission_denied(format!(
-                "this is node {} of cluster {:?}, and the caller is of {cluster:?}; check `cluster` and `peers` of both",
-                self.node, self.cluster
-            )));
-        }
-        let node = said(NODE).and_then(|node| node.parse().ok()).map(NodeId);
-        match node {
-            Some(node) if self.peers.contains_key(&node) => Ok(node),
-            Some(node) if node == self.node => Err(Status::permission_denied(format!(
-                "the caller says that it is node {node}, and so is this one; give each node its own number"
+        let node = self.of_cluster(metadata)?;
+        let disk = number(metadata, DISK).unwrap_or_default();
+        self.check_standing(node, disk)?;
+        self.roster.met(node, text(metadata, ADDRESS).unwrap_or_default());
+        Ok(node)
+    }
+
+    /// Whether a caller whose stream runs on is still a peer.
+    ///
+    /// # Errors
+    /// As [`Self::caller`].
+    pub(super) fn still(&self, node: NodeId, metadata: &MetadataMap) -> Result<(), Status> {
+        self.check_standing(node, number(metadata, DISK).unwrap_or_default())
+    }
+
+    fn check_standing(&self, node: NodeId, disk: u64) -> Result<(), Status> {
+        let own = self.own.node;
+        match self.roster.standing(node, disk) {
+            Standing::Peer => Ok(()),
+            Standing::Stranger => Err(Status::permission_denied(format!(
+                "node {node} is no member, as far as node {own} knows; `penstock members add {node} HOST:PORT` brings it in"
             ))),
-            _ => Err(Status::permission_denied(format!(
-                "the caller is no peer of node {}; add it to `peers` of every node",
-                self.node
+            Standing::OtherDisk => Err(Status::permission_denied(format!(
+                "the group knows node {node} with another disk than the caller's"
             ))),
+            Standing::Removed(index) => {
+                let mut status = Status::permission_denied(format!(
+                    "node {node} was removed from the group (entry {index})"
+                ));
+                status.metadata_mut().insert(REMOVED_AT, MetadataValue::from(index));
+                Err(status)
+            }
         }
     }
+
+    /// Who asks, a member or not, if it is another node of this cluster.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`.
+    pub(super) fn of_cluster(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
+        let cluster = text(metadata, CLUSTER).unwrap_or("no cluster");
+        let Own { node: own, cluster: own_cluster, .. } = &*self.own;
+        if cluster != own_cluster {
+            return Err(Status::permission_denied(format!(
+                "this is node {own} of cluster {own_cluster:?}, and the caller is of {cluster:?}; check `cluster` of both"
+            )));
+        }
+        match number(metadata, NODE).filter(|node| *node > 0) {
+            Some(node) if node == own.0 => Err(Status::permission_denied(format!(
+                "the caller says that it is node {node}, and so is this one; give each node its own number"
+            ))),
+            Some(node) => Ok(NodeId(node)),
+            None => Err(Status::permission_denied("the caller does not say which node it is")),
+        }
+    }
+}
+
+/// The entry that removed this node, if a peer's refusal says so.
+pub(super) fn removed_at(status: &Status) -> Option<u64> {
+    number(status.metadata(), REMOVED_AT)
+}
+
+fn text<'m>(metadata: &'m MetadataMap, key: &str) -> Option<&'m str> {
+    metadata.get(key).and_then(|value| value.to_str().ok())
+}
+
+fn number(metadata: &MetadataMap, key: &str) -> Option<u64> {
+    text(metadata, key)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -103,7 +174,16 @@ mod tests {
     use super::*;
 
     fn identity(node: u64, cluster: &str) -> Identity {
-        Identity::new(NodeId(node), cluster, [NodeId(1), NodeId(2), NodeId(3)])
+        let founders = [1, 2, 3].map(|node| (NodeId(node), format!("host-{node}:4101")));
+        let own = Own {
+            node: NodeId(node),
+            cluster: cluster.to_owned(),
+            peer_address: Some(format!("host-{node}:4101")),
+            client_address: String::new(),
+            disk: 7,
+            commands: 1,
+        };
+        Identity::new(own, Arc::new(Roster::new(NodeId(node), &founders.into())))
     }
 
     #[test]
@@ -117,13 +197,15 @@ mod tests {
         let here = identity(1, "a");
         for (signed, reason) in [
             (identity(2, "b").sign(()), "the caller is of \"b\""),
-            (identity(9, "a").sign(()), "is no peer of node 1"),
+            (identity(9, "a").sign(()), "node 9 is no member, as far as node 1 knows"),
             (identity(1, "a").sign(()), "and so is this one"),
             (Request::new(()), "no cluster"),
         ] {
             let status = here.caller(signed.metadata()).unwrap_err();
             assert_eq!(status.code(), tonic::Code::PermissionDenied);
             assert!(status.message().contains(reason), "{}", status.message());
+            assert_eq!(removed_at(&status), None);
         }
+        assert_eq!(here.of_cluster(identity(9, "a").sign(()).metadata()).unwrap(), NodeId(9));
     }
 }

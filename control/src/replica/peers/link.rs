@@ -18,12 +18,14 @@ use futures_util::Stream;
 use runtime::backoff::Backoff;
 use runtime::dial::Dialler;
 use tokio::sync::mpsc;
-use tonic::Code;
+use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::calls::{connect, endpoint};
-use super::identity::Identity;
+use super::identity::{Identity, removed_at};
+use super::roster::Roster;
 use super::shipping::{self, Shipped};
 use crate::metrics::PeerMetrics;
 use crate::replica::ReplicaActor;
@@ -47,53 +49,72 @@ type Slot = Rc<RefCell<Option<mpsc::Sender<Bytes>>>>;
 
 /// The streams to all peers; held by the driver, on its thread.
 pub(in crate::replica) struct Links {
-    slots: BTreeMap<NodeId, (Slot, Endpoint)>,
+    held: BTreeMap<NodeId, Held>,
     identity: Arc<Identity>,
     dialler: Dialler,
     metrics: PeerMetrics,
 }
 
+/// One peer's link while it is dialled.
+struct Held {
+    address: String,
+    slot: Slot,
+    endpoint: Endpoint,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Links {
-    /// Prepares a link to each peer. [`Self::dial`] starts them.
-    ///
-    /// # Errors
-    /// If an address is no address; the settings see to it.
-    pub(in crate::replica) fn new(
-        identity: Arc<Identity>,
-        peers: &BTreeMap<NodeId, String>,
-        dialler: Dialler,
-        metrics: PeerMetrics,
-    ) -> Result<Self, tonic::transport::Error> {
-        let mut slots = BTreeMap::new();
-        for (node, address) in peers.iter().filter(|(node, _)| **node != identity.node()) {
-            let endpoint = endpoint(address)?
-                .http2_keep_alive_interval(KEEP_ALIVE)
-                .keep_alive_timeout(KEEP_ALIVE)
-                .keep_alive_while_idle(true);
-            slots.insert(*node, (Slot::default(), endpoint));
-        }
-        Ok(Self { slots, identity, dialler, metrics })
+    /// No links yet; [`Self::follow`] makes them.
+    pub(in crate::replica) fn new(identity: Arc<Identity>, dialler: Dialler, metrics: PeerMetrics) -> Self {
+        Self { held: BTreeMap::new(), identity, dialler, metrics }
     }
 
-    /// Dials every peer, for ever, as tasks of the current LocalSet.
-    pub(in crate::replica) fn dial(&self, replica: &Addr<ReplicaActor>) {
-        for (peer, (slot, endpoint)) in &self.slots {
-            let link = Link {
-                peer: *peer,
-                slot: Rc::clone(slot),
-                endpoint: endpoint.clone(),
-                identity: Arc::clone(&self.identity),
-                dialler: self.dialler.clone(),
-                replica: replica.clone(),
-            };
-            tokio::task::spawn_local(link.run());
+    /// Whom this node takes for a peer.
+    pub(in crate::replica) fn roster(&self) -> &Arc<Roster> {
+        self.identity.roster()
+    }
+
+    /// Dials every peer of the roster, for ever, as tasks of the current LocalSet; lets go of those that are none any more,
+    /// and dials those anew that have moved.
+    pub(in crate::replica) fn follow(&mut self, replica: &Addr<ReplicaActor>) {
+        let peers = self.identity.roster().peers();
+        self.held.retain(|node, held| peers.get(node).is_some_and(|peer| peer.address == held.address));
+        for (node, peer) in peers {
+            if self.held.contains_key(&node) || peer.address.is_empty() {
+                continue;
+            }
+            match endpoint(&peer.address) {
+                Ok(endpoint) => {
+                    let held = self.dial(node, peer.address, endpoint, replica.clone());
+                    self.held.insert(node, held);
+                }
+                Err(error) => warn!(peer = node.0, address = peer.address, %error, "no address of a peer"),
+            }
         }
+    }
+
+    fn dial(&self, peer: NodeId, address: String, endpoint: Endpoint, replica: Addr<ReplicaActor>) -> Held {
+        let endpoint = endpoint
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        let (slot, identity) = (Slot::default(), Arc::clone(&self.identity));
+        let dialler = self.dialler.clone();
+        let link =
+            Link { peer, slot: Rc::clone(&slot), endpoint: endpoint.clone(), identity, dialler, replica };
+        Held { address, slot, endpoint, task: tokio::task::spawn_local(link.run()) }
     }
 
     /// Sends a frame, or drops it.
     pub(in crate::replica) fn send(&self, to: NodeId, frame: Bytes) {
-        let Some((slot, _)) = self.slots.get(&to) else { return };
-        let sent = slot.borrow().as_ref().map(|frames| frames.try_send(frame));
+        let Some(held) = self.held.get(&to) else { return self.metrics.dropped_unconnected.inc() };
+        let sent = held.slot.borrow().as_ref().map(|frames| frames.try_send(frame));
         match sent {
             Some(Ok(())) => self.metrics.frames.inc(),
             Some(Err(_)) => self.metrics.dropped_full.inc(),
@@ -110,11 +131,14 @@ impl Links {
         files: SnapshotFiles,
         replica: Addr<ReplicaActor>,
     ) {
-        let Some((_, endpoint)) = self.slots.get(&to) else { return };
-        let (endpoint, identity) = (endpoint.clone(), Arc::clone(&self.identity));
-        let (dialler, metrics) = (self.dialler.clone(), self.metrics.clone());
+        let endpoint = self.held.get(&to).map(|held| held.endpoint.clone());
+        let (identity, dialler) = (Arc::clone(&self.identity), self.dialler.clone());
+        let metrics = self.metrics.clone();
         tokio::task::spawn_local(async move {
-            let shipped = shipping::ship(&endpoint, &dialler, &identity, index, message, files).await;
+            let shipped = match endpoint {
+                Some(endpoint) => shipping::ship(&endpoint, &dialler, &identity, index, message, files).await,
+                None => Err(Status::unavailable("nobody has said where it is reached")),
+            };
             match &shipped {
                 Ok(Shipped { bytes, held }) => {
                     metrics.snapshot_bytes.inc_by(bytes - held);
@@ -150,7 +174,7 @@ impl Link {
                 }
                 Err(error) => {
                     debug!(peer = self.peer.0, %error, "peer cannot be reached");
-                    waits.next(jitter(self.peer, self.identity.node()))
+                    waits.next(jitter(self.peer, self.identity.own().node))
                 }
             };
             if self.replica.send(PeerLost(self.peer)).await.is_err() {
@@ -175,13 +199,16 @@ impl Link {
         self.slot.replace(None);
         match ended {
             Err(status) if status.code() == Code::PermissionDenied => {
+                if let Some(index) = removed_at(&status) {
+                    warn!(peer = self.peer.0, index, "the peers say that this node was removed");
+                }
                 warn!(peer = self.peer.0, reason = status.message(), "peer refuses this node");
                 REFUSED_WAIT
             }
             ended => {
                 let reason = ended.err().map(|status| status.to_string()).unwrap_or_default();
                 info!(peer = self.peer.0, reason, "stream to peer ended");
-                waits.next(jitter(self.peer, self.identity.node()))
+                waits.next(jitter(self.peer, self.identity.own().node))
             }
         }
     }

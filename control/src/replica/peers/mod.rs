@@ -1,5 +1,6 @@
 //! How nodes reach each other, on the peer port: Raft frames on one stream per direction, snapshots and questions beside it.
 //!
+//! - `roster`: whom this node takes for a peer, and where each is reached
 //! - `identity`: who calls, in metadata, checked on both ends
 //! - `link`: this node's end of the stream to one peer; when it breaks, the peer counts as lost
 //! - `calls`: questions to a peer, each with a deadline
@@ -9,10 +10,12 @@
 mod calls;
 mod identity;
 mod link;
+mod roster;
 mod service;
 mod shipping;
 
 pub use calls::PeerCalls;
-pub use identity::Identity;
+pub use identity::{Identity, Own};
 pub(super) use link::Links;
+pub use roster::{Peer, Roster};
 pub use service::{PeerService, Rooms};

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use actix::Addr;
 use api::peer::v1::peer_server::Peer;
 use api::peer::v1::{
-    Checkpoint, CheckpointsRequest, CheckpointsResponse, ProposeRequest, ProposeResponse, RaftBatch,
-    RaftClosed, RenewLeases, RenewedLeases, SnapshotHeld, SnapshotOffer, SnapshotPiece, SnapshotTaken,
-    StatusRequest,
+    Checkpoint, CheckpointsRequest, CheckpointsResponse, GreetRequest, Greeting, OperateRequest,
+    ProposeRequest, ProposeResponse, RaftBatch, RaftClosed, RenewLeases, RenewedLeases, SnapshotHeld,
+    SnapshotOffer, SnapshotPiece, SnapshotTaken, StatusRequest,
 };
-use api::v1::{MemberRow, ProxiesRequest, ProxiesResponse};
+use api::v1::{MemberRow, MembersChanged, ProxiesRequest, ProxiesResponse};
 use bytes::Bytes;
 use consensus::{NodeId, ReceiveError, SnapshotFiles};
 use prost::Message as _;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
@@ -21,14 +22,21 @@ use super::identity::Identity;
 use super::shipping::Receiving;
 use crate::replica::ReplicaActor;
 use crate::replica::ending;
-use crate::replica::messages::{Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportCheckpoints};
+use crate::replica::messages::{
+    Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportCheckpoints, ReportStatus,
+};
 use crate::replica::refusal;
+
+/// Where every founded log begins (`consensus::Recovered::founding`).
+const FOUNDING_INDEX: u64 = 1;
 
 /// What the rooms above the replica answer to a peer; `node.rs` wires it.
 #[tonic::async_trait]
 pub trait Rooms: Send + Sync + 'static {
     /// Renews leases here, if this node leads; answers those it does not know.
     async fn renew(&self, leases: Vec<Bytes>) -> Result<Vec<Bytes>, Status>;
+    /// Changes the members, if this node leads.
+    async fn operate(&self, asked: OperateRequest) -> Result<MembersChanged, Status>;
     /// How this node stands.
     async fn status(&self) -> Result<MemberRow, Status>;
     /// The proxies connected here.
@@ -55,8 +63,14 @@ impl PeerService {
         Self { identity, replica, rooms, files, receiving: Receiving::default() }
     }
 
-    async fn frames(&self, from: NodeId, batches: &mut Streaming<RaftBatch>) -> Result<(), Status> {
+    async fn frames(
+        &self,
+        from: NodeId,
+        signature: &MetadataMap,
+        batches: &mut Streaming<RaftBatch>,
+    ) -> Result<(), Status> {
         while let Some(batch) = batches.message().await? {
+            self.identity.still(from, signature)?;
             let received = self.replica.send(Receive { from, messages: batch.messages }).await;
             refuse(received.map_err(|_| stopped())?)?;
         }
@@ -89,8 +103,8 @@ impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftBatch>>) -> Result<Response<RaftClosed>, Status> {
         let from = self.identity.caller(request.metadata())?;
         self.identity.arrived(from);
-        let mut batches = request.into_inner();
-        let ended = self.frames(from, &mut batches).await;
+        let (signature, _, mut batches) = request.into_parts();
+        let ended = self.frames(from, &signature, &mut batches).await;
         if self.replica.send(PeerLost(from)).await.is_err() {
             return Err(stopped());
         }
@@ -143,6 +157,25 @@ impl Peer for PeerService {
         let told = self.replica.send(ReportCheckpoints).await.map_err(|_| stopped())?;
         let checkpoints = told.into_iter().map(|(index, hash)| Checkpoint { index, hash }).collect();
         Ok(Response::new(CheckpointsResponse { checkpoints }))
+    }
+
+    async fn greet(&self, request: Request<GreetRequest>) -> Result<Response<Greeting>, Status> {
+        self.identity.of_cluster(request.metadata())?;
+        let status = self.replica.send(ReportStatus).await.map_err(|_| stopped())?;
+        let own = self.identity.own();
+        Ok(Response::new(Greeting {
+            node: own.node.0,
+            waiting: status.membership.is_empty(),
+            commands: own.commands,
+            disk: own.disk,
+            members: [status.membership.voters, status.membership.learners].concat(),
+            begun: status.last_index > FOUNDING_INDEX,
+        }))
+    }
+
+    async fn operate(&self, request: Request<OperateRequest>) -> Result<Response<MembersChanged>, Status> {
+        self.identity.caller(request.metadata())?;
+        Ok(Response::new(self.rooms.operate(request.into_inner()).await?))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<MemberRow>, Status> {

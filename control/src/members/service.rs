@@ -1,0 +1,222 @@
+//! The gRPC face of changes of the members. On the leader it finds out who answers at a new node's address, and moves
+//! leadership off a node that is to go; elsewhere it passes the call on. It keeps nothing: each call may be sent again.
+
+use std::time::Duration;
+
+use api::peer::v1::{Greeting, OperateRequest};
+use api::v1::members_server::Members;
+use api::v1::{
+    AddMemberRequest, MembersChanged, PromoteMemberRequest, RemoveMemberRequest, TransferLeadershipRequest,
+};
+use consensus::{Membership, NodeId};
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use crate::catalog::members::is_address;
+use crate::replica::messages::{ChangeError, Changed};
+use crate::replica::seats::{Wish, WishError};
+use crate::replica::{Door, refusal};
+
+/// How long leadership may take to move. A transfer takes some milliseconds; it is given up after an election timeout.
+const TRANSFER_WAIT: Duration = Duration::from_secs(1);
+
+/// The members' service of one node; cheap to clone.
+#[derive(Clone)]
+pub struct MembersService {
+    door: Door,
+}
+
+impl MembersService {
+    /// Works through this door.
+    pub fn new(door: Door) -> Self {
+        Self { door }
+    }
+
+    async fn anywhere(&self, asked: OperateRequest) -> Result<Response<MembersChanged>, Status> {
+        let seen = *self.door.leadership().borrow();
+        let answer = match seen.leader {
+            _ if seen.is_here() => self.here(asked).await,
+            Some(leader) if leader != seen.node => self.door.peers().operate(leader, asked).await,
+            _ => Err(Status::unavailable(format!("node {} knows no leader now", seen.node))),
+        };
+        answer.map(Response::new)
+    }
+
+    /// Carries it out, if this node leads: what the peers' service asks.
+    ///
+    /// # Errors
+    /// What stood in the way; `UNAVAILABLE` when the next leader may take it.
+    pub async fn here(&self, asked: OperateRequest) -> Result<MembersChanged, Status> {
+        match asked {
+            OperateRequest { add: Some(add), .. } => self.add(add).await,
+            OperateRequest { promote: Some(promote), .. } => {
+                let instead_of = (promote.instead_of != 0).then_some(NodeId(promote.instead_of));
+                self.change(Wish::Promote { node: node(promote.node)?, instead_of }, promote.force).await
+            }
+            OperateRequest { remove: Some(remove), .. } => {
+                self.change(Wish::Remove { node: node(remove.node)? }, remove.force).await
+            }
+            OperateRequest { transfer: Some(transfer), .. } => self.transfer(transfer).await,
+            _ => Err(Status::invalid_argument("nothing is asked that this version knows")),
+        }
+    }
+
+    async fn add(&self, add: AddMemberRequest) -> Result<MembersChanged, Status> {
+        let AddMemberRequest { node: number, peer_address, promote, force } = add;
+        let node = node(number)?;
+        if !is_address(&peer_address) {
+            return Err(Status::invalid_argument(format!(
+                "peer_address={peer_address}: must be a host and a port, such as control-4.example:4101"
+            )));
+        }
+        let disk = match self.door.peers().greet(&peer_address).await {
+            Ok(greeting) => self.check_greeting(node, &peer_address, &greeting).await?,
+            Err(_) if force => 0,
+            Err(status) => {
+                return Err(Status::failed_precondition(format!(
+                    "no node can be added at {peer_address}: {}; start `penstock control --node {node} --join` there first, or say --force to add it before it runs",
+                    status.message()
+                )));
+            }
+        };
+        self.change(Wish::Add { node, peer_address, disk, promote }, force).await
+    }
+
+    /// Whether who answers at a new node's address is that node, and fit to come in; its disk.
+    async fn check_greeting(&self, node: NodeId, at: &str, greeting: &Greeting) -> Result<u64, Status> {
+        let refused = |said: String| Err(Status::failed_precondition(said));
+        if greeting.node != node.0 {
+            return refused(format!("at {at} answers node {}, not node {node}", greeting.node));
+        }
+        let Some(ground) = self.door.ground().await else { return Err(stopping()) };
+        let member = ground.status.membership.contains(node.0);
+        if !greeting.waiting && !member {
+            return refused(format!(
+                "node {node} at {at} has a log of its own already, of a group of {:?}; start it with `--join` and an empty data directory",
+                greeting.members
+            ));
+        }
+        if greeting.commands < ground.members.version() {
+            return refused(format!(
+                "node {node} at {at} knows commands up to version {}, and this log holds version {}; start it with the program that the other members run",
+                greeting.commands,
+                ground.members.version()
+            ));
+        }
+        let own = self.door.peers().identity().own();
+        if own.peer_address.is_none() && ground.members.get(own.node.0).is_none() {
+            return refused(format!(
+                "the leader, node {}, does not know where others reach it, so a new node could not answer it; restart it with `--advertise-host HOST`",
+                own.node
+            ));
+        }
+        Ok(greeting.disk)
+    }
+
+    async fn change(&self, wish: Wish, force: bool) -> Result<MembersChanged, Status> {
+        match self.door.change_members(wish, force).await {
+            Ok(Changed { says, membership }) => Ok(told(says, &membership)),
+            Err(ChangeError::Wish(WishError::Already(says))) => {
+                let status = self.door.status().await.ok_or_else(stopping)?;
+                Ok(told(says, &status.membership))
+            }
+            Err(ChangeError::Wish(WishError::Leads(leader))) => {
+                // The next leader takes it, when the caller asks again.
+                let successor = self.moved(None).await?;
+                Err(Status::unavailable(format!(
+                    "node {leader} led; leadership has moved to node {successor}, which takes this when asked again"
+                )))
+            }
+            Err(ChangeError::Wish(error @ WishError::NotFound(_))) => {
+                Err(Status::not_found(error.to_string()))
+            }
+            Err(ChangeError::Wish(error @ WishError::Refused(_))) => {
+                Err(Status::failed_precondition(error.to_string()))
+            }
+            Err(ChangeError::Propose(error)) => Err(refusal::for_client(&error)),
+        }
+    }
+
+    async fn transfer(&self, transfer: TransferLeadershipRequest) -> Result<MembersChanged, Status> {
+        let status = self.door.status().await.ok_or_else(stopping)?;
+        let to = (transfer.node != 0).then_some(NodeId(transfer.node));
+        if let Some(to) = to {
+            if to == status.node {
+                return Ok(told(format!("node {to} leads already"), &status.membership));
+            }
+            if !status.membership.voters.contains(&to.0) {
+                return Err(Status::failed_precondition(format!(
+                    "node {to} has no vote, and so cannot lead; the voters are {:?}",
+                    status.membership.voters
+                )));
+            }
+        }
+        let successor = self.moved(to).await?;
+        Ok(told(format!("node {successor} leads"), &status.membership))
+    }
+
+    /// Hands leadership over and waits until another node is known to lead; answers which.
+    async fn moved(&self, to: Option<NodeId>) -> Result<NodeId, Status> {
+        let mut leadership = self.door.leadership();
+        let Some(asked) = self.door.transfer_leadership(to).await else {
+            let whom = to.map_or_else(|| "no other voter".to_owned(), |to| format!("node {to} does not"));
+            return Err(Status::failed_precondition(format!(
+                "leadership stays: {whom} answers, or this node does not lead any more; look at `penstock members`"
+            )));
+        };
+        let elsewhere = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));
+        match tokio::time::timeout(TRANSFER_WAIT, elsewhere).await {
+            Ok(Ok(now)) => {
+                let leader = now.leader.unwrap_or(asked);
+                info!(to = leader.0, "leadership transferred, as asked");
+                Ok(leader)
+            }
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => Err(Status::unavailable(format!("node {asked} did not take over in time; ask again"))),
+        }
+    }
+}
+
+fn told(message: String, membership: &Membership) -> MembersChanged {
+    MembersChanged { message, voters: membership.voters.clone(), learners: membership.learners.clone() }
+}
+
+fn node(number: u64) -> Result<NodeId, Status> {
+    if number == 0 { Err(Status::invalid_argument("node: must not be 0")) } else { Ok(NodeId(number)) }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("this node is stopping; ask another one")
+}
+
+#[tonic::async_trait]
+impl Members for MembersService {
+    async fn add(&self, request: Request<AddMemberRequest>) -> Result<Response<MembersChanged>, Status> {
+        let add = Some(request.into_inner());
+        self.anywhere(OperateRequest { add, ..OperateRequest::default() }).await
+    }
+
+    async fn promote(
+        &self,
+        request: Request<PromoteMemberRequest>,
+    ) -> Result<Response<MembersChanged>, Status> {
+        let promote = Some(request.into_inner());
+        self.anywhere(OperateRequest { promote, ..OperateRequest::default() }).await
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<MembersChanged>, Status> {
+        let remove = Some(request.into_inner());
+        self.anywhere(OperateRequest { remove, ..OperateRequest::default() }).await
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<TransferLeadershipRequest>,
+    ) -> Result<Response<MembersChanged>, Status> {
+        let transfer = Some(request.into_inner());
+        self.anywhere(OperateRequest { transfer, ..OperateRequest::default() }).await
+    }
+}

@@ -1,0 +1,199 @@
+//! Whom this node takes for a peer, and where each is reached: from its settings at first, from the log as soon as that says
+//! so, and from whoever calls while it waits to be brought in. Shared by both ends of the peer port; it decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use consensus::{Membership, NodeId};
+use tokio::sync::{Notify, watch};
+
+use crate::catalog::Members;
+
+/// One other node.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Where it is reached; empty while nobody has said so.
+    pub address: String,
+    /// Identity of its data directory; 0 while nobody has said so.
+    pub disk: u64,
+    /// Rings when it opens a stream to this node.
+    pub(super) bell: Arc<Notify>,
+}
+
+/// How a caller stands towards this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// One of the group.
+    Peer,
+    /// Nobody that this node knows.
+    Stranger,
+    /// It was one of the group, until the entry of this index.
+    Removed(u64),
+    /// The group knows its number with another disk.
+    OtherDisk,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    peers: BTreeMap<NodeId, Peer>,
+    removed: BTreeMap<NodeId, u64>,
+    /// This node belongs to no group yet: whoever calls may bring it in.
+    waiting: bool,
+}
+
+/// The roster of one node.
+#[derive(Debug)]
+pub struct Roster {
+    node: NodeId,
+    founders: BTreeMap<NodeId, String>,
+    known: RwLock<Known>,
+    changes: watch::Sender<u64>,
+}
+
+impl Roster {
+    /// Of the node with this number, which was told of these founders (itself may be among them).
+    pub fn new(node: NodeId, founders: &BTreeMap<NodeId, String>) -> Self {
+        let founders: BTreeMap<NodeId, String> =
+            founders.iter().filter(|(id, _)| **id != node).map(|(id, at)| (*id, at.clone())).collect();
+        let peer =
+            |(id, address): (&NodeId, &String)| (*id, Peer { address: address.clone(), ..Peer::default() });
+        let known = Known { peers: founders.iter().map(peer).collect(), ..Known::default() };
+        Self { node, founders, known: RwLock::new(known), changes: watch::channel(0).0 }
+    }
+
+    /// The group is this one, as far as this node has applied the log. Called by the driver after each change of it.
+    pub(in crate::replica) fn follow(&self, membership: &Membership, members: &Members) {
+        let mut known = self.write();
+        known.waiting = membership.is_empty();
+        known.removed = members.removed().map(|(node, index)| (NodeId(node), index)).collect();
+        let parts = [&membership.voters, &membership.learners, &membership.voters_outgoing];
+        let mut peers = BTreeMap::new();
+        for node in parts.into_iter().flatten().copied().map(NodeId).filter(|node| *node != self.node) {
+            let mut peer = known.peers.get(&node).cloned().unwrap_or_default();
+            if let Some(member) = members.get(node.0) {
+                peer.address.clone_from(&member.peer_address);
+                peer.disk = member.disk;
+            } else if peer.address.is_empty() {
+                peer.address = self.founders.get(&node).cloned().unwrap_or_default();
+            }
+            peers.insert(node, peer);
+        }
+        if !known.waiting {
+            known.peers = peers;
+        }
+        drop(known);
+        self.changes.send_modify(|times| *times += 1);
+    }
+
+    /// A node called, and said where it is reached. Taken while nothing better is known.
+    pub(super) fn met(&self, node: NodeId, address: &str) {
+        let mut known = self.write();
+        let unknown = known.peers.get(&node).map_or(known.waiting, |peer| peer.address.is_empty());
+        let waiting_for_another =
+            known.waiting && known.peers.get(&node).is_some_and(|p| p.address != address);
+        if !(unknown || waiting_for_another) || address.is_empty() {
+            return;
+        }
+        address.clone_into(&mut known.peers.entry(node).or_default().address);
+        drop(known);
+        self.changes.send_modify(|times| *times += 1);
+    }
+
+    /// How a caller stands that says that it is `node` with `disk` (0: it did not say).
+    pub(super) fn standing(&self, node: NodeId, disk: u64) -> Standing {
+        let known = self.read();
+        match known.peers.get(&node) {
+            Some(peer) if peer.disk != 0 && disk != 0 && peer.disk != disk => Standing::OtherDisk,
+            Some(_) => Standing::Peer,
+            None if known.waiting => Standing::Peer,
+            None => known.removed.get(&node).map_or(Standing::Stranger, |index| Standing::Removed(*index)),
+        }
+    }
+
+    /// The other nodes.
+    #[must_use]
+    pub fn peers(&self) -> BTreeMap<NodeId, Peer> {
+        self.read().peers.clone()
+    }
+
+    pub(super) fn peer(&self, node: NodeId) -> Option<Peer> {
+        self.read().peers.get(&node).cloned()
+    }
+
+    /// Told each time that the others, or their addresses, may have changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    // A thread that panicked while it held the lock has ended the process: what it left is never read.
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::log::v1::{MemberState, MembersState, RemovedMember};
+
+    use super::*;
+
+    fn founded() -> Roster {
+        let founders = [1, 2, 3].map(|node| (NodeId(node), format!("founder-{node}:4101")));
+        Roster::new(NodeId(1), &founders.into())
+    }
+
+    fn members(known: &[(u64, &str, u64)], removed: &[u64]) -> Members {
+        let member = |(node, address, disk): &(u64, &str, u64)| MemberState {
+            node: *node,
+            peer_address: (*address).to_owned(),
+            disk: *disk,
+            ..MemberState::default()
+        };
+        Members::restored(Some(MembersState {
+            version: 2,
+            members: known.iter().map(member).collect(),
+            removed: removed.iter().map(|node| RemovedMember { node: *node, index: 40 }).collect(),
+        }))
+    }
+
+    fn addresses(roster: &Roster) -> Vec<(u64, String)> {
+        roster.peers().into_iter().map(|(node, peer)| (node.0, peer.address)).collect()
+    }
+
+    #[test]
+    fn the_log_knows_better_than_the_settings_and_the_settings_better_than_nothing() {
+        let roster = founded();
+        let membership = Membership::of_voters([1, 2, 3, 4].map(NodeId));
+        roster.follow(&membership, &members(&[(2, "moved:4101", 7), (4, "new:4101", 0)], &[]));
+        let expected = [(2, "moved:4101"), (3, "founder-3:4101"), (4, "new:4101")];
+        assert_eq!(addresses(&roster), expected.map(|(node, at)| (node, at.to_owned())));
+    }
+
+    #[test]
+    fn a_removed_node_a_stranger_and_another_disk_are_told_apart() {
+        let roster = founded();
+        roster.follow(&Membership::of_voters([1, 2].map(NodeId)), &members(&[(2, "b:4101", 7)], &[3]));
+        assert_eq!(roster.standing(NodeId(2), 7), Standing::Peer);
+        assert_eq!(roster.standing(NodeId(2), 8), Standing::OtherDisk);
+        assert_eq!(roster.standing(NodeId(3), 7), Standing::Removed(40));
+        assert_eq!(roster.standing(NodeId(4), 7), Standing::Stranger);
+    }
+
+    #[test]
+    fn who_waits_to_be_brought_in_takes_whoever_calls_and_where_it_says_it_is() {
+        let roster = Roster::new(NodeId(4), &BTreeMap::new());
+        roster.follow(&Membership::default(), &Members::default());
+        assert_eq!(roster.standing(NodeId(1), 7), Standing::Peer);
+        roster.met(NodeId(1), "a:4101");
+        assert_eq!(addresses(&roster), [(1, "a:4101".to_owned())]);
+        roster.follow(&Membership::of_voters([1, 4].map(NodeId)), &members(&[(4, "d:4101", 1)], &[]));
+        roster.met(NodeId(1), "elsewhere:4101");
+        assert_eq!(addresses(&roster), [(1, "a:4101".to_owned())], "what is known is kept");
+        assert_eq!(roster.standing(NodeId(9), 0), Standing::Stranger);
+    }
+}

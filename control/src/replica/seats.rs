@@ -1,0 +1,406 @@
+//! What an operator's wish means for the membership, or why it is refused: a pure core, called by the leader's driver. It sees
+//! the group as it is now; whether a node answers at an address has been asked before. Must never lose a quorum unasked.
+
+use std::time::Duration;
+
+use api::log::v1::{ChangeMembers, Seat};
+use consensus::{Membership, NodeId, PeerStatus, Status};
+
+use crate::catalog::Members;
+
+/// A node that was heard within this answers. Shorter takes one pause of a busy host for its death; longer takes a dead one
+/// for alive, and with it a quorum that is gone.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Entries that a learner may lack when it gets a vote. None would refuse it for as long as anybody writes; many would make
+/// the next commit wait for it.
+pub(crate) const CAUGHT_UP_LAG_MAX: u64 = 256;
+/// Most voters: each one more makes every write wait for more disks, and nine survive four losses already.
+const VOTERS_MAX: usize = 9;
+
+/// What is wished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// A new node, without a vote.
+    Add {
+        /// Its number.
+        node: NodeId,
+        /// Where it is reached.
+        peer_address: String,
+        /// Identity of its data directory, if it was asked; else 0.
+        disk: u64,
+        /// Whether it gets a vote as soon as it has caught up.
+        promote: bool,
+    },
+    /// A vote for a node that has none.
+    Promote {
+        /// Which.
+        node: NodeId,
+        /// A voter that leaves in the same step.
+        instead_of: Option<NodeId>,
+    },
+    /// A node goes, for ever.
+    Remove {
+        /// Which.
+        node: NodeId,
+    },
+}
+
+/// What is to be proposed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The membership.
+    pub wanted: Membership,
+    /// What the catalog is to know of it.
+    pub change: ChangeMembers,
+    /// What is so once it is applied, for the operator.
+    pub says: String,
+}
+
+/// Why nothing is proposed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WishError {
+    /// It is so already.
+    #[error("{0}")]
+    Already(String),
+    /// No such member.
+    #[error(
+        "node {0} is no member; `penstock members` lists them, `penstock members add {0} HOST:PORT` brings one in"
+    )]
+    NotFound(NodeId),
+    /// It will not do as things are; the message says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The node leads: leadership has to move first.
+    #[error("node {0} leads")]
+    Leads(NodeId),
+}
+
+/// The group as the leader sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// Of the leader.
+    pub status: &'a Status,
+    /// What the log knows of the nodes.
+    pub members: &'a Members,
+}
+
+impl<'a> Ground<'a> {
+    /// What `wish` means now. `force` is for what may leave the cluster without a quorum.
+    ///
+    /// # Errors
+    /// [`WishError`].
+    pub fn plan(self, wish: &Wish, force: bool) -> Result<Plan, WishError> {
+        match wish {
+            Wish::Add { node, peer_address, disk, promote } => self.add(*node, peer_address, *disk, *promote),
+            Wish::Promote { node, instead_of } => self.promote(*node, *instead_of, force),
+            Wish::Remove { node } => self.remove(*node, force),
+        }
+    }
+
+    fn add(self, node: NodeId, peer_address: &str, disk: u64, promote: bool) -> Result<Plan, WishError> {
+        if let Some(index) = self.members.removed_at(node.0) {
+            return Err(WishError::Refused(format!(
+                "node {node} was removed by entry {index}, and a number is never used again; start the new node with another --node"
+            )));
+        }
+        if self.membership().contains(node.0) {
+            let at = self.members.get(node.0).map(|member| member.peer_address.as_str()).unwrap_or_default();
+            if at == peer_address || at.is_empty() {
+                return Err(WishError::Already(format!("node {node} is a member already")));
+            }
+            return Err(WishError::Refused(format!(
+                "node {node} is a member already, at {at}; to move it, restart it with its new address, and it tells the others"
+            )));
+        }
+        if let Some((other, _)) = self.members.iter().find(|(_, member)| member.peer_address == peer_address)
+        {
+            return Err(WishError::Refused(format!(
+                "node {other} is at {peer_address} already; each node needs its own"
+            )));
+        }
+        if self.members.version() < 2 {
+            return Err(WishError::Refused(
+                "the log does not take the addresses of new members before every member knows version 2 of commands; `penstock members -o wide` shows who does not"
+                    .to_owned(),
+            ));
+        }
+        let mut wanted = self.membership().clone();
+        wanted.learners.push(node.0);
+        let seat = Seat { node: node.0, peer_address: peer_address.to_owned(), promote, disk };
+        let then = if promote {
+            "it gets a vote as soon as it has caught up".to_owned()
+        } else {
+            format!("`penstock members promote {node}` gives it a vote once it has caught up")
+        };
+        let says = format!("node {node} is a member without a vote; {then}");
+        Ok(Plan { wanted, change: ChangeMembers { seats: vec![seat], removed: Vec::new() }, says })
+    }
+
+    fn promote(self, node: NodeId, instead_of: Option<NodeId>, force: bool) -> Result<Plan, WishError> {
+        let now = self.membership();
+        if now.voters.contains(&node.0) {
+            return Err(WishError::Already(format!("node {node} has a vote already")));
+        }
+        let peer =
+            self.peer(node).filter(|_| now.learners.contains(&node.0)).ok_or(WishError::NotFound(node))?;
+        check_caught_up(peer, self.status)?;
+        let mut wanted = now.clone();
+        wanted.learners.retain(|learner| *learner != node.0);
+        wanted.voters.push(node.0);
+        let mut says = format!("node {node} has a vote");
+        if let Some(gone) = instead_of {
+            self.check_leaves(gone)?;
+            wanted.voters.retain(|voter| *voter != gone.0);
+            says = format!("node {node} has a vote in the place of node {gone}, which is no member any more");
+        }
+        if wanted.voters.len() > VOTERS_MAX {
+            return Err(WishError::Refused(format!(
+                "{VOTERS_MAX} nodes have a vote, which is the most; remove one first"
+            )));
+        }
+        self.check_quorum(&wanted, &format!("promoting node {node}"), force)?;
+        if wanted.voters.len().is_multiple_of(2) {
+            let count = wanted.voters.len();
+            let fewer = count - 1;
+            says = format!(
+                "{says}; {count} voters survive no more losses than {fewer}: consider one more or one less"
+            );
+        }
+        let seat = Seat { node: node.0, ..Seat::default() };
+        let change =
+            ChangeMembers { seats: vec![seat], removed: instead_of.map(|gone| gone.0).into_iter().collect() };
+        Ok(Plan { wanted, change: self.known_to_all(change), says })
+    }
+
+    fn remove(self, node: NodeId, force: bool) -> Result<Plan, WishError> {
+        let now = self.membership();
+        if !now.contains(node.0) {
+            return Err(match self.members.removed_at(node.0) {
+                Some(index) => {
+                    WishError::Already(format!("node {node} was removed by entry {index} already"))
+                }
+                None => WishError::NotFound(node),
+            });
+        }
+        let mut wanted = now.clone();
+        wanted.learners.retain(|learner| *learner != node.0);
+        if now.voters.contains(&node.0) {
+            self.check_leaves(node)?;
+            wanted.voters.retain(|voter| *voter != node.0);
+            self.check_quorum(&wanted, &format!("removing node {node}"), force)?;
+        }
+        let change = ChangeMembers { seats: Vec::new(), removed: vec![node.0] };
+        let says = format!("node {node} is no member any more; its number is not used again");
+        Ok(Plan { wanted, change: self.known_to_all(change), says })
+    }
+
+    /// Before every member knows version 2, Raft's own part is all that may be said.
+    fn known_to_all(self, change: ChangeMembers) -> ChangeMembers {
+        if self.members.version() < 2 { ChangeMembers::default() } else { change }
+    }
+
+    /// A voter that is to go must be one, and must not lead.
+    fn check_leaves(self, node: NodeId) -> Result<(), WishError> {
+        if !self.status.membership.voters.contains(&node.0) {
+            return Err(WishError::NotFound(node));
+        }
+        if self.status.membership.voters.len() == 1 {
+            return Err(WishError::Refused(format!(
+                "node {node} is the only one with a vote: without it there is no cluster"
+            )));
+        }
+        if node == self.status.node {
+            return Err(WishError::Leads(node));
+        }
+        Ok(())
+    }
+
+    /// Of the new voters, a majority must answer; else nothing could be written afterwards.
+    fn check_quorum(self, wanted: &Membership, what: &str, force: bool) -> Result<(), WishError> {
+        let silent: Vec<u64> =
+            wanted.voters.iter().copied().filter(|voter| !self.answers(NodeId(*voter))).collect();
+        let (count, answering) = (wanted.voters.len(), wanted.voters.len() - silent.len());
+        if force || answering > count / 2 {
+            return Ok(());
+        }
+        Err(WishError::Refused(format!(
+            "{what} leaves the voters {}, of which only {answering} of {count} answer (not: {}): nothing could be written any more; bring these back first, or say --force if you know better",
+            listed(&wanted.voters),
+            listed(&silent),
+        )))
+    }
+
+    fn answers(self, node: NodeId) -> bool {
+        node == self.status.node || self.peer(node).is_some_and(|peer| peer.silence < ANSWERS_WITHIN)
+    }
+
+    fn peer(self, node: NodeId) -> Option<&'a PeerStatus> {
+        self.status.peers.iter().find(|peer| peer.node == node)
+    }
+
+    fn membership(self) -> &'a Membership {
+        &self.status.membership
+    }
+}
+
+/// Whether a learner holds enough to vote.
+///
+/// # Errors
+/// How much it lacks.
+pub(crate) fn check_caught_up(peer: &PeerStatus, status: &Status) -> Result<(), WishError> {
+    let (node, last) = (peer.node, status.last_index);
+    let lacks = if peer.in_snapshot {
+        format!("it is being sent a snapshot, and holds entry {} of {last}", peer.matched)
+    } else if peer.silence >= ANSWERS_WITHIN {
+        format!("it has been silent for {} s", peer.silence.as_secs())
+    } else if peer.lag > CAUGHT_UP_LAG_MAX || peer.matched == 0 {
+        format!("it lacks {} of {last} entries, and may lack {CAUGHT_UP_LAG_MAX} at most", peer.lag)
+    } else {
+        return Ok(());
+    };
+    Err(WishError::Refused(format!(
+        "node {node} has not caught up: {lacks}; try again when `penstock members` shows it closer"
+    )))
+}
+
+/// `1, 2, 3`.
+fn listed(nodes: &[u64]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use api::log::v1::{MemberState, MembersState, RemovedMember};
+    use consensus::Role;
+
+    use super::*;
+
+    /// Node 1 leads; of the others each with its lag, or `None` if it is silent.
+    fn status(voters: &[u64], learners: &[u64], others: &[(u64, Option<u64>)]) -> Status {
+        let peer = |(node, lag): &(u64, Option<u64>)| PeerStatus {
+            node: NodeId(*node),
+            matched: 1000 - lag.unwrap_or(0),
+            lag: lag.unwrap_or(0),
+            active: lag.is_some(),
+            in_snapshot: false,
+            silence: if lag.is_some() { Duration::ZERO } else { Duration::from_secs(60) },
+        };
+        let membership = Membership::of_voters(voters.iter().copied().map(NodeId));
+        Status {
+            node: NodeId(1),
+            role: Role::Leader,
+            term: 3,
+            leader: Some(NodeId(1)),
+            commit: 1000,
+            applied: 1000,
+            last_index: 1000,
+            first_index: 1,
+            log_bytes: 0,
+            snapshot_index: 1,
+            proposals_waiting: 0,
+            reads_waiting: 0,
+            batches_waiting: 0,
+            membership: Membership { learners: learners.to_vec(), ..membership },
+            membership_is_changing: false,
+            peers: others.iter().map(peer).collect(),
+        }
+    }
+
+    fn members(version: u32) -> Members {
+        let at = |node: u64| MemberState {
+            node,
+            peer_address: format!("host-{node}:4101"),
+            ..MemberState::default()
+        };
+        Members::restored(Some(MembersState {
+            version,
+            members: (1..=3).map(at).collect(),
+            removed: vec![RemovedMember { node: 8, index: 77 }],
+        }))
+    }
+
+    fn plan(status: &Status, wish: &Wish, force: bool) -> Result<Plan, WishError> {
+        Ground { status, members: &members(2) }.plan(wish, force)
+    }
+
+    fn add(node: u64, at: &str) -> Wish {
+        Wish::Add { node: NodeId(node), peer_address: at.to_owned(), disk: 7, promote: false }
+    }
+
+    fn promote(node: u64, instead_of: Option<u64>) -> Wish {
+        Wish::Promote { node: NodeId(node), instead_of: instead_of.map(NodeId) }
+    }
+
+    fn remove(node: u64) -> Wish {
+        Wish::Remove { node: NodeId(node) }
+    }
+
+    fn healthy() -> Status {
+        status(&[1, 2, 3], &[], &[(2, Some(0)), (3, Some(0))])
+    }
+
+    #[test]
+    fn a_new_node_comes_in_without_a_vote_and_with_its_address() {
+        let plan = plan(&healthy(), &add(4, "d:4101"), false).unwrap();
+        assert_eq!((&plan.wanted.voters[..], &plan.wanted.learners[..]), (&[1, 2, 3][..], &[4][..]));
+        assert_eq!(plan.change.seats[0].peer_address, "d:4101");
+        assert!(plan.says.contains("penstock members promote 4"), "{}", plan.says);
+    }
+
+    #[test]
+    fn what_is_so_already_a_used_number_and_a_used_address_are_told() {
+        let refusal = |wish| plan(&healthy(), &wish, false).unwrap_err();
+        assert!(matches!(refusal(add(3, "host-3:4101")), WishError::Already(_)));
+        assert!(refusal(add(3, "elsewhere:4101")).to_string().contains("already, at host-3:4101"));
+        assert!(refusal(add(8, "h:4101")).to_string().contains("removed by entry 77"));
+        assert!(refusal(add(4, "host-2:4101")).to_string().contains("node 2 is at host-2:4101"));
+        assert!(matches!(refusal(remove(8)), WishError::Already(_)));
+        assert_eq!(refusal(remove(9)), WishError::NotFound(NodeId(9)));
+        assert!(matches!(refusal(promote(2, None)), WishError::Already(_)));
+        assert_eq!(refusal(promote(9, None)), WishError::NotFound(NodeId(9)));
+    }
+
+    #[test]
+    fn a_learner_gets_a_vote_only_when_it_has_caught_up_and_the_refusal_says_what_it_lacks() {
+        let with_lag = |lag| status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, Some(0)), (4, lag)]);
+        let refused = |lag| plan(&with_lag(lag), &promote(4, None), false).unwrap_err().to_string();
+        assert!(refused(Some(812)).contains("lacks 812 of 1000 entries"), "{}", refused(Some(812)));
+        assert!(refused(None).contains("silent for 60 s"));
+        let plan = plan(&with_lag(Some(3)), &promote(4, None), false).unwrap();
+        assert_eq!(plan.wanted.voters, [1, 2, 3, 4]);
+        assert!(plan.says.contains("4 voters survive no more losses than 3"));
+    }
+
+    #[test]
+    fn a_node_takes_the_place_of_a_dead_one_in_one_step() {
+        let status = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, None), (4, Some(0))]);
+        let plan = plan(&status, &promote(4, Some(3)), false).unwrap();
+        assert_eq!((plan.wanted.voters, plan.change.removed), (vec![1, 2, 4], vec![3]));
+    }
+
+    #[test]
+    fn what_would_lose_the_quorum_is_refused_unless_forced() {
+        let status = status(&[1, 2, 3], &[], &[(2, None), (3, Some(0))]);
+        let said = plan(&status, &remove(3), false).unwrap_err().to_string();
+        assert!(said.contains("leaves the voters 1, 2, of which only 1 of 2 answer (not: 2)"), "{said}");
+        assert!(said.contains("--force"), "{said}");
+        assert_eq!(plan(&status, &remove(3), true).unwrap().wanted.voters, [1, 2]);
+        assert_eq!(plan(&status, &remove(2), false).unwrap().wanted.voters, [1, 3], "the dead one may go");
+    }
+
+    #[test]
+    fn the_leader_and_the_last_voter_do_not_go() {
+        assert_eq!(plan(&healthy(), &remove(1), true).unwrap_err(), WishError::Leads(NodeId(1)));
+        let alone = status(&[1], &[], &[]);
+        assert!(plan(&alone, &remove(1), true).unwrap_err().to_string().contains("only one with a vote"));
+    }
+
+    #[test]
+    fn before_all_know_the_second_version_nodes_may_go_but_not_come() {
+        let (status, members) = (healthy(), members(1));
+        let ground = Ground { status: &status, members: &members };
+        assert!(ground.plan(&add(4, "d:4101"), false).unwrap_err().to_string().contains("version 2"));
+        assert_eq!(ground.plan(&remove(3), false).unwrap().change, ChangeMembers::default());
+    }
+}

@@ -1,0 +1,115 @@
+//! Tends what every node has to see to by itself: that the log knows where it is reached, and, on the leader, that the log
+//! takes newer commands once every member knows them. A task that `node.rs` starts; `gate.rs` decides.
+
+use std::time::Duration;
+
+use api::log::v1::{Announce, Command, RaiseVersion, command::Body};
+use consensus::{NodeId, Role};
+use futures_util::future::join_all;
+use tracing::{debug, info, warn};
+
+use super::door::Door;
+use super::gate::{Gate, gate};
+use super::messages::GroundReport;
+use super::peers::Own;
+
+/// How often it looks. Shorter asks every member for its version that often while one is not upgraded; longer keeps a fresh
+/// cluster without its members' addresses.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Tends for ever. Ends with the replica.
+pub(crate) async fn tend(door: Door) {
+    let mut beat = tokio::time::interval(LOOK_EVERY);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = Said::default();
+    loop {
+        beat.tick().await;
+        let Some(ground) = door.ground().await else { return };
+        let own = door.peers().identity().own().clone();
+        if ground.status.role == Role::Leader {
+            open_gate(&door, &ground, &own, &mut said).await;
+        }
+        announce(&door, &ground, &own, &mut said).await;
+    }
+}
+
+/// What was logged already, so that it is not logged at each look.
+#[derive(Debug, Default)]
+struct Said {
+    held: Vec<(NodeId, Option<u32>)>,
+    waits: bool,
+    unreachable: bool,
+}
+
+async fn open_gate(door: &Door, ground: &GroundReport, own: &Own, said: &mut Said) {
+    let version = ground.members.version();
+    if version >= own.commands {
+        return;
+    }
+    let membership = &ground.status.membership;
+    let others = membership.voters.iter().chain(&membership.learners).copied().map(NodeId);
+    let asked = others.filter(|node| *node != own.node).map(|node| async move {
+        let row = door.peers().status(node).await;
+        (node, row.ok().map(|row| row.commands))
+    });
+    match gate(version, own.commands, &join_all(asked).await) {
+        Gate::Open => {}
+        Gate::Raise(raised) => {
+            info!(
+                from = version,
+                to = raised,
+                "every member knows newer commands: the log takes them from now on"
+            );
+            propose(door, Body::RaiseVersion(RaiseVersion { version: raised })).await;
+        }
+        Gate::Held(held) if said.held != held => {
+            for (node, knows) in &held {
+                info!(node = node.0, knows, wanted = own.commands, "newer commands wait for this member");
+            }
+            said.held = held;
+        }
+        Gate::Held(_) => {}
+    }
+}
+
+/// Tells the log where this node is reached, whenever it does not know it so.
+async fn announce(door: &Door, ground: &GroundReport, own: &Own, said: &mut Said) {
+    if ground.status.membership.is_empty() {
+        if !std::mem::replace(&mut said.waits, true) {
+            let address = own.peer_address.as_deref().unwrap_or("HOST:PORT");
+            info!("waiting to be brought in: run `penstock members add {} {address}`", own.node);
+        }
+        return;
+    }
+    if ground.members.version() < 2 || !ground.status.membership.contains(own.node.0) {
+        return;
+    }
+    let known = ground.members.get(own.node.0).cloned().unwrap_or_default();
+    let peer_address = own.peer_address.clone().unwrap_or_else(|| known.peer_address.clone());
+    if peer_address.is_empty() {
+        if !std::mem::replace(&mut said.unreachable, true) {
+            info!(
+                "this node listens everywhere and does not know where others reach it; no node can join before `advertise_host` says so"
+            );
+        }
+        return;
+    }
+    let client_address = own.client_address.clone();
+    if (&known.peer_address, &known.client_address, known.disk) == (&peer_address, &client_address, own.disk)
+    {
+        return;
+    }
+    let said = Announce { node: own.node.0, peer_address, client_address, disk: own.disk };
+    propose(door, Body::Announce(said)).await;
+}
+
+async fn propose(door: &Door, body: Body) {
+    let outcome = door.propose(Command { id: None, at_ms: 0, body: Some(body) }).await;
+    match outcome.map(|outcome| outcome.result) {
+        Ok(Some(api::log::v1::outcome::Result::Refused(refused))) => {
+            warn!(reason = refused.message, "the log refused what this node says of the members");
+        }
+        Ok(_) => {}
+        Err(error) => debug!(%error, "not told yet; it is said again"),
+    }
+}

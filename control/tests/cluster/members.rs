@@ -1,0 +1,173 @@
+//! Changes of the members, end to end: a node is brought in, gets a vote, leaves; what must not be is refused in words.
+
+use api::v1::{
+    AddMemberRequest, MembersChanged, PromoteMemberRequest, RemoveMemberRequest, TransferLeadershipRequest,
+};
+use tonic::{Code, Status};
+
+use crate::group::{Group, registration};
+
+type Changed = Result<MembersChanged, Status>;
+
+fn add(group: &Group, through: u64, node: u64, at: &str, promote: bool) -> Changed {
+    let mut client = group.members(through);
+    let request = AddMemberRequest { node, peer_address: at.to_owned(), promote, force: false };
+    group.runtime.block_on(client.add(request)).map(tonic::Response::into_inner)
+}
+
+fn remove(group: &Group, through: u64, node: u64, force: bool) -> Changed {
+    let mut client = group.members(through);
+    group
+        .runtime
+        .block_on(client.remove(RemoveMemberRequest { node, force }))
+        .map(tonic::Response::into_inner)
+}
+
+/// Promotes once the node has caught up.
+fn promote(group: &Group, through: u64, node: u64, instead_of: u64) -> MembersChanged {
+    let client = group.members(through);
+    group.until("the promotion", async || {
+        let request = PromoteMemberRequest { node, instead_of, force: false };
+        Some(client.clone().promote(request).await.ok()?.into_inner())
+    })
+}
+
+fn seats(rows: &[api::v1::MemberRow]) -> Vec<(u64, &str)> {
+    rows.iter().map(|row| (row.node, row.seat.as_str())).collect()
+}
+
+#[test]
+fn a_node_joins_as_a_learner_catches_up_gets_a_vote_and_the_cluster_outlives_two_founders() {
+    let mut group = Group::of(3);
+    group.register(1, registration("web", "before")).unwrap();
+    group.until_version(2);
+    let at = group.start_joining(4);
+    let follower = group.running().into_iter().find(|node| *node != 4 && *node != group.leader()).unwrap();
+    let added = add(&group, follower, 4, &at, false).unwrap();
+    assert_eq!((&added.voters[..], &added.learners[..]), (&[1, 2, 3][..], &[4][..]));
+    assert!(added.message.contains("penstock members promote 4"), "{}", added.message);
+    group.until_rows(4, "the joined node sees everybody", |rows| {
+        seats(rows) == [(1, "voter"), (2, "voter"), (3, "voter"), (4, "learner")]
+            && rows.iter().all(|row| row.reachable && !row.client_address.is_empty())
+    });
+    assert_eq!(group.instances(4, "web"), ["before"], "reads and writes pass through it");
+    group.register(4, registration("web", "during")).unwrap();
+    assert_eq!(promote(&group, 4, 4, 3).voters, [1, 2, 4], "in the place of node 3, in one step");
+    group.end_abruptly(3);
+    let leader = group.leader();
+    let gone = if leader == 4 { 1 } else { leader };
+    group.end_abruptly(gone);
+    group.register(group.running()[0], registration("web", "after")).unwrap();
+    for node in group.running() {
+        assert_eq!(group.instances(node, "web"), ["after", "before", "during"], "node {node}");
+    }
+}
+
+#[test]
+fn a_node_alone_grows_to_three_and_every_node_still_knows_the_others_after_a_restart() {
+    let mut group = Group::of(1);
+    group.register(1, registration("web", "before")).unwrap();
+    group.until_version(2);
+    for node in [2, 3] {
+        let at = group.start_joining(node);
+        add(&group, 1, node, &at, false).unwrap();
+        promote(&group, 1, node, 0);
+    }
+    for node in [1, 2, 3] {
+        group.end_abruptly(node);
+    }
+    for node in [1, 2, 3] {
+        group.start_again(node);
+    }
+    group.register(group.follower(), registration("web", "after")).unwrap();
+    for node in group.running() {
+        assert_eq!(group.instances(node, "web"), ["after", "before"], "node {node}");
+        assert_eq!(seats(&group.rows(node)), [(1, "voter"), (2, "voter"), (3, "voter")]);
+    }
+}
+
+#[test]
+fn a_removed_leader_moves_leadership_first_and_its_number_is_not_used_again() {
+    let group = Group::of(3);
+    group.until_version(2);
+    let leader = group.leader();
+    let client = group.members(group.follower());
+    let removed = group.until("the removal", async || {
+        let request = RemoveMemberRequest { node: leader, force: false };
+        match client.clone().remove(request).await {
+            Ok(changed) => Some(changed.into_inner()),
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                None
+            }
+        }
+    });
+    assert!(removed.message.contains("is not used again"), "{}", removed.message);
+    assert_eq!(removed.voters.len(), 2);
+    let other = removed.voters[0];
+    let again = remove(&group, other, leader, false).unwrap();
+    assert!(again.message.contains("was removed by entry"), "{}", again.message);
+    let refused =
+        add(&group, other, leader, &group.settings(leader).peer_address.to_string(), false).unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    group.register(other, registration("web", "after")).unwrap();
+}
+
+#[test]
+fn what_would_lose_the_quorum_is_refused_with_words_and_done_when_forced() {
+    let mut group = Group::of(3);
+    group.until_version(2);
+    let leader = group.leader();
+    let others: Vec<u64> = group.running().into_iter().filter(|node| *node != leader).collect();
+    group.end_abruptly(others[0]);
+    let said = group.until("the dead node is seen as silent", async || {
+        let mut client = group.members(leader);
+        let request = RemoveMemberRequest { node: 99, force: false };
+        assert_eq!(client.remove(request).await.unwrap_err().code(), Code::NotFound);
+        let row = group.running_node(leader).door().status().await?;
+        let silent = row.peers.iter().any(|peer| peer.silence.as_secs() >= 2);
+        if !silent {
+            return None;
+        }
+        let request = RemoveMemberRequest { node: others[1], force: false };
+        Some(client.remove(request).await.unwrap_err())
+    });
+    assert_eq!(said.code(), Code::FailedPrecondition);
+    assert!(said.message().contains("of which only 1 of 2 answer"), "{}", said.message());
+    assert!(remove(&group, leader, others[0], false).is_ok(), "the dead one may go");
+    assert_eq!(remove(&group, leader, others[1], false).unwrap().voters, [leader]);
+    group.register(leader, registration("web", "alone")).unwrap();
+}
+
+#[test]
+fn a_wrong_address_a_wrong_number_and_a_node_with_a_log_of_its_own_are_refused_before_anything_changes() {
+    let group = Group::of(3);
+    let stranger = Group::with(1, |settings| settings.node = consensus::NodeId(4));
+    group.until_version(2);
+    let at = |group: &Group, node: u64| group.running_node(node).peer_address.to_string();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (node, address, said) in [
+        (4, "nowhere", "must be a host and a port"),
+        (4, &nobody, "penstock control --node 4 --join"),
+        (5, &at(&stranger, 1), "answers node 4, not node 5"),
+        (4, &at(&stranger, 1), "has a log of its own already"),
+    ] {
+        let refused = add(&group, 1, node, address, false).unwrap_err();
+        assert!(refused.message().contains(said), "{said}: {}", refused.message());
+    }
+    assert_eq!(group.rows(1).len(), 3);
+}
+
+#[test]
+fn leadership_is_transferred_to_whom_an_operator_names() {
+    let group = Group::of(3);
+    let (leader, to) = (group.leader(), group.follower());
+    let mut client = group.members(to);
+    let moved = group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: to })).unwrap();
+    assert_eq!(moved.into_inner().message, format!("node {to} leads"));
+    assert_eq!(group.leader(), to);
+    let refused =
+        group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: 77 })).unwrap_err();
+    assert!(refused.message().contains("node 77 has no vote"), "{refused}");
+    assert_ne!(leader, to);
+}
