@@ -26,6 +26,30 @@ pub struct Metrics {
     pub rollup: RollupMetrics,
     /// Streams of proxies.
     pub discovery: DiscoveryMetrics,
+    /// Members that come and go unasked.
+    pub autopilot: AutopilotMetrics,
+}
+
+/// Members that come and go unasked.
+#[derive(Debug, Clone)]
+pub struct AutopilotMetrics {
+    /// Learners that got their vote.
+    pub promoted: IntCounter,
+    /// Dead nodes whose seats went.
+    pub removed: IntCounter,
+    /// Dead nodes whose seats stay, on the leader.
+    pub held: IntGauge,
+}
+
+impl AutopilotMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        Self {
+            promoted: make
+                .counter("penstock_autopilot_promoted_total", "Learners that caught up and got their vote"),
+            removed: make.counter("penstock_autopilot_removed_total", "Dead nodes whose seats went"),
+            held: make.gauge("penstock_autopilot_held_nodes", "Dead nodes whose seats stay"),
+        }
+    }
 }
 
 /// Raft and the catalog.
@@ -226,6 +250,7 @@ impl Metrics {
             intake: IntakeMetrics::new(&make),
             rollup: RollupMetrics::new(&make),
             discovery: DiscoveryMetrics::new(&make),
+            autopilot: AutopilotMetrics::new(&make),
             registry,
         }
     }

@@ -167,6 +167,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let drain = settings.drain;
     let node = settings.node;
     let diverged = metrics.replica.diverged.clone();
+    let (autopilot, autopilot_metrics) = (settings.autopilot, metrics.autopilot.clone());
     let (truth, faces) = Truth::start(
         TruthParts {
             unstarted,
@@ -184,7 +185,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
     clients.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
     clients.spawn(divergence::watch(door.clone(), sound, diverged));
-    clients.spawn(steward::tend(door.clone()));
+    clients.spawn(steward::tend(door.clone(), autopilot, autopilot_metrics));
     serving.met();
     let http_address = admin.address();
     info!(node = node.0, %client_address, %peer_address, %http_address, "control node started");

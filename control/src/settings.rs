@@ -14,6 +14,8 @@ use runtime::telemetry::{self, Filter, Format};
 
 /// Most voters. Each one more makes every write wait for more disks, and nine survive four losses already.
 const NODES_MAX: usize = 9;
+/// Shortest silence that may count as death: restarts and elections must not.
+const DEAD_AFTER_MIN: Duration = Duration::from_secs(10);
 /// A follower must miss this many heartbeats before it campaigns, or one late heartbeat unseats the leader.
 const HEARTBEATS_PER_ELECTION: u32 = 4;
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub http_address: SocketAddr,
     /// Raft's timings.
     pub timings: Timings,
+    /// What the leader does with members unasked.
+    pub autopilot: Autopilot,
     /// What is bounded, and how.
     pub limits: Limits,
     /// How long a stop may take before what still runs is let go.
@@ -69,6 +73,22 @@ impl Default for Timings {
             election_timeout: Duration::from_millis(200),
             propose_timeout: Duration::from_secs(5),
         }
+    }
+}
+
+/// What the leader does with members unasked; all nodes of a cluster should have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Autopilot {
+    /// Silence after which a node's seat goes, if enough others are there; `None`: never.
+    pub dead_after: Option<Duration>,
+    /// Voters that stay in any case.
+    pub voters_min: usize,
+}
+
+impl Default for Autopilot {
+    /// An hour outlasts reboots and repairs of a host; three voters bear one loss, fewer none.
+    fn default() -> Self {
+        Self { dead_after: Some(Duration::from_secs(3600)), voters_min: 3 }
     }
 }
 
@@ -115,6 +135,7 @@ impl Settings {
             peer_address: any_port,
             http_address: any_port,
             timings: Timings::default(),
+            autopilot: Autopilot::default(),
             limits: Limits::default(),
             drain: Duration::from_secs(10),
             log: Filter::default(),
@@ -141,6 +162,7 @@ impl Settings {
         let http_address = reader.or("http_address", parse::socket_address, anywhere(4102));
         check_apart(&mut reader, [client_address, peer_address, http_address]);
         let timings = read_timings(&mut reader);
+        let autopilot = read_autopilot(&mut reader);
         let limits = read_limits(&mut reader);
         let drain_range = Duration::ZERO..=Duration::from_secs(600);
         let drain = reader.or("drain_seconds", parse::seconds(drain_range), Duration::from_secs(10));
@@ -158,6 +180,7 @@ impl Settings {
                 peer_address,
                 http_address,
                 timings,
+                autopilot,
                 limits,
                 drain,
                 log,
@@ -273,6 +296,24 @@ fn read_timings(reader: &mut Reader) -> Timings {
     Timings { heartbeat, election_timeout, propose_timeout }
 }
 
+fn read_autopilot(reader: &mut Reader) -> Autopilot {
+    let standard = Autopilot::default();
+    let range = Duration::ZERO..=Duration::from_secs(30 * 24 * 3600);
+    let dead_after =
+        reader.or("autopilot_dead_seconds", parse::seconds(range), standard.dead_after.unwrap_or_default());
+    let off_or_long = dead_after.is_zero() || dead_after >= DEAD_AFTER_MIN;
+    reader.check(
+        "autopilot_dead_seconds",
+        off_or_long,
+        "must be 0 (never) or at least 10: a restart is no death",
+    );
+    let voters_min = reader.optional("autopilot_voters_min", parse::whole(1..=NODES_MAX as u64));
+    Autopilot {
+        dead_after: Some(dead_after).filter(|after| !after.is_zero()),
+        voters_min: voters_min.and_then(|min| usize::try_from(min).ok()).unwrap_or(standard.voters_min),
+    }
+}
+
 fn read_limits(reader: &mut Reader) -> Limits {
     let standard = Limits::default();
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -356,6 +397,17 @@ mod tests {
         assert!(said.iter().any(|one| one.contains("two nodes the same address")), "{said:#?}");
         let said = complaints("peers: [1=a:4101, 1=b:4101, 3=c:4101]\n");
         assert!(said.iter().any(|one| one.contains("names node 1 twice")), "{said:#?}");
+    }
+
+    #[test]
+    fn the_autopilot_can_be_switched_off_but_not_be_made_hasty() {
+        let read = |text| Settings::read(Sources::new().with_file("control.yaml", text)).unwrap().autopilot;
+        assert_eq!(read("").dead_after, Some(Duration::from_secs(3600)));
+        assert_eq!(
+            read("autopilot_dead_seconds: 0\nautopilot_voters_min: 5\n"),
+            Autopilot { dead_after: None, voters_min: 5 }
+        );
+        assert!(complaints("autopilot_dead_seconds: 3\n")[0].contains("a restart is no death"));
     }
 
     #[test]

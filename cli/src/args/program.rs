@@ -122,6 +122,14 @@ pub struct ControlArgs {
     #[arg(long, value_name = "MILLISECONDS")]
     propose_timeout_ms: Option<String>,
 
+    /// Silence after which a dead node's seat goes, if enough others are there; 0 never [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    autopilot_dead_seconds: Option<String>,
+
+    /// Voters that the autopilot leaves in any case [default: 3]
+    #[arg(long, value_name = "COUNT")]
+    autopilot_voters_min: Option<String>,
+
     /// Writes of clients that may wait for their commit [default: 8192]
     #[arg(long, value_name = "COUNT")]
     proposals_in_flight: Option<String>,
@@ -168,6 +176,8 @@ impl ControlArgs {
             .with_flag("heartbeat_ms", self.heartbeat_ms.as_ref())
             .with_flag("election_timeout_ms", self.election_timeout_ms.as_ref())
             .with_flag("propose_timeout_ms", self.propose_timeout_ms.as_ref())
+            .with_flag("autopilot_dead_seconds", self.autopilot_dead_seconds.as_ref())
+            .with_flag("autopilot_voters_min", self.autopilot_voters_min.as_ref())
             .with_flag("proposals_in_flight", self.proposals_in_flight.as_ref())
             .with_flag("client_threads", self.client_threads.as_ref())
             .with_flag("expiry_brake_percent", self.expiry_brake_percent.as_ref())

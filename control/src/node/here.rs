@@ -50,6 +50,7 @@ where
     let identity = Arc::new(Identity::new(own, Arc::new(Roster::new(settings.node, &settings.peers))));
     let calls = PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone());
     let diverged = metrics.replica.diverged.clone();
+    let (autopilot, autopilot_metrics) = (settings.autopilot, metrics.autopilot.clone());
     let Started { faces, peers: service, .. } = truth::set_up(TruthParts {
         unstarted,
         surroundings,
@@ -72,7 +73,7 @@ where
         readiness.condition("state", "not compared yet"),
         diverged,
     ));
-    tokio::task::spawn_local(steward::tend(door.clone()));
+    tokio::task::spawn_local(steward::tend(door.clone(), autopilot, autopilot_metrics));
     tokio::task::spawn_local(async move {
         serve_clients(clients, &discovery, faces, CancellationToken::new()).await;
     });

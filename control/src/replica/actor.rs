@@ -77,6 +77,7 @@ impl Actor for ReplicaActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_MAX);
+        self.driver.follow_members();
         context.add_stream(WatchStream::from_changes(self.durable.clone()));
         context.add_stream(WatchStream::new(self.driver.links.roster().changes()).map(|_| RosterChanged));
         self.heard(context);

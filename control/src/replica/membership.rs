@@ -9,7 +9,7 @@ use tracing::info;
 use super::driver::{Answer, Driver, wire_error};
 use super::ending;
 use super::messages::{ChangeError, Changed, GroundReport, ProposeError};
-use super::seats::{Ground, Wish, WishError};
+use super::seats::{Wish, WishError};
 use super::waiting::Proposer;
 use crate::catalog::versions;
 
@@ -30,15 +30,15 @@ impl Driver {
         if !leadership.is_here() {
             return Err(ProposeError::NotLeader { leader: leadership.leader }.into());
         }
-        let GroundReport { status, members } = self.ground();
-        if status.membership_is_changing {
+        let report = self.ground();
+        if report.status.membership_is_changing {
             let said = "another change of the members is under way, and they go one at a time; try again in a moment";
             return Err(WishError::Refused(said.to_owned()).into());
         }
-        let plan = Ground { status: &status, members: &members }.plan(wish, force)?;
+        let plan = report.ground().plan(wish, force)?;
         let at_ms = (self.wall)().0.max(self.catalog.borrow().now().0);
         let command = Command { id: None, at_ms, body: Some(Body::ChangeMembers(plan.change)) };
-        let known = members.version() >= 2;
+        let known = report.members.version() >= 2;
         let context = if known { Bytes::from(command.encode_to_vec()) } else { Bytes::new() };
         let token = self.waiting.token();
         let proposed = self.replica.propose_membership(token, &plan.wanted, context);

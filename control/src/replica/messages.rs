@@ -11,7 +11,7 @@ use bytes::Bytes;
 use consensus::{Membership, NodeId, ReceiveError, Status};
 use mesh::Revision;
 
-use super::seats::{Wish, WishError};
+use super::seats::{Ground, Wish, WishError};
 use crate::catalog::{Catalog, Change, Members};
 
 /// How urgent a proposal is.
@@ -193,6 +193,14 @@ pub struct GroundReport {
     pub status: Status,
     /// What the log knows of the nodes.
     pub members: Members,
+}
+
+impl GroundReport {
+    /// As plans are made on.
+    #[must_use]
+    pub fn ground(&self) -> Ground<'_> {
+        Ground { status: &self.status, members: &self.members }
+    }
 }
 
 /// Raft messages of one peer have arrived, in order. Sent by the peers' service.

@@ -5,12 +5,14 @@
 //! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
 //! - `admission.rs`, `waiting.rs`: who may go, who waits; `subscribers.rs`: who is told what changed
 //! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
-//! - `seats.rs` plans changes of the members, which `membership.rs` proposes, `gate.rs` the version of commands, `steward.rs` tends both
+//! - `seats.rs` plans changes of the members, which `membership.rs` proposes; `gate.rs` plans the version of commands,
+//!   `autopilot.rs` what is done with members unasked; `steward.rs` tends these two
 //! - `divergence.rs` compares this node's catalog with the others'
 //! - `start.rs` puts it together in its `surroundings.rs`, `ending.rs` says how a node ends itself
 
 mod actor;
 mod admission;
+mod autopilot;
 mod clock;
 mod disk;
 pub(crate) mod divergence;

@@ -1,24 +1,31 @@
 //! Tends what every node has to see to by itself: that the log knows where it is reached, and, on the leader, that the log
-//! takes newer commands once every member knows them. A task that `node.rs` starts; `gate.rs` decides.
+//! takes newer commands once every member knows them, and that members come and go. A task that `node.rs` starts; `gate.rs`
+//! and `autopilot.rs` decide.
 
 use std::time::Duration;
 
 use api::log::v1::{Announce, Command, RaiseVersion, command::Body};
 use consensus::{NodeId, Role};
 use futures_util::future::join_all;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::autopilot::{Autopilot, Decision};
 use super::door::Door;
 use super::gate::{Gate, gate};
 use super::messages::GroundReport;
 use super::peers::Own;
+use super::seats::Wish;
+use crate::metrics::AutopilotMetrics;
+use crate::settings::Autopilot as Rules;
 
 /// How often it looks. Shorter asks every member for its version that often while one is not upgraded; longer keeps a fresh
 /// cluster without its members' addresses.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Tends for ever. Ends with the replica.
-pub(crate) async fn tend(door: Door) {
+pub(crate) async fn tend(door: Door, rules: Rules, metrics: AutopilotMetrics) {
+    let (started, mut autopilot) = (Instant::now(), Autopilot::new(rules));
     let mut beat = tokio::time::interval(LOOK_EVERY);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut said = Said::default();
@@ -29,6 +36,10 @@ pub(crate) async fn tend(door: Door) {
         if ground.status.role == Role::Leader {
             open_gate(&door, &ground, &own, &mut said).await;
         }
+        for decision in autopilot.decisions(ground.ground(), started.elapsed()) {
+            carry_out(&door, decision, &metrics).await;
+        }
+        metrics.held.set(i64::try_from(autopilot.held()).unwrap_or(i64::MAX));
         announce(&door, &ground, &own, &mut said).await;
     }
 }
@@ -39,6 +50,30 @@ struct Said {
     held: Vec<(NodeId, Option<u32>)>,
     waits: bool,
     unreachable: bool,
+}
+
+async fn carry_out(door: &Door, decision: Decision, metrics: &AutopilotMetrics) {
+    let (wish, done) = match decision {
+        Decision::Promote(node) => {
+            info!(node = node.0, "it was to get a vote, and has caught up: promoting it");
+            (Wish::Promote { node, instead_of: None }, &metrics.promoted)
+        }
+        Decision::Remove(node, silence) => {
+            warn!(node = node.0, silent_seconds = silence.as_secs(), "a dead node's seat goes");
+            (Wish::Remove { node }, &metrics.removed)
+        }
+        Decision::Hold(node, reason) => {
+            warn!(node = node.0, reason, "a dead node's seat stays");
+            return;
+        }
+    };
+    match door.change_members(wish, false).await {
+        Ok(changed) => {
+            done.inc();
+            info!(says = changed.says, "members changed");
+        }
+        Err(error) => info!(%error, "members not changed; it is tried again"),
+    }
 }
 
 async fn open_gate(door: &Door, ground: &GroundReport, own: &Own, said: &mut Said) {
