@@ -26,10 +26,10 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
-use crate::catalog::{Catalog, versions};
+use crate::catalog::Catalog;
 use crate::discovery::{Discovery, DiscoveryThread};
 use crate::metrics::Metrics;
-use crate::replica::peers::{Identity, PeerCalls, Roster};
+use crate::replica::peers::PeerCalls;
 use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
 use crate::replica::{divergence, steward};
 use crate::settings::Settings;
@@ -54,6 +54,23 @@ const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Calls that one client connection may have open. Fewer queue the writes of a busy gateway; more let one client take all.
 const CALLS_PER_CONNECTION_MAX: u32 = 1024;
+
+/// What has to hold before a node is ready.
+struct Conditions {
+    serving: Condition,
+    sound: Condition,
+    caught_up: Condition,
+}
+
+impl Conditions {
+    fn of(readiness: &Readiness) -> Self {
+        Self {
+            serving: readiness.condition("serving", "starting"),
+            sound: readiness.condition("state", "not compared yet"),
+            caught_up: readiness.condition("catalog", "has not caught up with the leader"),
+        }
+    }
+}
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -142,11 +159,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let surroundings = given.surroundings;
     let unstarted = Unstarted::open(&surroundings, &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
-    let (serving, sound, caught_up) = (
-        readiness.condition("serving", "starting"),
-        readiness.condition("state", "not compared yet"),
-        readiness.condition("catalog", "has not caught up with the leader"),
-    );
+    let Conditions { serving, sound, caught_up } = Conditions::of(&readiness);
     let admin = Admin::new(metrics.registry.clone(), readiness).start(settings.http_address)?;
 
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
@@ -156,10 +169,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
         .thread_name("clients")
         .enable_all()
         .build()?;
-    let commands = given.commands.unwrap_or(versions::NEWEST);
-    let own = own::of(&settings, client_address, peer_address, unstarted.disk(), commands);
-    let roster = Arc::new(Roster::new(settings.node, &settings.peers));
-    let identity = Arc::new(Identity::new(own, roster));
+    let identity = own::identity(&settings, client_address, peer_address, unstarted.disk(), given.commands);
     let calls = {
         let _clients = clients_runtime.enter();
         PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone())

@@ -13,10 +13,9 @@ use tonic::transport::server::Connected;
 
 use super::truth::{self, Started, TruthParts};
 use super::{LOAD_REPORTS_MAX, StartError, catch_up, own, serve_clients};
-use crate::catalog::versions;
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
-use crate::replica::peers::{Identity, PeerCalls, Roster};
+use crate::replica::peers::PeerCalls;
 use crate::replica::{Door, Surroundings, Unstarted, divergence, steward};
 use crate::settings::Settings;
 
@@ -46,8 +45,7 @@ where
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
     let discovery = Discovery::start_here(metrics.discovery.clone(), load);
     let (client_address, peer_address) = (settings.client_address, settings.peer_address);
-    let own = own::of(&settings, client_address, peer_address, unstarted.disk(), versions::NEWEST);
-    let identity = Arc::new(Identity::new(own, Arc::new(Roster::new(settings.node, &settings.peers))));
+    let identity = own::identity(&settings, client_address, peer_address, unstarted.disk(), None);
     let calls = PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone());
     let diverged = metrics.replica.diverged.clone();
     let (autopilot, autopilot_metrics) = (settings.autopilot, metrics.autopilot.clone());

@@ -1,12 +1,26 @@
 //! What a node says of itself, from its settings and from what it found when it started. Pure.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::replica::peers::Own;
+use crate::catalog::versions;
+use crate::replica::peers::{Identity, Own, Roster};
 use crate::settings::Settings;
 
+/// A node as its peers see it, with its founders for a roster; `commands` if it is to know others than this program.
+pub(super) fn identity(
+    settings: &Settings,
+    client: SocketAddr,
+    peer: SocketAddr,
+    disk: u64,
+    commands: Option<u32>,
+) -> Arc<Identity> {
+    let own = of(settings, client, peer, disk, commands.unwrap_or(versions::NEWEST));
+    Arc::new(Identity::new(own, Arc::new(Roster::new(settings.node, &settings.peers))))
+}
+
 /// Of a node that listens on these addresses.
-pub(super) fn of(settings: &Settings, client: SocketAddr, peer: SocketAddr, disk: u64, commands: u32) -> Own {
+fn of(settings: &Settings, client: SocketAddr, peer: SocketAddr, disk: u64, commands: u32) -> Own {
     let listed = settings.peers.get(&settings.node).filter(|address| !address.is_empty());
     let host_listed = listed.and_then(|address| address.rsplit_once(':')).map(|(host, _)| host.to_owned());
     let host = settings.advertise_host.clone().or(host_listed);
