@@ -319,7 +319,7 @@ impl Running {
     pub(super) fn propose_membership(&mut self, wanted: &Membership) {
         self.next_token += 1;
         // Refused while another change is under way: an operator asks again.
-        let _refused = self.replica.propose_membership(self.next_token, wanted);
+        let _refused = self.replica.propose_membership(self.next_token, wanted, bytes::Bytes::new());
     }
 
     /// Proposes what has lapsed.
