@@ -15,6 +15,7 @@ mod proxy;
 pub mod records;
 pub mod register;
 pub mod report;
+pub mod resources;
 pub mod settings;
 pub mod snapshot;
 pub mod tcp;

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub workers: WorkerMetrics,
     /// Records of single requests.
     pub records: RecordMetrics,
+    /// What the process uses.
+    pub resources: ResourceMetrics,
 }
 
 /// The xDS stream.
@@ -106,6 +108,17 @@ pub struct RecordMetrics {
     pub spans_lost: IntCounter,
 }
 
+/// What the process uses of what it may use.
+#[derive(Debug, Clone)]
+pub struct ResourceMetrics {
+    /// Resident memory.
+    pub resident: IntGauge,
+    /// Open files.
+    pub files: IntGauge,
+    /// Files that may be open.
+    pub files_max: IntGauge,
+}
+
 /// The workers.
 #[derive(Debug, Clone)]
 pub struct WorkerMetrics {
@@ -146,7 +159,8 @@ impl Metrics {
         let report = ReportMetrics::new(&registry);
         let workers = WorkerMetrics::new(&registry);
         let records = RecordMetrics::new(&registry);
-        Self { registry, stream, feed, register, report, workers, records }
+        let resources = ResourceMetrics::new(&registry);
+        Self { registry, stream, feed, register, report, workers, records, resources }
     }
 }
 
@@ -238,6 +252,16 @@ impl RecordMetrics {
             lines_lost: counter("access_log_lines_lost_total", "Lines that could not be written"),
             spans_exported: counter("spans_exported_total", "Spans that a collector took"),
             spans_lost: counter("spans_lost_total", "Spans that no collector took"),
+        }
+    }
+}
+
+impl ResourceMetrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            resident: gauge(registry, "memory_resident_bytes", "Resident memory of the process"),
+            files: gauge(registry, "files_open", "Open files of the process"),
+            files_max: gauge(registry, "files_max", "Files that the process may open"),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::report::carrier::{Lines, Reporter, Source};
 use crate::report::collector::Collector;
 use crate::report::families::Families;
 use crate::report::ring::Ring;
+use crate::resources::{self, Pressure};
 use crate::settings::Settings;
 use crate::snapshot::{DEMAND_QUEUE, Demand, Published};
 use crate::worker::{self, DrainPlan, InboundSettings, Taken, WorkerSettings, Workers};
@@ -93,6 +94,7 @@ pub struct Running {
 /// # Errors
 /// If an address cannot be bound or a thread cannot be started; then nothing is left behind.
 pub fn start(settings: Settings) -> Result<Running, StartError> {
+    resources::raise_file_limit();
     let metrics = Metrics::new();
     let readiness = Readiness::new();
     let listening = readiness.condition("listeners", "are not bound yet");
@@ -119,8 +121,9 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     };
     std::thread::Builder::new().name("control".to_owned()).spawn(body).map_err(StartError::Thread)?;
 
+    let pressure = Pressure::default();
     let (demand, demands) = mpsc::channel(DEMAND_QUEUE);
-    let workers = worker::start(&worker_settings(&settings, recorder), &published, &demand)
+    let workers = worker::start(&worker_settings(&settings, &pressure, recorder), &published, &demand)
         .map_err(StartError::Workers)?;
     drop(demand);
     lines.workers.get_or_init(|| workers.asker());
@@ -144,6 +147,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         metrics,
         families,
         published,
+        pressure,
         demands,
         lines,
         workers,
@@ -181,6 +185,7 @@ struct Parts {
     metrics: Metrics,
     families: Families,
     published: Arc<Published>,
+    pressure: Pressure,
     demands: mpsc::Receiver<Demand>,
     lines: pages::Lines,
     workers: Workers,
@@ -203,6 +208,7 @@ async fn control(parts: Parts) {
     let asked = Asked { demands: parts.demands, questions, uplink: uplink.clone() };
     let used = follow(&settings, &metrics, parts.published, asked, uplink_sender, &parts.control);
     spawn_local(met_on_contact(uplink.clone(), parts.control));
+    spawn_local(resources::watch(settings.memory_max, parts.pressure, metrics.resources.clone()));
 
     let leave = CancellationToken::new();
     let registration = parts.registrations.map(|registrations| {
@@ -282,7 +288,7 @@ async fn met_on_contact(mut uplink: watch::Receiver<Option<Channel>>, control: C
     }
 }
 
-fn worker_settings(settings: &Settings, recorder: Option<Recorder>) -> WorkerSettings {
+fn worker_settings(settings: &Settings, pressure: &Pressure, recorder: Option<Recorder>) -> WorkerSettings {
     let inbound = settings.application.as_ref().map(|application| InboundSettings {
         listen: application.inbound_address,
         application: application.address,
@@ -296,6 +302,7 @@ fn worker_settings(settings: &Settings, recorder: Option<Recorder>) -> WorkerSet
         upstreams: settings.upstreams.clone(),
         workload: settings.workload.clone(),
         seed: RandomState::new().hash_one(&settings.name),
+        pressure: pressure.clone(),
         recorder,
     }
 }

@@ -19,6 +19,8 @@ pub use seen::{AccessLogFormat, Seen};
 const NAME_BYTES_MAX: usize = 253;
 /// Control addresses in one list. A group has at most nine nodes; twice that leaves room for a move.
 const CONTROL_MAX: usize = 18;
+/// Smallest ceiling of memory: an idle proxy must fit below it, or it would shed for ever.
+const MEMORY_MIN_MIB: u64 = 16;
 /// Services that one application may serve; one call renews the leases of all of them.
 const SERVES_MAX: usize = 100;
 /// Listeners for single services. Each is a socket per worker; a workload that calls more services than this should be
@@ -51,6 +53,8 @@ pub struct Settings {
     pub workers: usize,
     /// Where the last good config is kept over a restart; `None`: only in memory.
     pub state_directory: Option<PathBuf>,
+    /// Resident bytes past which requests are shed; `None`: never.
+    pub memory_max: Option<u64>,
     /// How long new requests are still taken after the workload has left the mesh, so that callers have moved on.
     pub leave_grace: Duration,
     /// How long a stop may take before what still runs is let go.
@@ -99,6 +103,7 @@ impl Settings {
             locality: Locality::default(),
             workers: 1,
             state_directory: None,
+            memory_max: None,
             leave_grace: Duration::from_millis(1000),
             drain: Duration::from_secs(30),
             seen: Seen::default(),
@@ -137,6 +142,7 @@ impl Settings {
         let zone = reader.optional("zone", parse::text).unwrap_or_default();
         let workers = reader.or("workers", parse::whole(1..=256), 1);
         let state_directory = reader.optional("state_directory", parse::path);
+        let memory_max = reader.optional("memory_max_mib", parse::whole(MEMORY_MIN_MIB..=1024 * 1024));
         let range = Duration::ZERO..=Duration::from_secs(60);
         let leave_grace = reader.or("leave_grace_ms", parse::milliseconds(range), Duration::from_secs(1));
         let range = Duration::ZERO..=Duration::from_secs(3600);
@@ -164,6 +170,7 @@ impl Settings {
                 locality: Locality { region, zone },
                 workers: usize::try_from(workers).unwrap_or(1),
                 state_directory,
+                memory_max: memory_max.map(|mib| mib * 1024 * 1024),
                 leave_grace,
                 drain,
                 seen,

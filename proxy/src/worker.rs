@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::records::Recorder;
+use crate::resources::Pressure;
 use crate::snapshot::{DemandSender, Published};
 use running::{Message, run};
 
@@ -45,6 +46,8 @@ pub struct WorkerSettings {
     pub workload: WorkloadName,
     /// Seeds the balancers' choices; each worker derives its own.
     pub seed: u64,
+    /// Whether requests must be shed.
+    pub pressure: Pressure,
     /// Records requests for the access log and for spans; `None` while neither is asked for.
     pub recorder: Option<Recorder>,
 }

@@ -4,8 +4,9 @@
 mod support;
 
 use http::Request;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use mesh::Protocol;
+use proxy::worker::Limits;
 use support::{App, Mesh, SHORT, ask, endpoint, get, http1, http2, mesh_with, raw, run, service, settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -86,6 +87,57 @@ fn a_head_that_comes_too_slowly_is_answered_408_and_an_idle_connection_is_left_a
         }
         assert_eq!(mesh.workers.take().await.counters.head_timeout_total, 3);
         assert_eq!(ask(&mut idle, get("web", "/")).await.status, 200);
+    });
+}
+
+#[test]
+fn a_caller_that_stops_sending_its_body_or_reading_its_answer_is_given_up() {
+    run(async {
+        let web = support::serving(Protocol::Http1, |_, _| {
+            http::Response::new(Full::from(vec![b'x'; 64 * 1024 * 1024]).boxed())
+        })
+        .await;
+        let services = [service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])];
+        let limits = Limits { idle: std::time::Duration::from_millis(60), ..SHORT };
+        let mesh = mesh_with(&settings(), limits, &services);
+        let mut sender = TcpStream::connect(mesh.outbound).await.unwrap();
+        sender.write_all(b"POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 10\r\n\r\nhello").await.unwrap();
+        let mut answer = String::new();
+        sender.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("penstock-error"), "{answer}");
+        let mut reader = TcpStream::connect(mesh.outbound).await.unwrap();
+        reader.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        while mesh.workers.take().await.counters.stalled_total < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(mesh.workers.take().await.counters.requests_running, 0);
+    });
+}
+
+#[test]
+fn past_the_ceiling_of_memory_requests_are_shed_and_one_is_always_served() {
+    run(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let services =
+            [service("web", Protocol::Http1, vec![endpoint("web", listener.local_addr().unwrap(), 100)])];
+        let settings = settings();
+        let mesh = mesh_with(&settings, SHORT, &services);
+        settings.pressure.set(true);
+        let mut first = TcpStream::connect(mesh.outbound).await.unwrap();
+        first.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        let (mut endpoint, _) = listener.accept().await.unwrap();
+        let shed = raw(mesh.outbound, b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await;
+        assert!(shed.starts_with("HTTP/1.1 503 ") && shed.contains("short of memory"), "{shed}");
+        let shed = http2(mesh.outbound)
+            .await
+            .send_request(Request::get("http://web/").body(Full::<bytes::Bytes>::default()).unwrap());
+        assert_eq!(shed.await.unwrap().status(), 503);
+        endpoint.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        first.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        assert_eq!(mesh.workers.take().await.counters.shed_total, 2);
+        settings.pressure.set(false);
     });
 }
 

@@ -272,6 +272,10 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "DIR")]
     state_directory: Option<String>,
 
+    /// Resident memory past which requests are shed with 503; without it never
+    #[arg(long, value_name = "MIB")]
+    memory_max_mib: Option<String>,
+
     /// How long requests are still taken after the workload has left the mesh [default: 1000]
     #[arg(long, value_name = "MILLISECONDS")]
     leave_grace_ms: Option<String>,
@@ -325,6 +329,7 @@ impl ProxyArgs {
             .with_flag("workers", self.workers.as_ref())
             .with_flag("lease_seconds", self.lease_seconds.as_ref())
             .with_flag("state_directory", self.state_directory.as_ref())
+            .with_flag("memory_max_mib", self.memory_max_mib.as_ref())
             .with_flag("leave_grace_ms", self.leave_grace_ms.as_ref())
             .with_flag("access_log", self.access_log.as_ref())
             .with_flag("access_log_file", self.access_log_file.as_ref())

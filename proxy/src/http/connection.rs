@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::body::AnswerBody;
 use super::h1::{self, End, HEAD_BYTES_MAX};
 use super::prefixed::Prefixed;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, is_grpc};
 use super::request_body::RequestBody;
 use super::state::{Closing, Opened, Signs, WorkerState};
 
@@ -31,6 +31,15 @@ const FIRST_READ_BYTES: usize = 4 * 1024;
 
 /// Most streams of one HTTP/2 connection. More only queue in the endpoint; a client opens another connection.
 const STREAMS_MAX: u32 = 1000;
+
+/// Streams that a caller may reset before they were taken in, and resets that its faults may cost us, before it is told to
+/// go away: the bounds against rapid reset (CVE-2023-44487) and its reverse. A browser that leaves a page resets some ten.
+const PENDING_RESETS_MAX: usize = 20;
+const LOCAL_RESETS_MAX: usize = 256;
+
+/// A caller's host that vanished without a word is found by a ping; its streams would hold endpoints for ever.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Flow-control windows of an HTTP/2 caller.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -70,7 +79,7 @@ pub async fn serve<S: Serve>(mut stream: TcpStream, opened: Opened, state: Rc<Wo
     match first_bytes(&mut stream, &signs, &state).await {
         // Boxed, like all that is rare below: a future is as large as the largest thing it may ever wait for, and every
         // idle connection pays for it.
-        Some((first, true)) => Box::pin(serve_h2(stream, first.freeze(), &signs, service)).await,
+        Some((first, true)) => Box::pin(serve_h2(stream, first.freeze(), &signs, &state, service)).await,
         Some((first, false)) => serve_h1(stream, first, &signs, &state, service).await,
         None => {
             if let Some(refusal) = signs.refusal.get() {
@@ -140,11 +149,26 @@ async fn serve_h1<S: Serve>(
     }
 }
 
-async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, service: Rc<S>) {
-    let told = Rc::clone(signs);
+async fn serve_h2<S: Serve>(
+    stream: TcpStream,
+    first: Bytes,
+    signs: &Rc<Signs>,
+    state: &Rc<WorkerState>,
+    service: Rc<S>,
+) {
+    let (told, held) = (Rc::clone(signs), Rc::clone(state));
     let answer = service_fn(move |request: Request<Incoming>| {
-        let answer = Rc::clone(&service).serve(Rc::clone(&told), request.map(RequestBody::from));
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        let refused = held.is_short_of_memory().then(|| {
+            held.count_refusal(Refusal::ShortOfMemory);
+            Refusal::ShortOfMemory.response(is_grpc(request.headers())).map(AnswerBody::text)
+        });
+        let (service, told) = (Rc::clone(&service), Rc::clone(&told));
+        async move {
+            Ok::<_, std::convert::Infallible>(match refused {
+                Some(refused) => refused,
+                None => service.serve(told, request.map(RequestBody::from)).await,
+            })
+        }
     });
     let stream = Prefixed::new(stream, first);
     let mut connection = pin!(
@@ -155,6 +179,11 @@ async fn serve_h2<S: Serve>(stream: TcpStream, first: Bytes, signs: &Rc<Signs>, 
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("64 KiB fits 32 bits"))
+            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
             .serve_connection(TokioIo::new(stream), answer)
     );
     let mut is_told = false;

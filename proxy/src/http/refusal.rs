@@ -45,6 +45,10 @@ pub enum Refusal {
     Unsupported(&'static str),
     /// The worker has its most connections.
     TooManyConnections,
+    /// The process is past its ceiling of memory.
+    ShortOfMemory,
+    /// The caller neither sent nor read what was waited for.
+    CallerStalled,
 }
 
 impl Refusal {
@@ -54,13 +58,13 @@ impl Refusal {
         match self {
             Self::TwoLengths | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout | Self::CallerStalled => StatusCode::REQUEST_TIMEOUT,
             Self::ForeignAuthority | Self::UnknownService => StatusCode::NOT_FOUND,
             Self::NoBackend => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoWordYet | Self::TooManyDemands | Self::NoEndpoint | Self::TooManyConnections => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::ConnectFailed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectFailed | Self::ShortOfMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::BrokenOff | Self::BadAnswer => StatusCode::BAD_GATEWAY,
             Self::TimedOut | Self::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
@@ -74,14 +78,15 @@ impl Refusal {
         match self {
             Self::TwoLengths | Self::Malformed(_) | Self::NoBackend | Self::BadAnswer => 13,
             Self::HeadTooLarge => 8,
-            Self::HeadTimeout | Self::TimedOut | Self::StreamIdle => 4,
+            Self::HeadTimeout | Self::TimedOut | Self::StreamIdle | Self::CallerStalled => 4,
             Self::ForeignAuthority | Self::UnknownService | Self::Unsupported(_) => 12,
             Self::NoWordYet
             | Self::TooManyDemands
             | Self::NoEndpoint
             | Self::ConnectFailed
             | Self::BrokenOff
-            | Self::TooManyConnections => 14,
+            | Self::TooManyConnections
+            | Self::ShortOfMemory => 14,
         }
     }
 
@@ -113,6 +118,10 @@ impl Refusal {
             }
             Self::StreamIdle => "nothing passed for longer than the policy's streamIdle",
             Self::TooManyConnections => "this proxy has its most connections; try again",
+            Self::ShortOfMemory => {
+                "this proxy is short of memory (memory_max_mib) and sheds requests; try again"
+            }
+            Self::CallerStalled => "the caller neither sent nor read for five minutes",
         }
     }
 

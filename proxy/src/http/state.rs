@@ -21,6 +21,7 @@ use crate::balance::Chance;
 use crate::records::Recorder;
 use crate::report::counters::Counters;
 use crate::report::edges::{EdgeHandle, EdgeTable};
+use crate::resources::Pressure;
 use crate::snapshot::DEMAND_WAIT;
 use crate::tcp::Tools;
 
@@ -30,7 +31,8 @@ pub struct Limits {
     /// How long a request's head may take once its first byte is there: a slow client must not hold a connection for
     /// free. Shorter cuts off clients on bad lines.
     pub head: Duration,
-    /// How long a caller's connection may be idle. Longer than callers keep theirs, so that they close first.
+    /// How long a caller's connection may be idle, and how long a running request may wait for its caller to send or to read.
+    /// Longer than callers keep theirs, so that they close first.
     pub idle: Duration,
     /// How long a request waits for the first word about a service.
     pub demand: Duration,
@@ -96,6 +98,13 @@ pub struct Signs {
     /// Whether the caller of the running request can be told interim answers.
     pub takes_interim: Cell<bool>,
     interim: RefCell<BytesMut>,
+    /// Rises whenever something of a running request was read from the caller or written to it.
+    pub moved: Cell<u64>,
+    /// A piece of the request's body is waited for.
+    pub waits_to_read: Cell<bool>,
+    /// A piece of the answer waits for the caller to read.
+    pub waits_to_write: Cell<bool>,
+    stalled: Cell<(u64, Option<Instant>)>,
     waker: RefCell<Option<Waker>>,
     idle: Cell<(u64, Option<Instant>)>,
 }
@@ -151,6 +160,7 @@ impl Signs {
             self.refusal.set(Some(Refusal::HeadTimeout));
             self.wake();
         }
+        self.sweep_stalled(limits, now);
         let (requests, since) = self.idle.get();
         match since {
             Some(since) if requests == self.requests.get() && self.running.get() == 0 => {
@@ -159,6 +169,23 @@ impl Signs {
                 }
             }
             _ => self.idle.set((self.requests.get(), Some(now))),
+        }
+    }
+}
+
+impl Signs {
+    /// Ends it when its caller neither sends nor reads what is waited for: a request must not hold an endpoint for free.
+    fn sweep_stalled(&self, limits: &Limits, now: Instant) {
+        let waits = self.running.get() > 0 && (self.waits_to_read.get() || self.waits_to_write.get());
+        let (moved, since) = self.stalled.get();
+        match since {
+            Some(since) if waits && moved == self.moved.get() => {
+                if now.duration_since(since) >= limits.idle {
+                    self.refusal.set(Some(Refusal::CallerStalled));
+                    self.wake();
+                }
+            }
+            _ => self.stalled.set((self.moved.get(), waits.then_some(now))),
         }
     }
 }
@@ -195,6 +222,7 @@ pub struct WorkerState {
     pub tools: Tools,
     /// For picks.
     pub chance: RefCell<Chance>,
+    pressure: Pressure,
     /// What this proxy stands beside.
     pub workload: WorkloadName,
     /// `workload` as it goes out in `penstock-caller`.
@@ -214,12 +242,19 @@ pub struct WorkerState {
 impl WorkerState {
     /// The state of a worker beside `workload`.
     #[must_use]
-    pub fn new(workload: &WorkloadName, seed: u64, limits: Limits, recorder: Option<Recorder>) -> Rc<Self> {
+    pub fn new(
+        workload: &WorkloadName,
+        seed: u64,
+        limits: Limits,
+        pressure: Pressure,
+        recorder: Option<Recorder>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             edges: RefCell::new(EdgeTable::new(workload)),
             limits,
             counters: RefCell::default(),
             tools: Tools::default(),
+            pressure,
             chance: RefCell::new(Chance::seeded(seed)),
             workload: workload.clone(),
             caller_value: HeaderValue::from_str(&workload.to_string()).expect("DNS labels are visible ASCII"),
@@ -277,8 +312,17 @@ impl WorkerState {
             Refusal::NoWordYet => counters.demand_timeout_total += 1,
             Refusal::TooManyDemands => counters.demand_refused_total += 1,
             Refusal::TooManyConnections => counters.connections_refused_total += 1,
+            Refusal::ShortOfMemory => counters.shed_total += 1,
+            Refusal::CallerStalled => counters.stalled_total += 1,
             _ => {}
         });
+    }
+
+    /// Whether a new request must be refused for want of memory. One is always let through: a ceiling that was set too low
+    /// must make the proxy slow, not dead.
+    #[must_use]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.pressure.is_high() && self.counters.borrow().requests_running > 0
     }
 
     /// Takes in a connection; `None` when the worker has its most. It is forgotten when the entry is dropped.

@@ -267,6 +267,8 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         ("unknown_service", counters.unknown_service_total),
         ("demand_timeout", counters.demand_timeout_total),
         ("demand_queue_full", counters.demand_refused_total),
+        ("memory", counters.shed_total),
+        ("stalled", counters.stalled_total),
     ] {
         raise(&metrics.refused.with_label_values(&[reason]), total);
     }

@@ -29,6 +29,10 @@ pub struct Counters {
     pub demand_timeout_total: u64,
     /// Demands that found the queue full.
     pub demand_refused_total: u64,
+    /// Requests refused for want of memory: 503.
+    pub shed_total: u64,
+    /// Requests given up because their caller neither sent nor read.
+    pub stalled_total: u64,
     /// Requests cut off at the end of a drain.
     pub cut_off_total: u64,
     /// Idle connections to endpoints that were closed because the pool was full.
@@ -63,6 +67,8 @@ impl Counters {
         self.unknown_service_total += other.unknown_service_total;
         self.demand_timeout_total += other.demand_timeout_total;
         self.demand_refused_total += other.demand_refused_total;
+        self.shed_total += other.shed_total;
+        self.stalled_total += other.stalled_total;
         self.cut_off_total += other.cut_off_total;
         self.pool_overflow_total += other.pool_overflow_total;
         self.retries_over_budget_total += other.retries_over_budget_total;

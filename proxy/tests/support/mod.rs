@@ -22,6 +22,7 @@ use mesh::{
     Authority, Direction, Edge, EdgeTraffic, Endpoint, Health, InstanceName, Locality, Protocol, Revision,
     RouteRule, ServicePolicy,
 };
+use proxy::resources::Pressure;
 use proxy::snapshot::{DEMAND_QUEUE, Demand, EndpointSet, Known, Published, ServiceView, Snapshot};
 use proxy::worker::{InboundSettings, Limits, WorkerSettings, Workers, start_here};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -187,6 +188,7 @@ pub fn settings() -> WorkerSettings {
         upstreams: Vec::new(),
         workload: "shop.demo".parse().unwrap(),
         seed: 11,
+        pressure: Pressure::default(),
         recorder: None,
     }
 }

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::decode::{Decoder, Unreadable};
+use super::request::body_length;
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -79,10 +80,8 @@ fn framing(
 ) -> Result<Decoder, Unreadable> {
     let mut length: Option<u64> = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
-        let digits = value.as_bytes();
-        let is_number = !digits.is_empty() && digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit);
-        let stated = digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit.wrapping_sub(b'0')));
-        if !is_number || length.is_some_and(|length| length != stated) {
+        let stated = body_length(value.as_bytes()).ok_or(Unreadable)?;
+        if length.is_some_and(|length| length != stated) {
             return Err(Unreadable);
         }
         length = Some(stated);

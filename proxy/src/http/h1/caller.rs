@@ -17,7 +17,7 @@ use super::decode::{Decoded, Decoder};
 use super::exchange::Trouble;
 use super::outbox::Outbox;
 use crate::http::refusal::Refusal;
-use crate::http::state::WorkerState;
+use crate::http::state::{Signs, WorkerState};
 
 /// What one read of a head asks for: a whole head as a rule.
 const HEAD_READ_BYTES: usize = 4 * 1024;
@@ -40,6 +40,7 @@ pub(super) struct Caller {
     pub(super) is_waiting: bool,
     /// Why the running request's body cannot be read.
     pub(super) refusal: Option<Refusal>,
+    signs: Rc<Signs>,
 }
 
 /// The body of the request that runs on a caller's connection.
@@ -72,9 +73,16 @@ impl CallerBody {
 
 impl Caller {
     /// The connection of a caller, of which `read` was read already.
-    pub(super) fn new(stream: TcpStream, read: BytesMut) -> Self {
-        let out = Outbox::default();
-        Self { stream: Some(stream), read, out, body: Decoder::EMPTY, is_waiting: false, refusal: None }
+    pub(super) fn new(stream: TcpStream, read: BytesMut, signs: &Rc<Signs>) -> Self {
+        Self {
+            stream: Some(stream),
+            read,
+            out: Outbox::default(),
+            body: Decoder::EMPTY,
+            is_waiting: false,
+            refusal: None,
+            signs: Rc::clone(signs),
+        }
     }
 
     /// Gives the socket away; from then on the connection is at its end.
@@ -101,10 +109,14 @@ impl Caller {
 
     /// Writes what waits to be written; an error is that the caller is gone.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Some(stream) => self.out.poll_flush(stream, cx),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let before = self.out.len();
+        let flushed = self.out.poll_flush(stream, cx);
+        self.signs.moved.set(self.signs.moved.get() + u64::from(self.out.len() < before));
+        self.signs.waits_to_write.set(flushed.is_pending());
+        flushed
     }
 
     /// Whether the caller left while its answer is made. Looks only where a whole request was read and no next one began;
@@ -146,9 +158,12 @@ impl Caller {
             if matches!(self.poll_flush(cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Some(Err(Trouble::CallerGone)));
             }
-            if !matches!(ready!(self.poll_fill(cx)), Ok(1..)) {
+            let filled = self.poll_fill(cx);
+            self.signs.waits_to_read.set(filled.is_pending());
+            if !matches!(ready!(filled), Ok(1..)) {
                 return Poll::Ready(Some(Err(Trouble::CallerGone)));
             }
+            self.signs.moved.set(self.signs.moved.get() + 1);
         }
     }
 

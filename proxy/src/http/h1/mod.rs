@@ -9,6 +9,8 @@ mod decode;
 mod encode;
 mod exchange;
 mod link;
+#[cfg(test)]
+mod mutation_tests;
 mod outbox;
 mod reply;
 mod request;

@@ -32,7 +32,12 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.piece.is_empty() && self.tail.is_empty()
+        self.len() == 0
+    }
+
+    /// How many bytes wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() + self.piece.len() + self.tail.len()
     }
 
     /// Whether it must be flushed before more is added.

@@ -42,8 +42,12 @@ pub fn take_head(
 ) -> Result<Option<RequestHead>, Refusal> {
     if *searched == 0 {
         // Empty lines before a request line are skipped (RFC 9112, section 2.2).
-        let blank = read.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        read.advance(blank);
+        while read.starts_with(b"\r\n") {
+            read.advance(2);
+        }
+        if read[..] == *b"\r" {
+            return Ok(None); // the first half of another one, perhaps
+        }
     }
     let Some(end) = head_end(read, searched)? else { return Ok(None) };
     *searched = 0;
@@ -147,8 +151,8 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<Decoder, Refusal> {
     length.map(Decoder::Sized).ok_or(Refusal::Malformed("the content-length is not a number"))
 }
 
-/// Digits only: neither a sign nor a list (RFC 9110, section 8.6).
-fn body_length(digits: &[u8]) -> Option<u64> {
+/// The length that a content-length states. Digits only: neither a sign nor a list (RFC 9110, section 8.6).
+pub(super) fn body_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

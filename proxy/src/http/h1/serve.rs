@@ -21,7 +21,7 @@ use super::reply::{Asked, Framing, put_head};
 use super::request::{RequestHead, take_head};
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::state::{Closing, Signs, WorkerState};
 use crate::http::tunnel::Tunnel;
@@ -63,7 +63,7 @@ pub async fn serve<S: Serve>(
     state: &Rc<WorkerState>,
     service: Rc<S>,
 ) -> End {
-    let caller = Rc::new(RefCell::new(Caller::new(stream, read)));
+    let caller = Rc::new(RefCell::new(Caller::new(stream, read, signs)));
     let next = loop {
         let mut searched = 0;
         let head =
@@ -145,6 +145,12 @@ async fn answered<S: Serve>(
         caller.body = body;
         caller.is_waiting = expects_continue;
         caller.out.bytes = state.spare_buffer();
+        signs.waits_to_read.set(false);
+    }
+    if state.is_short_of_memory() {
+        state.count_refusal(Refusal::ShortOfMemory);
+        let refused = Refusal::ShortOfMemory.response(is_grpc(&parts.headers)).map(AnswerBody::text);
+        return written(caller, refused, Asked { closes: true, ..asked }, signs, state).await;
     }
     let body = if body.is_done() { RequestBody::Empty } else { RequestBody::H1(CallerBody::of(caller)) };
     let response = {
@@ -156,11 +162,12 @@ async fn answered<S: Serve>(
             let caller = &mut *caller.borrow_mut();
             signs.take_interim(&mut caller.out.bytes);
             let is_broken = matches!(caller.poll_flush(cx), Poll::Ready(Err(_)));
-            if is_broken || caller.is_gone(cx) { Poll::Ready(None) } else { Poll::Pending }
+            let is_over = is_broken || signs.refusal.get().is_some() || caller.is_gone(cx);
+            if is_over { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
     };
-    if let Some(refusal) = caller.borrow().refusal {
+    if let Some(refusal) = caller.borrow().refusal.or_else(|| signs.refusal.get()) {
         return Next::Refuse(refusal);
     }
     match response {
@@ -191,13 +198,16 @@ async fn written(
     let mut stage = Stage::Body;
     let mut body = pin!(body);
     let is_whole = std::future::poll_fn(|cx| {
+        if signs.refusal.get().is_some() {
+            return Poll::Ready(false);
+        }
         poll_written(&mut caller.borrow_mut(), body.as_mut(), framing, &mut stage, cx)
     });
     if !is_whole.await {
         if framing == Framing::UntilClose {
             reset(&mut caller.borrow_mut());
         }
-        if let Some(refusal) = caller.borrow().refusal {
+        if let Some(refusal) = caller.borrow().refusal.or_else(|| signs.refusal.get()) {
             state.count_refusal(refusal); // in the middle of an answer it cannot be told
         }
         return Next::Close;
