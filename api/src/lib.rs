@@ -57,5 +57,5 @@ pub use route_rules::{
     BACKEND_WEIGHT_MAX, BACKENDS_MAX, HEADERS_MAX, MATCHES_MAX, METHODS, PARENTS_MAX, ROUTE_MATCHES_MAX,
     RULES_MAX, TIMEOUT_MS_MAX, header_name_fault, header_value_fault, path_fault,
 };
-pub use service::PORTS_MAX;
+pub use service::{ADDRESSES_MAX, PORTS_MAX, is_virtual};
 pub use traffic::PROXY_NAME_BYTES_MAX;

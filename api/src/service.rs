@@ -1,6 +1,7 @@
 //! Services on the wire. A service that comes out of here has its ports in order and no number twice.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use mesh::{Protocol, Service, ServiceName, ServicePort};
 
@@ -9,6 +10,9 @@ use crate::v1;
 
 /// Most ports of a service: each is a resource of its own for every follower.
 pub const PORTS_MAX: usize = 100;
+
+/// Most virtual addresses of a service: one of each family, as Kubernetes gives them.
+pub const ADDRESSES_MAX: usize = 2;
 
 pub(crate) fn protocol(number: i32) -> Result<Protocol, FieldError> {
     match v1::Protocol::try_from(number) {
@@ -80,13 +84,41 @@ impl TryFrom<&v1::Service> for Service {
             }
         }
         ports.sort_by_key(|port| port.port);
-        Ok(Self { name, ports })
+        Ok(Self { name, ports, addresses: addresses(&message.addresses)? })
     }
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, FieldError> {
+    if texts.len() > ADDRESSES_MAX {
+        let rule = format!("must be at most {ADDRESSES_MAX}: one of each family");
+        return Err(FieldError::wrong("addresses", format_args!("{} items", texts.len()), rule));
+    }
+    let mut addresses = BTreeSet::new();
+    for (at, text) in texts.iter().enumerate() {
+        let field = format!("addresses[{at}]");
+        let address = text.parse().ok().filter(is_virtual);
+        let wrong = |rule: &str| FieldError::wrong(&field, format_args!("{text:?}"), rule);
+        let address = address.ok_or_else(|| wrong("must be the IP address of one host"))?;
+        if !addresses.insert(address) {
+            return Err(wrong("is there twice"));
+        }
+    }
+    Ok(addresses.into_iter().collect())
+}
+
+/// Whether callers on different hosts can mean one service by it.
+#[must_use]
+pub fn is_virtual(address: &IpAddr) -> bool {
+    !(address.is_unspecified() || address.is_loopback() || address.is_multicast())
 }
 
 impl From<&Service> for v1::Service {
     fn from(service: &Service) -> Self {
-        Self { name: Some((&service.name).into()), ports: service.ports.iter().map(Into::into).collect() }
+        Self {
+            name: Some((&service.name).into()),
+            ports: service.ports.iter().map(Into::into).collect(),
+            addresses: service.addresses.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -100,7 +132,28 @@ mod tests {
     }
 
     fn service(ports: Vec<v1::ServicePort>) -> v1::Service {
-        v1::Service { name: Some((&"web.shop".parse::<ServiceName>().unwrap()).into()), ports }
+        let name = Some((&"web.shop".parse::<ServiceName>().unwrap()).into());
+        v1::Service { name, ports, addresses: Vec::new() }
+    }
+
+    #[test]
+    fn addresses_survive_the_wire_in_order_and_wrong_ones_are_refused() {
+        let with = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(ToString::to_string).collect();
+            Service::try_from(&v1::Service { addresses, ..service(vec![port("a", 80)]) })
+        };
+        let read = with(&["fd00::10", "10.96.0.10"]).unwrap();
+        assert_eq!(read.addresses, ["10.96.0.10", "fd00::10"].map(|text| text.parse::<IpAddr>().unwrap()));
+        assert_eq!(Service::try_from(&v1::Service::from(&read)).unwrap(), read);
+        for (addresses, told) in [
+            (&["10.96.0.10:80"][..], "addresses[0] = \"10.96.0.10:80\": must be the IP address of one host"),
+            (&["127.0.0.1"], "addresses[0] = \"127.0.0.1\": must be"),
+            (&["10.96.0.10", "10.96.0.10"], "addresses[1] = \"10.96.0.10\": is there twice"),
+            (&["10.0.0.1", "10.0.0.2", "10.0.0.3"], "addresses = 3 items: must be at most 2"),
+        ] {
+            let error = with(addresses).unwrap_err().to_string();
+            assert!(error.starts_with(told), "{error}");
+        }
     }
 
     #[test]

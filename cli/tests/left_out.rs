@@ -1,9 +1,16 @@
 //! Says, in the output of `cargo test --workspace`, what that command leaves out: it needs nothing but Rust, and these
-//! tests need other programs. Gone when the feature `peers` brings the tests themselves (`cli/tests/peers/`).
-#![cfg(not(feature = "peers"))]
+//! tests need other programs. Each is gone when its feature brings the tests themselves (`cli/tests/peers/`, `cli/tests/netns/`).
 
+#[cfg(not(feature = "peers"))]
 #[test]
 #[ignore = "left out: needs a real Envoy and a real gRPC client; `bash .ci/run tools peers` installs them and runs these tests"]
 fn real_clients_follow_the_discovery_api() {
     panic!("built without the feature `peers`: run `bash .ci/run tools peers`");
+}
+
+#[cfg(not(feature = "netns"))]
+#[test]
+#[ignore = "left out: needs root, network namespaces, nftables, curl, PostgreSQL and Redis; `bash .ci/run tools netns` installs them and runs these tests"]
+fn real_programs_are_intercepted() {
+    panic!("built without the feature `netns`: run `bash .ci/run tools netns`");
 }

@@ -1,5 +1,7 @@
 //! A service as an operator or a first registration declared it.
 
+use std::net::IpAddr;
+
 use crate::name::ServiceName;
 
 /// What is spoken at a port.
@@ -52,13 +54,15 @@ pub struct ServicePort {
     pub protocol: Protocol,
 }
 
-/// A named set of endpoints. Its ports are ordered by number, and numbers are unique.
+/// A named set of endpoints. Its ports are ordered by number, and numbers are unique; so are its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
     /// What it listens on.
     pub ports: Vec<ServicePort>,
+    /// Virtual addresses by which callers that are intercepted mean it: nobody need listen there.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Service {

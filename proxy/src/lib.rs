@@ -3,11 +3,13 @@
 //! A request goes `outbound` (or `inbound`) -> `http` -> `balance` -> the endpoint, and is counted in `report`;
 //! what it needs to know comes from `snapshot`, which `discovery` publishes as the control plane tells it.
 
+pub mod arrival;
 pub mod balance;
 pub mod discovery;
 pub mod http;
 mod identity;
 pub mod inbound;
+pub mod init;
 pub mod metrics;
 pub mod outbound;
 mod pages;

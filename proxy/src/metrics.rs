@@ -130,6 +130,10 @@ pub struct WorkerMetrics {
     pub tunnels: IntGauge,
     /// Times that bytes were copied because no pipe was left.
     pub pipes_exhausted: IntCounter,
+    /// Intercepted connections passed on to where they were going.
+    pub passed_through: IntCounter,
+    /// Of those, the ones for which no word came in time.
+    pub owner_timeouts: IntCounter,
     /// Connections accepted.
     pub accepted: IntCounter,
     /// Requests and connections refused, by reason.
@@ -287,6 +291,8 @@ impl WorkerMetrics {
                 "pipes_exhausted_total",
                 "Times that no pipe was left to splice",
             ),
+            passed_through: counter(registry, "passed_through_total", "Connections to what is no service's"),
+            owner_timeouts: counter(registry, "owner_timeouts_total", "Destinations without word in time"),
             accepted: counter(registry, "connections_accepted_total", "Connections accepted"),
             refused: registered(registry, refused),
             cut_off: counter(registry, "requests_cut_off_total", "Requests cut off at the end of a drain"),

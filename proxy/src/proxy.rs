@@ -301,6 +301,8 @@ fn worker_settings(settings: &Settings, pressure: &Pressure, recorder: Option<Re
         inbound,
         upstreams: settings.upstreams.clone(),
         workload: settings.workload.clone(),
+        intercept: settings.intercept,
+        has_control: !settings.control.is_empty(),
         seed: RandomState::new().hash_one(&settings.name),
         pressure: pressure.clone(),
         recorder,

@@ -43,6 +43,8 @@ pub struct Settings {
     /// Listeners for the application that stand for one service each: how one without interception reaches what does not
     /// say where it goes (a database's protocol, say).
     pub upstreams: Vec<(SocketAddr, Authority)>,
+    /// Whether the host sends connections here that were going elsewhere (`penstock proxy init`).
+    pub intercept: bool,
     /// Where `/metrics`, `/live` and `/ready` are served.
     pub admin_address: SocketAddr,
     /// Whether the admin port takes changes from other hosts too.
@@ -98,6 +100,7 @@ impl Settings {
             application: None,
             outbound_address: loopback(0),
             upstreams: Vec::new(),
+            intercept: false,
             admin_address: loopback(0),
             admin_changes_from_anywhere: false,
             locality: Locality::default(),
@@ -135,6 +138,7 @@ impl Settings {
             upstreams.len() <= UPSTREAMS_MAX,
             &format!("names more than {UPSTREAMS_MAX} services"),
         );
+        let intercept = reader.or("intercept", parse::boolean, false);
         let admin_address = reader.or("admin_address", parse::socket_address, anywhere(4191));
         let places = [("loopback", false), ("anywhere", true)];
         let admin_changes_from_anywhere = reader.or("admin_changes", parse::one_of(&places), false);
@@ -165,6 +169,7 @@ impl Settings {
                 application,
                 outbound_address,
                 upstreams,
+                intercept,
                 admin_address,
                 admin_changes_from_anywhere,
                 locality: Locality { region, zone },

@@ -3,6 +3,7 @@
 //! Must never be changed in place: a new snapshot is published, and a worker notices by its version.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,18 +54,40 @@ pub enum Known {
     Unknown,
 }
 
-/// What discovery knew at one moment. An authority that is not in it was not asked for yet.
+/// Whose an original destination is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A service's virtual address.
+    Service(Authority),
+    /// The control plane said that it is no service's.
+    Nobody,
+}
+
+/// What discovery knew at one moment. An authority or address that is not in it was not asked for yet.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     version: u64,
     services: HashMap<Authority, Known>,
+    addresses: HashMap<SocketAddr, Owner>,
 }
 
 impl Snapshot {
     /// A snapshot of these services; it gets its version when it is published.
     #[must_use]
     pub fn new(services: HashMap<Authority, Known>) -> Self {
-        Self { version: 0, services }
+        Self { version: 0, services, addresses: HashMap::new() }
+    }
+
+    /// The same, with what is known of original destinations.
+    #[must_use]
+    pub fn with_addresses(self, addresses: HashMap<SocketAddr, Owner>) -> Self {
+        Self { addresses, ..self }
+    }
+
+    /// Whose `address` is, if it was asked for already.
+    #[must_use]
+    pub fn owner(&self, address: SocketAddr) -> Option<&Owner> {
+        self.addresses.get(&address)
     }
 
     /// What is known about `authority`, if it was asked for already.
@@ -85,14 +108,16 @@ impl Snapshot {
     }
 }
 
-/// A request needs a service that the snapshot does not hold: subscribe to it.
+/// A request needs something that the snapshot does not hold: subscribe to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demand {
-    /// What was asked for.
-    pub authority: Authority,
+pub enum Demand {
+    /// A service.
+    Service(Authority),
+    /// Whose an original destination is.
+    Address(SocketAddr),
 }
 
-/// Where workers leave demands. The same authority may come many times; discovery subscribes once.
+/// Where workers leave demands. The same may come many times; discovery subscribes once.
 pub type DemandSender = mpsc::Sender<Demand>;
 
 /// Where snapshots are published: one writer (discovery), many readers (workers).

@@ -5,7 +5,7 @@
 mod running;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ pub struct WorkerSettings {
     pub upstreams: Vec<(SocketAddr, Authority)>,
     /// What this proxy stands beside.
     pub workload: WorkloadName,
+    /// Connections may come that the rules of the host sent here; otherwise all are taken as meant for us.
+    pub intercept: bool,
+    /// Whether a control plane is there to be asked.
+    pub has_control: bool,
     /// Seeds the balancers' choices; each worker derives its own.
     pub seed: u64,
     /// Whether requests must be shed.
@@ -137,9 +141,10 @@ impl Asker {
 }
 
 /// Where one worker accepts.
+#[derive(Default)]
 struct Listeners {
-    outbound: std::net::TcpListener,
-    inbound: Option<std::net::TcpListener>,
+    outbound: Vec<std::net::TcpListener>,
+    inbound: Vec<std::net::TcpListener>,
     upstreams: Vec<(Authority, std::net::TcpListener)>,
 }
 
@@ -204,20 +209,29 @@ fn prepare(
     demand: &DemandSender,
 ) -> io::Result<(Workers, Vec<Start>)> {
     let count = settings.workers.max(1);
-    let mut all = Vec::with_capacity(count);
+    let mut all: Vec<_> = (0..count).map(|_| Listeners::default()).collect();
     let mut bound = (settings.outbound, None, Vec::new());
-    for listener in listeners(settings.outbound, count)? {
+    for (of_worker, listener) in all.iter_mut().zip(listeners(settings.outbound, count, false)?) {
         bound.0 = listener.local_addr()?;
-        all.push(Listeners { outbound: listener, inbound: None, upstreams: Vec::new() });
+        of_worker.outbound.push(listener);
     }
     if let Some(inbound) = &settings.inbound {
-        for (of_worker, listener) in all.iter_mut().zip(listeners(inbound.listen, count)?) {
+        for (of_worker, listener) in all.iter_mut().zip(listeners(inbound.listen, count, false)?) {
             bound.1 = Some(listener.local_addr()?);
-            of_worker.inbound = Some(listener);
+            of_worker.inbound.push(listener);
+        }
+    }
+    if settings.intercept {
+        for (of_worker, listener) in all.iter_mut().zip(twins(bound.0, count)) {
+            of_worker.outbound.push(listener);
+        }
+        for (of_worker, listener) in all.iter_mut().zip(bound.1.map_or_else(Vec::new, |at| twins(at, count)))
+        {
+            of_worker.inbound.push(listener);
         }
     }
     for (address, authority) in &settings.upstreams {
-        let bound_here = listeners(*address, count)?;
+        let bound_here = listeners(*address, count, false)?;
         bound.2.push(bound_here[0].local_addr()?);
         for (of_worker, listener) in all.iter_mut().zip(bound_here) {
             of_worker.upstreams.push((authority.clone(), listener));
@@ -243,25 +257,42 @@ fn prepare(
     Ok((Workers { outbound_address, inbound_address, upstream_addresses, handles }, starts))
 }
 
-/// `count` listeners of one address; the kernel spreads connections over them.
-fn listeners(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+/// Where what is redirected over IPv6 arrives: beside an IPv4 address that stands for this host, the same of IPv6. None on a
+/// host without IPv6, which redirects nothing there.
+fn twins(address: SocketAddr, count: usize) -> Vec<std::net::TcpListener> {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => Ipv6Addr::LOCALHOST,
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv6Addr::UNSPECIFIED,
+        _ => return Vec::new(),
+    };
+    listeners(SocketAddr::from((ip, address.port())), count, true).unwrap_or_else(|error| {
+        tracing::info!(%error, "nothing is intercepted over IPv6");
+        Vec::new()
+    })
+}
+
+/// `count` listeners of one address; the kernel spreads connections over them. A twin leaves IPv4 to its sibling.
+fn listeners(address: SocketAddr, count: usize, is_twin: bool) -> io::Result<Vec<std::net::TcpListener>> {
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    let first = listener(address, count > 1).map_err(named)?;
+    let first = listener(address, count > 1, is_twin).map_err(named)?;
     let bound = first.local_addr()?;
     let mut all = vec![first];
     for _ in 1..count {
-        all.push(listener(bound, true).map_err(named)?);
+        all.push(listener(bound, true, is_twin).map_err(named)?);
     }
     Ok(all)
 }
 
-fn listener(address: SocketAddr, is_shared: bool) -> io::Result<std::net::TcpListener> {
+fn listener(address: SocketAddr, is_shared: bool, is_twin: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restarted proxy must be able to listen while its old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if is_shared {
         socket.set_reuse_port(true)?;
+    }
+    if is_twin {
+        socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use mesh::{Backend, Direction, HeaderMatch, MatchKind, Protocol, RouteMatch, RouteRule};
+use proxy::snapshot::Demand;
 use support::{app, ask, edges, endpoint, get, http1, mesh, raw, run, service, settings, snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -335,7 +336,7 @@ fn a_service_that_nobody_asked_for_yet_is_demanded_and_the_request_waits_for_the
         let mut client = http1(mesh.outbound).await;
         let asking = tokio::task::spawn_local(async move { ask(&mut client, get("web", "/")).await.status });
         let demand = mesh.demands.recv().await.unwrap();
-        assert_eq!(demand.authority, "web".parse().unwrap());
+        assert_eq!(demand, Demand::Service("web".parse().unwrap()));
         mesh.published.publish(snapshot(&[]));
         let services = [service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])];
         mesh.published.publish(snapshot(&services));

@@ -32,9 +32,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs a control node
-    Control(ControlArgs),
+    Control(Box<ControlArgs>),
     /// Runs a proxy beside a workload
-    Proxy(ProxyArgs),
+    Proxy(Box<ProxyArgs>),
     /// Runs a whole mesh with an application and load on this machine
     Demo(DemoArgs),
     /// Shows success rate, request rate and latency per service or workload

@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod demo;
 mod health;
+mod init;
 mod members;
 mod names;
 mod program;
@@ -15,6 +16,7 @@ pub use command::{Args, Command, CompletionsArgs};
 pub use config::{ApplyArgs, ApplyForm, DeleteArgs, DocumentForm, GetArgs};
 pub use demo::{DemoArgs, DemoForm};
 pub use health::CheckArgs;
+pub use init::{InitArgs, InitBackend, ProxyCommand};
 pub use members::{
     ChangeArgs, ChangeForm, MembersAction, MembersAddArgs, MembersArgs, MembersListArgs, MembersPromoteArgs,
     MembersRemoveArgs, MembersTransferArgs,

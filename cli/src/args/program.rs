@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use runtime::settings::Sources;
 
+use super::ProxyCommand;
+
 /// Below the help of both programs.
 const SETTINGS: &str = "\
 Each flag is also a key of the settings file (--lease-seconds is lease_seconds) and a variable \
@@ -188,14 +190,19 @@ impl ControlArgs {
 
 /// Arguments of `proxy`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = SETTINGS, after_long_help = format!("\
+#[command(args_conflicts_with_subcommands = true, after_help = SETTINGS, after_long_help = format!("\
 {SETTINGS}
 
 Examples:
   penstock proxy --name web-1 --workload web --control 10.0.0.1:4100,10.0.0.2:4100 \\
       --application 127.0.0.1:8080 --serves web.default:80      beside an instance of web
-  penstock proxy --name batch-1 --workload batch                beside a workload that only calls"))]
+  penstock proxy --name batch-1 --workload batch                beside a workload that only calls
+  penstock proxy init --dry-run                                 what would send this host's connections to it"))]
 pub struct ProxyArgs {
+    #[command(subcommand)]
+    #[allow(missing_docs)] // clap would show the comment as help
+    pub command: Option<ProxyCommand>,
+
     /// Name of this proxy, unique in the mesh, the same after a restart
     #[arg(long)]
     name: Option<String>,
@@ -231,6 +238,10 @@ pub struct ProxyArgs {
     /// Listeners that stand for one service each, of any protocol: 5432=db.shop:5432
     #[arg(long, value_name = "[ADDRESS:]PORT=SERVICE:PORT,...")]
     upstreams: Vec<String>,
+
+    /// Take connections that the host's rules send here (penstock proxy init): true or false [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    intercept: Option<String>,
 
     /// Where callers' proxies connect [default: 0.0.0.0:4143]
     #[arg(long, value_name = "ADDRESS")]
@@ -318,6 +329,7 @@ impl ProxyArgs {
             .with_flag("serves", joined(&self.serves))
             .with_flag("protocol", self.protocol.as_ref())
             .with_flag("outbound_address", self.outbound_address.as_ref())
+            .with_flag("intercept", self.intercept.as_ref())
             .with_flag("upstreams", joined(&self.upstreams))
             .with_flag("inbound_address", self.inbound_address.as_ref())
             .with_flag("advertise_address", self.advertise_address.as_ref())

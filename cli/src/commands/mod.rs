@@ -10,6 +10,7 @@ mod endpoints;
 mod files;
 mod get;
 mod health;
+mod init;
 mod members;
 mod preflight;
 mod program;

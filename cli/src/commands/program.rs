@@ -7,7 +7,7 @@ use runtime::signals::Signals;
 use runtime::telemetry::{self, Filter, Format};
 
 use crate::answer::{Answer, Failure};
-use crate::args::{ControlArgs, ProcessArgs, ProxyArgs};
+use crate::args::{ControlArgs, ProcessArgs, ProxyArgs, ProxyCommand};
 
 /// The variable that tells clients where control nodes are; a control node itself has no use for it.
 const CLIENTS_VARIABLE: &str = "PENSTOCK_CONTROL";
@@ -25,6 +25,9 @@ pub(super) fn control(args: &ControlArgs) -> Answer {
 
 /// Runs a proxy until SIGTERM or SIGINT, and drains it.
 pub(super) fn proxy(args: &ProxyArgs) -> Answer {
+    if let Some(ProxyCommand::Init(args)) = &args.command {
+        return super::init::run(args);
+    }
     let run = || {
         let settings =
             proxy::Settings::read(args.sources(std::env::vars_os())).map_err(|wrong| usage(&wrong))?;

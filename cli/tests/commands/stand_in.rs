@@ -92,7 +92,7 @@ impl Query for Answers {
         if self.role != "leader" {
             return Err(Status::invalid_argument("no quorum"));
         }
-        let service = Some(v1::Service { name: named("web"), ports: Vec::new() });
+        let service = Some(v1::Service { name: named("web"), ..v1::Service::default() });
         let row = v1::ServiceRow { service, ready_endpoints: 1, endpoints: 1, ..v1::ServiceRow::default() };
         Ok(Response::new(v1::ServicesResponse { services: vec![row] }))
     }

@@ -102,7 +102,7 @@ pub(crate) fn services() -> v1::ServicesResponse {
         protocol: protocol.into(),
     };
     let row = |service: &str, ports: Vec<v1::ServicePort>, ready: u32, all: u32, index: u64| v1::ServiceRow {
-        service: Some(v1::Service { name: Some(name(service)), ports }),
+        service: Some(v1::Service { name: Some(name(service)), ports, ..v1::Service::default() }),
         ready_endpoints: ready,
         endpoints: all,
         routes: u32::from(ready > 1),

@@ -6,6 +6,7 @@
 //!   One that nobody declared cannot be deleted while endpoints are registered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh::{
@@ -59,6 +60,7 @@ impl Topology {
             let RouteName { namespace, name } = &twice.name;
             return Err(Refusal::invalid(format_args!("HTTPRoute {namespace}/{name} is there twice")));
         }
+        self.addresses_are_free(services)?;
         let fresh = service_names.iter().filter(|name| !self.services.contains_key(name)).count();
         if self.services.len() + fresh > SERVICES_MAX {
             return Err(Refusal::limit("services", SERVICES_MAX, "delete some that are not used"));
@@ -83,6 +85,30 @@ impl Topology {
                     ROUTES_PER_SERVICE_MAX,
                     "put their rules into fewer routes",
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each virtual address means one service. What a command takes from one service it may give to another.
+    fn addresses_are_free(&self, services: &[Service]) -> Result<(), Refusal> {
+        let mut wanted: BTreeMap<IpAddr, &ServiceName> = BTreeMap::new();
+        for service in services {
+            for address in &service.addresses {
+                if let Some(other) = wanted.insert(*address, &service.name) {
+                    return Err(address_taken(*address, &service.name, other));
+                }
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let stay =
+            self.services.values().filter(|stored| services.iter().all(|s| s.name != stored.service.name));
+        for stored in stay {
+            let address = stored.service.addresses.iter().find(|address| wanted.contains_key(address));
+            if let Some(address) = address {
+                return Err(address_taken(*address, wanted[address], &stored.service.name));
             }
         }
         Ok(())
@@ -179,7 +205,7 @@ impl Topology {
     fn service_entry(&mut self, name: &ServiceName, revision: Revision) -> &mut StoredService {
         let has_policy = self.policy_on_service(name).is_some();
         self.services.entry(name.clone()).or_insert_with(|| StoredService {
-            service: Arc::new(Service { name: name.clone(), ports: Vec::new() }),
+            service: Arc::new(Service { name: name.clone(), ports: Vec::new(), addresses: Vec::new() }),
             revision,
             declared: None,
             registered: BTreeMap::new(),
@@ -199,8 +225,9 @@ impl Topology {
     pub(super) fn refresh_service(&mut self, name: &ServiceName, at: Moment, touched: &mut Touched) {
         let Some(stored) = self.services.get_mut(name) else { return };
         let ports = effective_ports(stored);
-        if ports != stored.service.ports {
-            stored.service = Arc::new(Service { name: name.clone(), ports: ports.clone() });
+        let addresses = declared_addresses(stored);
+        if ports != stored.service.ports || addresses != stored.service.addresses {
+            stored.service = Arc::new(Service { name: name.clone(), ports: ports.clone(), addresses });
             stored.revision = at.revision;
             self.routing = at.revision;
             touched.services.insert(name.clone());
@@ -271,6 +298,17 @@ impl Topology {
         });
         merged_rules(on_it.map(|stored| (stored, self.policy_on_route(&stored.route.name))))
     }
+}
+
+fn address_taken(address: IpAddr, wanted: &ServiceName, owner: &ServiceName) -> Refusal {
+    Refusal::invalid(format_args!(
+        "address {address} of Service {wanted} is Service {owner}'s: choose another"
+    ))
+}
+
+/// Virtual addresses come by declaration alone.
+pub(super) fn declared_addresses(stored: &StoredService) -> Vec<IpAddr> {
+    stored.declared.as_ref().map(|(service, _)| service.addresses.clone()).unwrap_or_default()
 }
 
 /// The declared ports, and those that were registered beside them.

@@ -14,7 +14,7 @@ use mesh::{
 use prost::Message;
 
 use super::counted::{Counted, CountedWindows};
-use super::declaring::effective_ports;
+use super::declaring::{declared_addresses, effective_ports};
 use super::edges::EdgeDictionary;
 use super::members::Members;
 use super::rollups::{Rollups, SpanRecords, decoded, record_bytes};
@@ -317,10 +317,11 @@ fn stored_service(name: &ServiceName, state: &log::ServiceState) -> Result<Store
             Some((Arc::new(declared), revision(state.declared_revision)))
         }
     };
-    let service = Arc::new(Service { name: name.clone(), ports: Vec::new() });
+    let service = Arc::new(Service { name: name.clone(), ports: Vec::new(), addresses: Vec::new() });
     let (revision, policy_revision) = (revision(state.revision), revision(state.policy_revision));
     let mut stored = StoredService { service, revision, declared, registered, policy_revision };
-    stored.service = Arc::new(Service { name: name.clone(), ports: effective_ports(&stored) });
+    let (ports, addresses) = (effective_ports(&stored), declared_addresses(&stored));
+    stored.service = Arc::new(Service { name: name.clone(), ports, addresses });
     Ok(stored)
 }
 

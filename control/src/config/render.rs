@@ -14,6 +14,9 @@ pub fn service_yaml(service: &Service) -> String {
     let mut lines = Lines::default();
     head(&mut lines, Kind::Service, service.name.name(), service.name.namespace());
     lines.under("spec", |lines| {
+        lines.list("clusterIPs", &service.addresses, |lines, address| {
+            lines.line(&quoted(&address.to_string()));
+        });
         lines.list("ports", &service.ports, |lines, port| {
             if !port.name.is_empty() {
                 lines.line(&format!("name: {}", quoted(&port.name)));

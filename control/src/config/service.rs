@@ -1,11 +1,13 @@
 //! A `Service` of Kubernetes' `v1`, as Penstock reads it: its name and its ports.
 //!
+//! `clusterIP` and `clusterIPs` are the virtual addresses by which callers that are intercepted mean it.
 //! Endpoints come by registration, so `selector`, `type: ClusterIP` and `targetPort` are read and have no effect. A
 //! port without `appProtocol` speaks HTTP/1.1. Everything else that a `Service` may say is refused in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use api::PORTS_MAX;
+use api::{ADDRESSES_MAX, PORTS_MAX, is_virtual};
 use mesh::{Protocol, Service, ServiceName, ServicePort};
 use runtime::yaml::Node;
 
@@ -13,10 +15,8 @@ use super::complaints::Complaints;
 use super::fields::{Fields, shown};
 use super::metadata::Metadata;
 
-const UNSUPPORTED: [&str; 17] = [
+const UNSUPPORTED: [&str; 15] = [
     "allocateLoadBalancerNodePorts",
-    "clusterIP",
-    "clusterIPs",
     "externalIPs",
     "externalName",
     "externalTrafficPolicy",
@@ -54,6 +54,7 @@ pub(super) fn read(
     let mut seen = Seen::default();
     let ports: Vec<_> =
         items.iter().map(|(path, item)| port(item, path, several, &mut seen, complaints)).collect();
+    let addresses = addresses(&mut spec, complaints);
     spec.ignore(&["selector"]);
     spec.only(
         "type",
@@ -66,7 +67,40 @@ pub(super) fn read(
     let mut ports: Vec<ServicePort> = ports.into_iter().collect::<Option<_>>()?;
     ports.sort_by_key(|port| port.port);
     (!ports.is_empty()).then_some(())?;
-    Some(Service { name: name?, ports })
+    Some(Service { name: name?, ports, addresses: addresses.into_iter().collect() })
+}
+
+/// The virtual addresses that `clusterIPs` and `clusterIP` name; `None` (a headless service) has none.
+fn addresses(spec: &mut Fields<'_>, complaints: &mut Complaints) -> BTreeSet<IpAddr> {
+    let first = spec.text("clusterIP", complaints).map(|(text, at)| (spec.path("clusterIP"), text, at));
+    let items = spec.list("clusterIPs", ADDRESSES_MAX, complaints);
+    let mut named: Vec<_> = first.into_iter().collect();
+    for (path, item) in items {
+        match item.text() {
+            Some(text) => named.push((path, text, item.position)),
+            None => complaints.add(item.position, &path, format!("must be text, is {}", item.kind())),
+        }
+    }
+    let mut addresses = BTreeSet::new();
+    for (path, text, position) in named {
+        if text.is_empty() || text == "None" {
+            continue;
+        }
+        match text.parse().ok().filter(is_virtual) {
+            Some(address) => {
+                addresses.insert(address);
+            }
+            None => complaints.add(
+                position,
+                &path,
+                format!("{} must be None, or an IP address that is no host's own", shown(text)),
+            ),
+        }
+    }
+    if addresses.len() > ADDRESSES_MAX {
+        spec.missing("clusterIPs", "name the address of clusterIP as the first of them", complaints);
+    }
+    addresses
 }
 
 /// Names and numbers of the ports so far, and the paths where they stand.

@@ -2,6 +2,7 @@
 //! between the catalog's thread and the sessions; holds values shared by `Arc`, never a lock, and encodes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use mesh::{Authority, Endpoint, Protocol, Revision, RouteRule, Service, ServiceName, TrafficPolicy};
@@ -72,6 +73,8 @@ pub struct Mirror {
     entries: BTreeMap<Arc<str>, Entry>,
     services: BTreeMap<ServiceName, Arc<Service>>,
     policies: BTreeMap<ServiceName, (Revision, Option<Arc<TrafficPolicy>>)>,
+    /// Whose each virtual address is.
+    addresses: BTreeMap<IpAddr, ServiceName>,
     applied: Revision,
     routing: Revision,
 }
@@ -90,7 +93,10 @@ impl Mirror {
     ) -> BTreeSet<Touch> {
         let mut touched = BTreeSet::new();
         if replaced {
-            self.services.clear();
+            for service in std::mem::take(&mut self.services).into_values() {
+                touch_addresses(&mut touched, &service);
+            }
+            self.addresses.clear();
             self.policies.clear();
             for name in std::mem::take(&mut self.entries).into_keys() {
                 touch_all(&mut touched, &name);
@@ -131,6 +137,13 @@ impl Mirror {
         self.entries.iter().filter(|(_, entry)| entry.port.is_some())
     }
 
+    /// The authority that is meant by a virtual address and a port.
+    #[must_use]
+    pub fn served_at(&self, address: SocketAddr) -> Option<(&Arc<str>, &Entry)> {
+        let service = self.addresses.get(&address.ip())?;
+        self.served(&Authority::new(service.clone(), address.port()).to_string())
+    }
+
     fn take(&mut self, change: &Change, touched: &mut BTreeSet<Touch>) {
         match change {
             Change::Service { name, revision, service } => {
@@ -168,6 +181,18 @@ impl Mirror {
             Some(service) => self.services.insert(name.clone(), service.clone()),
             None => self.services.remove(name),
         };
+        for service in before.iter().chain(service) {
+            touch_addresses(touched, service);
+        }
+        for address in before.iter().flat_map(|service| &service.addresses) {
+            // It may be another one's by now: what gives an address away and what takes it come in one batch.
+            if self.addresses.get(address) == Some(name) {
+                self.addresses.remove(address);
+            }
+        }
+        for address in service.iter().flat_map(|service| &service.addresses) {
+            self.addresses.insert(*address, name.clone());
+        }
         for port in before.iter().flat_map(|service| &service.ports) {
             let (name, entry) = self.entry(&Authority::new(name.clone(), port.port));
             entry.port = None;
@@ -206,6 +231,16 @@ impl Mirror {
     fn entry(&mut self, authority: &Authority) -> (Arc<str>, &mut Entry) {
         let name: Arc<str> = authority.to_string().into();
         (name.clone(), self.entries.entry(name).or_insert_with(|| Entry::of(authority.clone())))
+    }
+}
+
+/// A transparent proxy asks for the listener of an original destination.
+fn touch_addresses(touched: &mut BTreeSet<Touch>, service: &Service) {
+    for address in &service.addresses {
+        touched.extend(service.ports.iter().map(|port| {
+            let name = SocketAddr::new(*address, port.port).to_string().into();
+            Touch { kind: Kind::Listener, name }
+        }));
     }
 }
 

@@ -2,6 +2,7 @@
 //! cut an answer; must never encode what nobody asked for.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh::{Authority, Revision};
@@ -10,7 +11,7 @@ use crate::catalog::Change;
 
 use super::client::{Client, Shape};
 use super::kind::Kind;
-use super::mirror::{Mirror, OUTBOUND, Touch};
+use super::mirror::{Entry, Mirror, OUTBOUND, Touch};
 use super::push::Resource;
 use super::resources;
 
@@ -128,8 +129,16 @@ impl Shelf {
                 (name == OUTBOUND).then(|| Revision::new(self.applied().epoch, 0))
             }
             (Shape::Envoy, Kind::Routes) if name == OUTBOUND => Some(self.mirror.routing()),
-            (_, Kind::Listener) => self.mirror.served(&self.topic(kind, client, name))?.1.version(kind),
+            (_, Kind::Listener) => self.listened_to(name)?.1.version(kind),
             _ => self.mirror.served(name)?.1.version(kind),
+        }
+    }
+
+    /// What a client means by the listener of this name: an authority however it is spelled, or by a virtual address.
+    fn listened_to(&self, name: &str) -> Option<(&Arc<str>, &Entry)> {
+        match name.parse::<SocketAddr>() {
+            Ok(address) => self.mirror.served_at(address),
+            Err(_) => self.mirror.served(&name.parse::<Authority>().ok()?.to_string()),
         }
     }
 
@@ -142,9 +151,8 @@ impl Shelf {
             // Its bytes come from the client's node alone: nothing in the log ever changes them.
             (Revision::new(self.applied().epoch, 0), resources::outbound_listener(client.outbound))
         } else {
-            let authority = name.parse::<Authority>().ok()?.to_string();
-            let (_, entry) = self.mirror.served(&authority)?;
-            (entry.version(Kind::Listener)?, resources::api_listener(name, &authority))
+            let (authority, entry) = self.listened_to(name)?;
+            (entry.version(Kind::Listener)?, resources::api_listener(name, authority))
         };
         Some(Arc::new(Resource { name: name.into(), version, bytes }))
     }

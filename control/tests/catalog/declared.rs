@@ -43,6 +43,32 @@ fn all_documents_are_written_or_none() {
 }
 
 #[test]
+fn a_virtual_address_means_one_service_and_one_command_may_hand_it_on() {
+    let mut script = Script::new();
+    let at = |name: &str, addresses: &[&str]| mesh::Service {
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ..service(name, &[(80, Protocol::Http1)])
+    };
+    script.done(put(&[at("web", &["10.96.0.10", "fd00::10"])], &[]));
+    let (reason, message) = script.refused(put(&[at("cart", &["fd00::10"])], &[]));
+    assert_eq!(reason, Reason::Invalid);
+    assert_eq!(message, "address fd00::10 of Service cart.default is Service web.default's: choose another");
+    let (_, message) = script.refused(put(&[at("a", &["10.0.0.1"]), at("b", &["10.0.0.1"])], &[]));
+    assert_eq!(message, "address 10.0.0.1 of Service b.default is Service a.default's: choose another");
+    let handed_on = script.run(put(&[at("web", &["10.96.0.10"]), at("cart", &["fd00::10"])], &[]));
+    assert_eq!(actions(&handed_on), ["changed", "created"]);
+    let services: Vec<_> = handed_on
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Service { service: Some(service), .. } => Some(service.addresses.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(services, [1, 1]);
+}
+
+#[test]
 fn a_route_rules_the_ports_it_names_also_those_that_come_later() {
     let mut script = Script::new();
     script.done(put(

@@ -131,7 +131,7 @@ pub(crate) fn service(name: &str, ports: &[(u16, Protocol)]) -> Service {
         port: *port,
         protocol: *protocol,
     };
-    Service { name: name.parse().unwrap(), ports: ports.iter().map(port).collect() }
+    Service { name: name.parse().unwrap(), ports: ports.iter().map(port).collect(), addresses: Vec::new() }
 }
 
 /// A route with one rule: `prefix` goes to `backend`.

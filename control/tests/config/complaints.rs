@@ -28,7 +28,7 @@ spec:
     - name: admin
       port: '81'
       protocol: UDP
-  clusterIP: None
+  clusterIP: 127.0.0.1
 ---
 apiVersion: gateway.networking.k8s.io/v1beta1
 kind: HTTPRoute
@@ -60,7 +60,7 @@ spec:
         "a.yaml:14:13 spec.ports[2].name: \"admin\" is there twice, first at spec.ports[1].name",
         "a.yaml:15:13 spec.ports[2].port: \"81\" must be a whole number from 1 to 65535, without quotes",
         "a.yaml:16:17 spec.ports[2].protocol: \"UDP\" is not supported: only TCP is carried; write TCP or leave it out",
-        "a.yaml:17:3 spec.clusterIP: is not supported yet: leave it out",
+        "a.yaml:17:14 spec.clusterIP: \"127.0.0.1\" must be None, or an IP address that is no host's own",
         "a.yaml:19:13 apiVersion: \"gateway.networking.k8s.io/v1beta1\" must be gateway.networking.k8s.io/v1 for kind HTTPRoute",
         "a.yaml:24:14 spec.parentRefs[0].kind: \"Gateway\" is not supported: a parent is a Service",
         "a.yaml:27:24 spec.rules[0].matches[0].path.type: \"Regex\" must be Exact or PathPrefix",

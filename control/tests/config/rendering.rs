@@ -170,7 +170,8 @@ fn any_route_and_any_service_survives_being_rendered_and_read() {
             port("a", 65_535, Protocol::Grpc),
         ],
     ] {
-        let service = Service { name: "true.null".parse().unwrap(), ports };
+        let addresses = vec!["10.96.0.10".parse().unwrap(), "fd00::10".parse().unwrap()];
+        let service = Service { name: "true.null".parse().unwrap(), ports, addresses };
         let read = checked(&[&service_yaml(&service)]).unwrap();
         assert_eq!(Service::try_from(&read.command.services[0]).unwrap(), service);
     }

@@ -164,7 +164,7 @@ pub fn service(name: &str, protocol: Option<Protocol>, index: u64) -> Change {
     let authority = authority(name);
     let service = protocol.map(|protocol| {
         let port = ServicePort { name: String::new(), port: authority.port, protocol };
-        Arc::new(Service { name: authority.service.clone(), ports: vec![port] })
+        Arc::new(Service { name: authority.service.clone(), ports: vec![port], addresses: Vec::new() })
     });
     Change::Service { name: authority.service, revision: Revision::new(1, index), service }
 }

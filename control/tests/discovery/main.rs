@@ -2,6 +2,7 @@
 //! resources' contents, and the real gRPC face with a client that misbehaves.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)] // tests: a panic is how one fails
 
+mod addresses;
 mod bounds;
 mod delta;
 mod desk;

@@ -11,6 +11,9 @@ pub struct Bounds {
     /// Backends followed at once; one past it is treated as if it had no endpoint. Together with `authorities_max` it
     /// keeps a session below the 4096 names that a control node takes: past those the node would end the stream.
     pub backends_max: usize,
+    /// Original destinations followed at once. Smaller: a workload that calls many addresses outside of the mesh asks the
+    /// control plane about the same ones again. Larger: more names in a session that may have 4096 of them.
+    pub addresses_max: usize,
     /// A known authority that nobody used for so long is dropped (never while disconnected). Smaller: a rare call pays
     /// a round trip to the control plane more often. Larger: changes of services that nobody calls are pushed.
     pub idle: Duration,
@@ -30,6 +33,7 @@ impl Default for Bounds {
         Self {
             authorities_max: 500,
             backends_max: 1200,
+            addresses_max: 500,
             idle: Duration::from_secs(600),
             unknown: Duration::from_secs(10),
             yield_after: Duration::from_secs(60),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use mesh::Authority;
 use prost::Message;
 
 use super::decode::Kind;
+use super::owners::{LISTENER, is_of_listeners};
 use super::subscriber::Subscriber;
 
 /// First bytes of the file: what it is, and the version of its form.
@@ -27,12 +29,17 @@ const FILE: &str = "config.cache";
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     resources: BTreeMap<(Kind, Authority), Resource>,
+    /// Whose original destinations are; by name.
+    owners: BTreeMap<String, Resource>,
     dirty: bool,
 }
 
 impl Cache {
     /// Notes what the subscriber took from `response`, and forgets what it no longer holds.
     pub(super) fn note(&mut self, response: &DeltaDiscoveryResponse, subscriber: &Subscriber) {
+        if is_of_listeners(response) {
+            return self.note_owners(response, subscriber);
+        }
         let Some(kind) = Kind::of(&response.type_url) else { return };
         let held: BTreeMap<String, String> = subscriber
             .held()
@@ -51,12 +58,27 @@ impl Cache {
         }
     }
 
+    fn note_owners(&mut self, response: &DeltaDiscoveryResponse, subscriber: &Subscriber) {
+        for resource in &response.resources {
+            if subscriber.holds_owner(&resource.name, &resource.version) {
+                self.owners.insert(resource.name.clone(), resource.clone());
+                self.dirty = true;
+            }
+        }
+        for name in &response.removed_resources {
+            self.dirty |= self.owners.remove(name).is_some();
+        }
+    }
+
     /// Forgets what is not followed any more.
     pub(super) fn keep_only(&mut self, subscriber: &Subscriber) {
         let held: BTreeSet<_> = subscriber.held().map(|(kind, name, _)| (kind, name)).collect();
         let before = self.resources.len();
         self.resources.retain(|(kind, name), _| held.contains(&(*kind, name)));
         self.dirty |= self.resources.len() != before;
+        let before = self.owners.len();
+        self.owners.retain(|name, owner| subscriber.holds_owner(name, &owner.version));
+        self.dirty |= self.owners.len() != before;
     }
 
     /// The file's bytes, if anything changed since the last call.
@@ -74,6 +96,12 @@ impl Cache {
             };
             body.extend_from_slice(&response.encode_length_delimited_to_vec());
         }
+        let owners = DeltaDiscoveryResponse {
+            type_url: LISTENER.to_owned(),
+            resources: self.owners.values().cloned().collect(),
+            ..DeltaDiscoveryResponse::default()
+        };
+        body.extend_from_slice(&owners.encode_length_delimited_to_vec());
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
         bytes.extend_from_slice(&body);
@@ -101,6 +129,15 @@ pub(super) fn responses(bytes: &[u8]) -> Result<Vec<DeltaDiscoveryResponse>, Str
 pub(super) fn followed(responses: &[DeltaDiscoveryResponse]) -> Vec<Authority> {
     let routes = responses.iter().filter(|response| Kind::of(&response.type_url) == Some(Kind::Routes));
     routes
+        .flat_map(|response| &response.resources)
+        .filter_map(|resource| resource.name.parse().ok())
+        .collect()
+}
+
+/// The original destinations that the subscriber followed.
+pub(super) fn followed_addresses(responses: &[DeltaDiscoveryResponse]) -> Vec<SocketAddr> {
+    let owners = responses.iter().filter(|response| is_of_listeners(response));
+    owners
         .flat_map(|response| &response.resources)
         .filter_map(|resource| resource.name.parse().ok())
         .collect()

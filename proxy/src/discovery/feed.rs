@@ -4,6 +4,7 @@
 //! the only thing it shares with the workers is the snapshot.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::stream::{Requests, StreamEvent};
 use super::subscriber::Subscriber;
 use super::uplink::Uplink;
 use crate::metrics::{FeedMetrics, raise};
-use crate::snapshot::{Demand, Known, Published, Snapshot};
+use crate::snapshot::{Demand, Known, Owner, Published, Snapshot};
 
 /// How often it is noted on disk that what is kept there is current. More often wears the disk; less often tells a
 /// restarted proxy an older age than it has.
@@ -46,6 +47,7 @@ pub struct Feed {
     subscriber: Subscriber,
     published: Arc<Published>,
     services: HashMap<Authority, Known>,
+    owners: HashMap<SocketAddr, Owner>,
     requests: Option<Requests>,
     cache: Cache,
     /// Where the cache is kept; `None`: nowhere.
@@ -69,6 +71,7 @@ impl Feed {
             subscriber,
             published,
             services: HashMap::new(),
+            owners: HashMap::new(),
             requests: None,
             cache: Cache::default(),
             directory: None,
@@ -106,6 +109,10 @@ impl Feed {
             let outputs = self.subscriber.want(&authority, now);
             self.carry_out(outputs);
         }
+        for address in cache::followed_addresses(&kept) {
+            let outputs = self.subscriber.want_address(address, now);
+            self.carry_out(outputs);
+        }
         for response in kept {
             let outputs = self.answered(response, now);
             self.carry_out(outputs);
@@ -132,7 +139,8 @@ impl Feed {
                 biased;
                 Some(event) = events.recv() => self.stream_event(event, now),
                 demand = asked.demands.recv() => match demand {
-                    Some(demand) => self.subscriber.want(&demand.authority, now),
+                    Some(Demand::Service(authority)) => self.subscriber.want(&authority, now),
+                    Some(Demand::Address(address)) => self.subscriber.want_address(address, now),
                     None => return,
                 },
                 Some(authorities) = used.recv() => {
@@ -239,14 +247,21 @@ impl Feed {
                 self.subscriber.disconnected();
             }
         }
-        if !outputs.resolutions.is_empty() {
+        if !outputs.resolutions.is_empty() || !outputs.owners.is_empty() {
+            for (address, owner) in outputs.owners {
+                match owner {
+                    Some(owner) => self.owners.insert(address, owner),
+                    None => self.owners.remove(&address),
+                };
+            }
             for (authority, resolution) in outputs.resolutions {
                 match resolution {
                     Resolution::Known(known) => self.services.insert(authority, known),
                     Resolution::Forgotten => self.services.remove(&authority),
                 };
             }
-            self.published.publish(Snapshot::new(self.services.clone()));
+            let snapshot = Snapshot::new(self.services.clone()).with_addresses(self.owners.clone());
+            self.published.publish(snapshot);
             self.metrics.published.inc();
         }
         self.count();

@@ -8,6 +8,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `subscriber`, `bounds` | the rules of one incremental xDS stream, as a value |
+//! | `subscriber_greeting` | what is said first on a new stream |
+//! | `subscriber_addresses`, `owners` | whose the original destinations of intercepted connections are |
 //! | `kept`, `outcome`, `digest` | what it remembers, what comes out of it, and how it tells what it holds |
 //! | `decode`, `decode_routes`, `decode_endpoints` | xDS resources to the nouns, each checked |
 //! | `uplink` | which control node is next, and the connection to it |
@@ -26,10 +28,15 @@ mod feed;
 mod fixtures;
 mod kept;
 mod outcome;
+mod owners;
+#[cfg(test)]
+mod owners_tests;
 mod stream;
 #[cfg(test)]
 mod stream_tests;
 mod subscriber;
+mod subscriber_addresses;
+mod subscriber_greeting;
 #[cfg(test)]
 mod subscriber_tests;
 mod uplink;

@@ -10,6 +10,7 @@ use api::xds::pb::google::rpc::Status;
 use mesh::{Authority, Revision};
 
 use super::decode::Kind;
+use super::owners::Told;
 use crate::snapshot::Known;
 
 /// What an event leads to. Requests go out in this order; resolutions replace what is told of each authority.
@@ -19,6 +20,8 @@ pub struct Outputs {
     pub requests: Vec<DeltaDiscoveryRequest>,
     /// What changed for workers.
     pub resolutions: BTreeMap<Authority, Resolution>,
+    /// What changed for workers about original destinations.
+    pub owners: Told,
 }
 
 /// What the proxy holds, for whoever asks on the admin port.

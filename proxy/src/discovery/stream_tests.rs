@@ -143,7 +143,7 @@ fn follow(nodes: &[SocketAddr]) -> Worker {
 
 impl Worker {
     async fn want(&self, text: &str) {
-        self.demands.send(Demand { authority: authority(text) }).await.unwrap();
+        self.demands.send(Demand::Service(authority(text))).await.unwrap();
     }
 
     /// Waits until a snapshot says `expected` of the ports of `text`: `None` when it is unknown.

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use api::xds::pb::envoy::config::core::v3::Node;
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
-use api::xds::pb::google::protobuf::{Value, value::Kind as ValueKind};
 use mesh::{Authority, Revision, RouteRule, Timestamp};
 
 use super::bounds::Bounds;
@@ -20,29 +19,31 @@ use super::decode::{self, Decoded, Kind};
 use super::digest::digests;
 use super::kept::{Answer, Cluster, Root, backends};
 use super::outcome::{Outputs, Resolution, Tally, refusal};
+use super::owners::{Owners, is_of_listeners};
 use crate::snapshot::{Known, ServiceView};
 
 /// Names to add to and take from one kind's subscription in the next request.
 #[derive(Debug, Default)]
-struct Pending {
-    subscribe: BTreeSet<Authority>,
-    unsubscribe: BTreeSet<Authority>,
+pub(super) struct Pending {
+    pub(super) subscribe: BTreeSet<Authority>,
+    pub(super) unsubscribe: BTreeSet<Authority>,
 }
 
 /// The client end of one incremental ADS stream.
 #[derive(Debug)]
 pub struct Subscriber {
-    node: Node,
-    bounds: Bounds,
-    roots: BTreeMap<Authority, Root>,
-    clusters: BTreeMap<Authority, Cluster>,
-    pending: [Pending; Kind::ALL.len()],
-    connected: bool,
+    pub(super) node: Node,
+    pub(super) bounds: Bounds,
+    pub(super) roots: BTreeMap<Authority, Root>,
+    pub(super) clusters: BTreeMap<Authority, Cluster>,
+    pub(super) pending: [Pending; Kind::ALL.len()],
+    pub(super) owners: Owners,
+    pub(super) connected: bool,
     /// The newest revision that any node showed: a node that is behind it must not answer.
-    seen: Option<Revision>,
+    pub(super) seen: Option<Revision>,
     /// When the next digests go out.
-    digest_due: Option<Timestamp>,
-    tally: Tally,
+    pub(super) digest_due: Option<Timestamp>,
+    pub(super) tally: Tally,
 }
 
 impl Subscriber {
@@ -55,6 +56,7 @@ impl Subscriber {
             roots: BTreeMap::new(),
             clusters: BTreeMap::new(),
             pending: Default::default(),
+            owners: Owners::default(),
             connected: false,
             seen: None,
             digest_due: None,
@@ -86,6 +88,7 @@ impl Subscriber {
 
     /// Requests for `authority` were seen up to `now`: it is not idle. Names not followed are ignored.
     pub fn used(&mut self, authority: &Authority, now: Timestamp) {
+        self.owners.used(authority, now);
         if let Some(root) = self.roots.get_mut(authority) {
             root.last_used = root.last_used.max(now);
         }
@@ -114,34 +117,10 @@ impl Subscriber {
             self.drop_root(&authority, &mut outputs);
             self.tally.evicted += 1;
         }
+        self.tally.evicted += self.owners.evict(&self.bounds, connected, now, &mut outputs.owners);
         self.sweep_and_flush(&mut outputs);
         self.tell_digests(now, &mut outputs);
         outputs
-    }
-
-    /// A stream to some node is open: the first requests, with everything that is held.
-    ///
-    /// The first one carries the node. Routes are asked for even when nothing is wanted yet, so that the control plane
-    /// learns who is there; clusters never without a name, which would mean all of them.
-    pub fn connected(&mut self) -> Vec<DeltaDiscoveryRequest> {
-        self.connected = true;
-        self.digest_due = None;
-        self.pending = Default::default();
-        let mut requests = Vec::with_capacity(Kind::ALL.len());
-        for kind in Kind::ALL {
-            let (names, versions) = self.subscription(kind);
-            if names.is_empty() && kind != Kind::Routes {
-                continue;
-            }
-            requests.push(DeltaDiscoveryRequest {
-                node: requests.is_empty().then(|| self.introduction()),
-                type_url: kind.type_url().to_owned(),
-                resource_names_subscribe: names,
-                initial_resource_versions: versions.into_iter().collect(),
-                ..DeltaDiscoveryRequest::default()
-            });
-        }
-        requests
     }
 
     /// The stream ended. What is held stays in use.
@@ -157,7 +136,12 @@ impl Subscriber {
         let mut touched = BTreeSet::new();
         let gone_at = response.system_version_info.parse().ok();
         self.seen = self.seen.max(gone_at);
+        let mut outputs = Outputs::default();
+        let mut meant = BTreeSet::new();
         match Kind::of(&response.type_url) {
+            None if is_of_listeners(&response) => {
+                meant = self.owners_told(&response, gone_at, &mut refusals, &mut outputs);
+            }
             None => refusals.push((response.type_url.clone(), "was not subscribed to".to_owned())),
             Some(kind) => {
                 for resource in response.resources {
@@ -172,7 +156,6 @@ impl Subscriber {
                 }
             }
         }
-        let mut outputs = Outputs::default();
         outputs.requests.push(DeltaDiscoveryRequest {
             type_url: response.type_url,
             response_nonce: response.nonce,
@@ -181,6 +164,12 @@ impl Subscriber {
         });
         for authority in touched {
             self.settle(&authority, now, &mut outputs);
+        }
+        for authority in meant {
+            // Whoever asked whose an address is will ask for the service next.
+            let wanted = self.want(&authority, now);
+            outputs.requests.extend(wanted.requests);
+            outputs.resolutions.extend(wanted.resolutions);
         }
         self.sweep_and_flush(&mut outputs);
         outputs
@@ -392,7 +381,7 @@ impl Subscriber {
     }
 
     /// Drops clusters that nobody mentions any more, then says on the stream what changed in the subscription.
-    fn sweep_and_flush(&mut self, outputs: &mut Outputs) {
+    pub(super) fn sweep_and_flush(&mut self, outputs: &mut Outputs) {
         let unused: Vec<Authority> = self
             .clusters
             .iter()
@@ -408,6 +397,8 @@ impl Subscriber {
                 }
             }
         }
+        let owners = self.owners.flush();
+        outputs.requests.extend(owners.filter(|_| self.connected));
         for kind in Kind::ALL {
             let pending = std::mem::take(self.pending(kind));
             if self.connected && !(pending.subscribe.is_empty() && pending.unsubscribe.is_empty()) {
@@ -424,25 +415,5 @@ impl Subscriber {
 
     fn pending(&mut self, kind: Kind) -> &mut Pending {
         &mut self.pending[kind as usize]
-    }
-
-    /// The node, with the newest revision seen as Penstock's control nodes read it.
-    fn introduction(&self) -> Node {
-        let mut node = self.node.clone();
-        if let Some(seen) = self.seen {
-            let text = Value { kind: Some(ValueKind::StringValue(seen.to_string())) };
-            node.metadata.get_or_insert_default().fields.insert("penstock.revision".to_owned(), text);
-        }
-        node
-    }
-
-    /// Every subscribed name of a kind, and the revisions held of them.
-    fn subscription(&self, kind: Kind) -> (Vec<String>, BTreeMap<String, String>) {
-        let names = match kind {
-            Kind::Routes => self.roots.keys().map(ToString::to_string).collect(),
-            Kind::Clusters | Kind::Endpoints => self.clusters.keys().map(ToString::to_string).collect(),
-        };
-        let held = self.held().filter(|(of, ..)| *of == kind);
-        (names, held.map(|(_, name, revision)| (name.to_string(), revision.to_string())).collect())
     }
 }

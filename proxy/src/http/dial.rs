@@ -5,8 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
+
+use super::own;
 
 /// Longest time to connect. Endpoints are near: what has not answered a SYN in a second will hardly serve.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,11 +38,31 @@ pub(super) async fn dial(address: SocketAddr, time: Duration) -> io::Result<TcpS
 /// # Errors
 /// What the system said, or `TimedOut`.
 pub(crate) async fn connect(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
-    let connecting = tokio::time::timeout(time, TcpStream::connect(address));
+    let connecting = tokio::time::timeout(time, opened(address));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
     Ok(stream)
+}
+
+async fn opened(address: SocketAddr) -> io::Result<TcpStream> {
+    if !own::is_kept() {
+        return TcpStream::connect(address).await;
+    }
+    // Step by step, so that our end is noted before this thread can accept the connection from itself.
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if let Err(error) = socket.connect(&address.into())
+        && error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error())
+    {
+        return Err(error);
+    }
+    own::note(socket.local_addr()?.as_socket(), address);
+    let stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
+    }
 }
 
 /// Has the kernel look after a connection on which nothing may be said for days.

@@ -10,6 +10,7 @@ pub(crate) mod dial;
 pub mod h1;
 mod h2;
 pub mod hop;
+pub(crate) mod own;
 pub mod passing;
 mod prefixed;
 pub mod refusal;

@@ -4,15 +4,18 @@
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use mesh::{Failure, Protocol};
+use mesh::{Direction, Edge, Failure, Protocol};
 use tokio::net::TcpStream;
 
 use super::serve::Inbound;
+use crate::arrival::{Arrival, arrival};
 use crate::http::connection;
 use crate::http::dial::{connect, keep_alive};
 use crate::http::state::Opened;
 use crate::http::tunnel::Tunnel;
 use crate::http::upstream::InFlight;
+use crate::outbound::{pass, refuse_loop};
+use crate::report::edges::passed_through;
 use crate::tcp;
 
 impl Inbound {
@@ -20,6 +23,25 @@ impl Inbound {
     #[must_use]
     pub fn is_http(&self) -> bool {
         self.application.protocol != Protocol::Opaque
+    }
+
+    /// Serves a connection that may have been on its way to any port of this host: the application's is the one that we
+    /// stand before, others are passed on.
+    pub async fn arrived(self: Rc<Self>, stream: TcpStream, opened: Opened) {
+        match arrival(&stream) {
+            Arrival::Loop => refuse_loop(&stream, &self.state),
+            Arrival::Redirected(destination) if destination.port() != self.application.address.port() => {
+                opened.signs.tunnel.set(true);
+                let edge = Edge {
+                    direction: Direction::Inbound,
+                    caller: None,
+                    authority: passed_through(destination.port()),
+                    callee: Some(self.state.workload.clone()),
+                };
+                Box::pin(pass(stream, destination, edge, &self.state)).await;
+            }
+            Arrival::Direct | Arrival::Redirected(_) => self.take(stream, opened).await,
+        }
     }
 
     /// Serves one connection to its end.

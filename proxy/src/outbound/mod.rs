@@ -4,10 +4,12 @@
 mod again;
 mod cluster;
 mod reach;
+mod redirected;
 mod routing;
 mod serve;
 mod target;
 mod toward;
 mod trying;
 
+pub(crate) use redirected::{pass, refuse_loop};
 pub use serve::Outbound;

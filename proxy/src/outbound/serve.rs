@@ -32,15 +32,22 @@ use crate::snapshot::{Demand, DemandSender, Published};
 pub struct Outbound {
     pub(super) state: Rc<WorkerState>,
     pub(super) targets: RefCell<Targets>,
-    demand: DemandSender,
+    pub(super) demand: DemandSender,
+    /// Whether a control plane is there to be asked whose an original destination is.
+    pub(super) asks_for_owners: bool,
 }
 
 impl Outbound {
     /// Serves from what is `published`; what is missing there is demanded.
     #[must_use]
-    pub fn new(state: &Rc<WorkerState>, published: &Arc<Published>, demand: DemandSender) -> Rc<Self> {
+    pub fn new(
+        state: &Rc<WorkerState>,
+        published: &Arc<Published>,
+        demand: DemandSender,
+        asks_for_owners: bool,
+    ) -> Rc<Self> {
         let targets = RefCell::new(Targets::new(published.reader()));
-        Rc::new(Self { state: Rc::clone(state), targets, demand })
+        Rc::new(Self { state: Rc::clone(state), targets, demand, asks_for_owners })
     }
 
     /// Called by the worker's sweep.
@@ -69,7 +76,7 @@ impl Outbound {
                 Some(None) => break Refusal::UnknownService,
                 None => {}
             }
-            if !is_demanded && self.demand.try_send(Demand { authority: authority.clone() }).is_err() {
+            if !is_demanded && self.demand.try_send(Demand::Service(authority.clone())).is_err() {
                 break Refusal::TooManyDemands;
             }
             is_demanded = true;

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 use super::cluster::Cluster;
 use crate::http::state::WorkerState;
 use crate::report::edges::{EdgeHandle, EdgeTable};
-use crate::snapshot::{Known, Reader, ServiceView};
+use crate::snapshot::{Known, Owner, Reader, ServiceView};
 
 /// Most spellings of authorities that are remembered. Past it all are forgotten and made anew: a client that invents
 /// spellings costs CPU, not memory.
@@ -123,6 +124,11 @@ impl Targets {
             target.edges.borrow_mut().retain(|(_, edge)| table.is_live(*edge));
             table.is_live(target.unpicked)
         });
+    }
+
+    /// Whose an original destination is, if that is known.
+    pub(super) fn owner(&mut self, destination: SocketAddr) -> Option<Owner> {
+        self.reader.snapshot().owner(destination).cloned()
     }
 
     /// Told of each new snapshot.

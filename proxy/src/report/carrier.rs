@@ -247,6 +247,8 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     metrics.running.set(gauge(counters.requests_running));
     metrics.tunnels.set(gauge(counters.tunnels));
     raise(&metrics.pipes_exhausted, counters.pipes_exhausted_total);
+    raise(&metrics.passed_through, counters.passed_through_total);
+    raise(&metrics.owner_timeouts, counters.owner_timeout_total);
     raise(&metrics.accepted, counters.accepted_total);
     raise(&metrics.cut_off, counters.cut_off_total);
     raise(&metrics.pool_overflow, counters.pool_overflow_total);
@@ -269,6 +271,7 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         ("demand_queue_full", counters.demand_refused_total),
         ("memory", counters.shed_total),
         ("stalled", counters.stalled_total),
+        ("loop", counters.loops_refused_total),
     ] {
         raise(&metrics.refused.with_label_values(&[reason]), total);
     }

@@ -13,6 +13,12 @@ pub struct Counters {
     pub tunnels: u64,
     /// Times that bytes were copied because no pipe was left to splice them.
     pub pipes_exhausted_total: u64,
+    /// Connections passed on to where they were going, because that is no service's.
+    pub passed_through_total: u64,
+    /// Of those, the ones for which no word came in time.
+    pub owner_timeout_total: u64,
+    /// Own connections that came back to the proxy.
+    pub loops_refused_total: u64,
     /// Connections accepted so far.
     pub accepted_total: u64,
     /// Connections refused because a worker had its most.
@@ -59,6 +65,9 @@ impl Counters {
         self.requests_running += other.requests_running;
         self.tunnels += other.tunnels;
         self.pipes_exhausted_total += other.pipes_exhausted_total;
+        self.passed_through_total += other.passed_through_total;
+        self.owner_timeout_total += other.owner_timeout_total;
+        self.loops_refused_total += other.loops_refused_total;
         self.accepted_total += other.accepted_total;
         self.connections_refused_total += other.connections_refused_total;
         self.malformed_total += other.malformed_total;

@@ -333,6 +333,13 @@ impl EdgeTable {
     }
 }
 
+/// Under which authority connections count that are passed on to where they were going, because it is no service's.
+#[must_use]
+pub fn passed_through(port: u16) -> Authority {
+    let name = ServiceName::new("passthrough", "other").expect("both are DNS labels");
+    Authority::new(name, port.max(1))
+}
+
 /// Place of a failure in [`Failure::ALL`].
 fn place_of(failure: Failure) -> usize {
     match failure {

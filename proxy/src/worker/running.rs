@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{DrainPlan, Listeners, Start, Taken};
 use crate::http::connection;
+use crate::http::own;
 use crate::http::state::{Closing, OpenConnection, Opened, WorkerState};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
@@ -59,14 +60,17 @@ pub(super) async fn run(start: Start) {
     let (pressure, recorder) = (settings.pressure.clone(), settings.recorder.clone());
     let state = WorkerState::new(&settings.workload, seed, limits, pressure, recorder);
     let worker = Worker {
-        outbound: Outbound::new(&state, &published, demand),
+        outbound: Outbound::new(&state, &published, demand, settings.has_control),
         inbound: settings
             .inbound
             .as_ref()
             .map(|inbound| Inbound::new(&state, inbound.application, inbound.protocol, &inbound.serves)),
         state,
     };
-    let doors = worker.doors(listeners);
+    if settings.intercept {
+        own::keep();
+    }
+    let doors = worker.doors(listeners, settings.intercept);
     let plan = {
         let accepting = doors.iter().map(|door| Box::pin(door.accept(&worker.state)));
         let accepting = async {
@@ -92,21 +96,33 @@ pub(super) async fn run(start: Start) {
 
 impl Worker {
     /// Every listener with what it is for.
-    fn doors(&self, listeners: Listeners) -> Vec<Door> {
-        let Listeners { outbound, inbound, upstreams } = listeners;
-        let (state, service) = (Rc::clone(&self.state), Rc::clone(&self.outbound));
-        let explicit = move |stream, opened| {
-            spawn_local(connection::serve(stream, opened, Rc::clone(&state), Rc::clone(&service)));
-        };
-        let mut doors = vec![Door::new(outbound, Direction::Outbound, true, explicit)];
-        if let (Some(listener), Some(inbound)) = (inbound, &self.inbound) {
-            let (inbound, is_http) = (Rc::clone(inbound), inbound.is_http());
+    fn doors(&self, listeners: Listeners, intercept: bool) -> Vec<Door> {
+        let mut doors = Vec::new();
+        for listener in listeners.outbound {
+            let (state, outbound) = (Rc::clone(&self.state), Rc::clone(&self.outbound));
             let take = move |stream, opened| {
-                spawn_local(Rc::clone(&inbound).take(stream, opened));
+                let outbound = Rc::clone(&outbound);
+                if intercept {
+                    spawn_local(outbound.arrived(stream, opened));
+                } else {
+                    spawn_local(connection::serve(stream, opened, Rc::clone(&state), outbound));
+                }
+            };
+            doors.push(Door::new(listener, Direction::Outbound, !intercept, take));
+        }
+        for (listener, inbound) in listeners.inbound.into_iter().zip(self.inbound.iter().cycle()) {
+            let (inbound, is_http) = (Rc::clone(inbound), inbound.is_http() && !intercept);
+            let take = move |stream, opened| {
+                let inbound = Rc::clone(&inbound);
+                if intercept {
+                    spawn_local(inbound.arrived(stream, opened));
+                } else {
+                    spawn_local(inbound.take(stream, opened));
+                }
             };
             doors.push(Door::new(listener, Direction::Inbound, is_http, take));
         }
-        for (authority, listener) in upstreams {
+        for (authority, listener) in listeners.upstreams {
             let (outbound, text) =
                 (Rc::clone(&self.outbound), Rc::<[u8]>::from(authority.to_string().as_bytes()));
             let take = move |stream, opened| {

@@ -186,6 +186,8 @@ pub fn settings() -> WorkerSettings {
         outbound: "127.0.0.1:0".parse().unwrap(),
         inbound: None,
         upstreams: Vec::new(),
+        intercept: false,
+        has_control: true,
         workload: "shop.demo".parse().unwrap(),
         seed: 11,
         pressure: Pressure::default(),

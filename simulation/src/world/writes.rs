@@ -152,7 +152,8 @@ impl Key {
             (Self::Declared(service), Deed::Put(_)) => {
                 let ports =
                     vec![ServicePort { name: String::new(), port: 80, protocol: Protocol::Http1.into() }];
-                let services = vec![Service { name: qualified(declared_name(service)), ports }];
+                let services =
+                    vec![Service { name: qualified(declared_name(service)), ports, ..Service::default() }];
                 command::Body::PutConfig(PutConfig { services, ..PutConfig::default() })
             }
             (Self::Declared(service), Deed::Take) => {

@@ -1,0 +1,143 @@
+//! The plan as iptables commands, for one family: chains of our own that are emptied and filled in one transaction each,
+//! and one jump to each, that is there once however often this runs.
+
+use std::fmt::Write;
+
+use super::plan::{Family, Plan, list};
+
+/// Ports that one `multiport` match takes.
+const MULTIPORT_MAX: usize = 15;
+
+/// The jumps from the system's chains of the table `nat` into ours.
+const JUMPS: [(&str, &str); 2] = [("PREROUTING", "PENSTOCK_IN"), ("OUTPUT", "PENSTOCK_OUT")];
+
+/// A run of the tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    /// `-restore` takes `input`, the plain tool `arguments`.
+    pub(super) is_restore: bool,
+    pub(super) arguments: Vec<String>,
+    pub(super) input: String,
+    /// Tried first: where it succeeds, the step is done already.
+    pub(super) unless: Option<Vec<String>>,
+    /// It fails where there is nothing to take away.
+    pub(super) may_fail: bool,
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+/// Puts the rules of one family in place.
+pub(super) fn steps(plan: &Plan, family: Family) -> Vec<Step> {
+    let chains = chains(plan, family);
+    let mut input = "*nat\n".to_owned();
+    for (chain, _) in &chains {
+        let _ = writeln!(input, ":{chain} - [0:0]"); // a string grows as needed
+    }
+    for (chain, rules) in &chains {
+        for rule in rules {
+            let _ = writeln!(input, "-A {chain} {rule}");
+        }
+    }
+    input.push_str("COMMIT\n");
+    let arguments = words("--noflush -w 5");
+    // A direction that is no longer asked for goes first.
+    let mut steps: Vec<_> = JUMPS
+        .iter()
+        .filter(|(_, chain)| chains.iter().all(|(asked, _)| asked != chain))
+        .flat_map(removal_of)
+        .collect();
+    steps.push(Step { is_restore: true, arguments, input, unless: None, may_fail: false });
+    for (from, chain) in JUMPS.iter().filter(|(_, chain)| chains.iter().any(|(asked, _)| asked == chain)) {
+        let jump = |verb| words(&format!("-w 5 -t nat {verb} {from} -p tcp -j {chain}"));
+        steps.push(Step {
+            is_restore: false,
+            arguments: jump("-A"),
+            input: String::new(),
+            unless: Some(jump("-C")),
+            may_fail: false,
+        });
+    }
+    steps
+}
+
+/// Takes away whatever is there of ours.
+pub(super) fn removal() -> Vec<Step> {
+    JUMPS.iter().flat_map(removal_of).collect()
+}
+
+fn removal_of((from, chain): &(&str, &str)) -> [Step; 3] {
+    let verbs = [format!("-D {from} -p tcp -j {chain}"), format!("-F {chain}"), format!("-X {chain}")];
+    verbs.map(|verb| Step {
+        is_restore: false,
+        arguments: words(&format!("-w 5 -t nat {verb}")),
+        input: String::new(),
+        unless: None,
+        may_fail: true,
+    })
+}
+
+fn chains(plan: &Plan, family: Family) -> Vec<(&'static str, Vec<String>)> {
+    let mut chains = Vec::new();
+    if let Some(port) = plan.inbound_port {
+        let mut rules = left_alone(plan, family, "-s", &plan.skip_inbound_ports);
+        rules.push(format!("-p tcp -j REDIRECT --to-ports {port}"));
+        chains.push(("PENSTOCK_IN", rules));
+    }
+    if let Some(port) = plan.outbound_port {
+        let mut rules =
+            vec![format!("-m owner --uid-owner {} -j RETURN", plan.user), "-o lo -j RETURN".to_owned()];
+        rules.extend(left_alone(plan, family, "-d", &plan.skip_outbound_ports));
+        rules.push(format!("-p tcp -j REDIRECT --to-ports {port}"));
+        chains.push(("PENSTOCK_OUT", rules));
+    }
+    chains
+}
+
+fn left_alone(plan: &Plan, family: Family, end: &str, ports: &[u16]) -> Vec<String> {
+    let subnets = plan.subnets(family).into_iter().map(|subnet| format!("{end} {subnet} -j RETURN"));
+    let ports = ports
+        .chunks(MULTIPORT_MAX)
+        .map(|ports| format!("-p tcp -m multiport --dports {} -j RETURN", list(ports, ",")));
+    subnets.chain(ports).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::super::plan::example;
+    use super::*;
+
+    #[test]
+    fn each_family_gets_its_own_subnets_and_the_chains_are_filled_in_one_transaction() {
+        let steps = steps(&example(), Family::V6);
+        let restore: Vec<_> = steps.iter().filter(|step| step.is_restore).collect();
+        let expected = "\
+*nat
+:PENSTOCK_IN - [0:0]
+:PENSTOCK_OUT - [0:0]
+-A PENSTOCK_IN -s fd00:9::/64 -j RETURN
+-A PENSTOCK_IN -p tcp -m multiport --dports 22,4191 -j RETURN
+-A PENSTOCK_IN -p tcp -j REDIRECT --to-ports 4143
+-A PENSTOCK_OUT -m owner --uid-owner 2102 -j RETURN
+-A PENSTOCK_OUT -o lo -j RETURN
+-A PENSTOCK_OUT -d fd00:9::/64 -j RETURN
+-A PENSTOCK_OUT -p tcp -m multiport --dports 25,4567 -j RETURN
+-A PENSTOCK_OUT -p tcp -j REDIRECT --to-ports 4140
+COMMIT
+";
+        assert_eq!(restore.len(), 1);
+        assert_eq!(restore[0].input, expected);
+        let jump = steps.last().unwrap();
+        assert_eq!(jump.arguments.join(" "), "-w 5 -t nat -A OUTPUT -p tcp -j PENSTOCK_OUT");
+        assert_eq!(jump.unless.as_ref().unwrap()[4], "-C");
+    }
+
+    #[test]
+    fn more_ports_than_one_match_takes_become_several() {
+        let plan = Plan { skip_inbound_ports: (1..=31).collect(), ..example() };
+        let rules = left_alone(&plan, Family::V4, "-s", &plan.skip_inbound_ports);
+        assert_eq!(rules.iter().filter(|rule| rule.contains("multiport")).count(), 3);
+    }
+}

@@ -1,0 +1,105 @@
+//! The plan as one nftables script: a table of our own that is replaced as a whole, in one transaction, for both families.
+
+use std::fmt::Write;
+
+use super::plan::{Family, Plan, list};
+
+/// What puts the rules in place, whatever was in our table before.
+pub(super) fn script(plan: &Plan) -> String {
+    let mut text = removal();
+    text.push_str("table inet penstock {\n");
+    if let Some(port) = plan.inbound_port {
+        inbound(&mut text, plan, port);
+    }
+    if let Some(port) = plan.outbound_port {
+        outbound(&mut text, plan, port);
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// What takes them away, whether they are there or not.
+pub(super) fn removal() -> String {
+    "add table inet penstock\ndelete table inet penstock\n".to_owned()
+}
+
+fn chain(text: &mut String, name: &str, hook: &str, rules: &[String]) {
+    let _ = writeln!(text, "  chain {name} {{\n    type {hook}; policy accept;"); // a string grows as needed
+    for rule in rules {
+        let _ = writeln!(text, "    {rule}");
+    }
+    text.push_str("  }\n");
+}
+
+/// Rules that leave subnets alone, by where a packet is from (`saddr`) or is going (`daddr`).
+fn skipped_subnets(plan: &Plan, end: &str) -> Vec<String> {
+    let of = |family, word: &str| {
+        let subnets = plan.subnets(family);
+        (!subnets.is_empty()).then(|| format!("{word} {end} {{ {} }} return", list(&subnets, ", ")))
+    };
+    [of(Family::V4, "ip"), of(Family::V6, "ip6")].into_iter().flatten().collect()
+}
+
+fn skipped_ports(ports: &[u16]) -> Option<String> {
+    (!ports.is_empty()).then(|| format!("tcp dport {{ {} }} return", list(ports, ", ")))
+}
+
+fn inbound(text: &mut String, plan: &Plan, port: u16) {
+    let mut rules = skipped_subnets(plan, "saddr");
+    rules.extend(skipped_ports(&plan.skip_inbound_ports));
+    rules.push(format!("meta l4proto tcp redirect to :{port}"));
+    chain(text, "inbound", "nat hook prerouting priority dstnat", &rules);
+}
+
+fn outbound(text: &mut String, plan: &Plan, port: u16) {
+    let mut rules = vec![format!("meta skuid {} return", plan.user), "oifname \"lo\" return".to_owned()];
+    rules.extend(skipped_subnets(plan, "daddr"));
+    rules.extend(skipped_ports(&plan.skip_outbound_ports));
+    rules.push(format!("meta l4proto tcp redirect to :{port}"));
+    chain(text, "outbound", "nat hook output priority -100", &rules);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::example;
+    use super::*;
+
+    #[test]
+    fn both_directions_with_everything_that_is_left_alone_become_one_script() {
+        let expected = "\
+add table inet penstock
+delete table inet penstock
+table inet penstock {
+  chain inbound {
+    type nat hook prerouting priority dstnat; policy accept;
+    ip saddr { 10.200.0.0/16 } return
+    ip6 saddr { fd00:9::/64 } return
+    tcp dport { 22, 4191 } return
+    meta l4proto tcp redirect to :4143
+  }
+  chain outbound {
+    type nat hook output priority -100; policy accept;
+    meta skuid 2102 return
+    oifname \"lo\" return
+    ip daddr { 10.200.0.0/16 } return
+    ip6 daddr { fd00:9::/64 } return
+    tcp dport { 25, 4567 } return
+    meta l4proto tcp redirect to :4140
+  }
+}
+";
+        assert_eq!(script(&example()), expected);
+    }
+
+    #[test]
+    fn a_direction_that_is_left_alone_has_no_chain() {
+        let plan = Plan {
+            inbound_port: None,
+            skip_outbound_ports: Vec::new(),
+            skip_subnets: Vec::new(),
+            ..example()
+        };
+        let script = script(&plan);
+        assert!(!script.contains("prerouting") && !script.contains("dport"), "{script}");
+    }
+}
