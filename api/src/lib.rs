@@ -31,6 +31,7 @@ pub mod otlp {
     tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
 }
 
+mod balancing;
 mod endpoint;
 mod field;
 mod name;
@@ -47,8 +48,8 @@ pub use envoy_types as xds;
 pub use field::FieldError;
 pub use policy::POLICY_TYPE_URL;
 pub use policy_rules::{
-    BACKOFF_MS, BUDGET_WINDOW_MS, CONNECT_MS, MIN_RETRIES_MAX, POLICY_TARGETS_MAX, RETRY_CODES,
-    RETRY_CODES_MAX,
+    BACKOFF_MS, BUDGET_WINDOW_MS, CONNECT_MS, COOKIE_MS, COUNT, EJECTION_MS, MIN_RETRIES_MAX,
+    POLICY_TARGETS_MAX, RETRY_CODES, RETRY_CODES_MAX, SLOW_START_MS, SOME_PERCENT, STDEV_FACTOR,
 };
 pub use registration::{
     CLIENT_BYTES_MAX, DEFAULT_LEASE_SECONDS, LEASE_SECONDS, LeaseKey, Registration, WriteId, lease_seconds,

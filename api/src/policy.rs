@@ -8,6 +8,7 @@ use mesh::{
     ServicePolicy, TrafficPolicy,
 };
 
+use crate::balancing::balancer;
 use crate::field::{self, FieldError};
 use crate::policy_rules::{
     BACKOFF_MS, BUDGET_WINDOW_MS, CONNECT_MS, MIN_RETRIES_MAX, POLICY_TARGETS_MAX, RETRY_CODES,
@@ -20,7 +21,7 @@ use crate::v1;
 pub const POLICY_TYPE_URL: &str = "type.googleapis.com/penstock.v1.ServicePolicy";
 
 /// Whole milliseconds within `range`.
-fn span(millis: u64, field: &str, range: &RangeInclusive<u64>) -> Result<Duration, FieldError> {
+pub(crate) fn span(millis: u64, field: &str, range: &RangeInclusive<u64>) -> Result<Duration, FieldError> {
     if range.contains(&millis) {
         return Ok(Duration::from_millis(millis));
     }
@@ -41,7 +42,7 @@ pub(crate) fn millis(span: Duration) -> u64 {
 }
 
 /// A number within `range`.
-fn number(value: u32, field: &str, range: &RangeInclusive<u32>) -> Result<u32, FieldError> {
+pub(crate) fn number(value: u32, field: &str, range: &RangeInclusive<u32>) -> Result<u32, FieldError> {
     if range.contains(&value) {
         return Ok(value);
     }
@@ -168,6 +169,7 @@ impl TryFrom<&v1::RequestPolicy> for RequestPolicy {
         Ok(Self {
             retry: field::optional(message.retry.as_ref(), "retry")?,
             stream_idle: optional_span(message.stream_idle_ms, "stream_idle_ms", &(1..=TIMEOUT_MS_MAX))?,
+            hash: field::optional(message.hash.as_ref(), "hash")?,
         })
     }
 }
@@ -177,6 +179,7 @@ impl From<&RequestPolicy> for v1::RequestPolicy {
         Self {
             retry: policy.retry.as_ref().map(Into::into),
             stream_idle_ms: policy.stream_idle.map_or(0, millis),
+            hash: policy.hash.as_ref().map(Into::into),
         }
     }
 }
@@ -188,6 +191,10 @@ impl TryFrom<&v1::ServicePolicy> for ServicePolicy {
         Ok(Self {
             connect_timeout: optional_span(message.connect_timeout_ms, "connect_timeout_ms", &CONNECT_MS)?,
             retry_budget: field::optional(message.retry_budget.as_ref(), "retry_budget")?,
+            balancer: balancer(message.balancer)?,
+            slow_start: field::optional(message.slow_start.as_ref(), "slow_start")?,
+            zones: field::optional(message.zones.as_ref(), "zones")?,
+            ejection: field::optional(message.ejection.as_ref(), "ejection")?,
         })
     }
 }
@@ -197,6 +204,10 @@ impl From<&ServicePolicy> for v1::ServicePolicy {
         Self {
             connect_timeout_ms: policy.connect_timeout.map_or(0, millis),
             retry_budget: policy.retry_budget.as_ref().map(Into::into),
+            balancer: v1::Balancer::from(policy.balancer).into(),
+            slow_start: policy.slow_start.as_ref().map(Into::into),
+            zones: policy.zones.as_ref().map(Into::into),
+            ejection: policy.ejection.as_ref().map(Into::into),
         }
     }
 }
@@ -250,6 +261,8 @@ impl From<&TrafficPolicy> for v1::TrafficPolicy {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use mesh::{Balancer, Ejection, HashKey, SlowStart, SuccessRate, ZonePreference};
+
     use super::*;
 
     fn policy() -> TrafficPolicy {
@@ -264,10 +277,19 @@ mod tests {
                     backoff: Duration::from_millis(7),
                 }),
                 stream_idle: Some(Duration::from_secs(5)),
+                hash: Some(HashKey::Cookie { name: "user".into(), ttl: Some(Duration::from_secs(60)) }),
             },
             service: ServicePolicy {
                 connect_timeout: Some(Duration::from_millis(300)),
                 retry_budget: Some(RetryBudget::default()),
+                balancer: Balancer::RingHash,
+                slow_start: Some(SlowStart::default()),
+                zones: Some(ZonePreference { min_endpoints: 2 }),
+                ejection: Some(Ejection {
+                    consecutive_failures: None,
+                    success_rate: Some(SuccessRate::default()),
+                    ..Ejection::default()
+                }),
             },
         }
     }
@@ -286,7 +308,10 @@ mod tests {
         fn budget(policy: &mut v1::TrafficPolicy) -> &mut v1::RetryBudget {
             policy.service.as_mut().unwrap().retry_budget.as_mut().unwrap()
         }
-        let cases: [(Break, &str); 11] = [
+        fn ejection(policy: &mut v1::TrafficPolicy) -> &mut v1::Ejection {
+            policy.service.as_mut().unwrap().ejection.as_mut().unwrap()
+        }
+        let cases: [(Break, &str); 16] = [
             (|p| p.targets.clear(), "targets: is missing"),
             (|p| p.targets.push(p.targets[0].clone()), "targets[1] = Service"),
             (|p| p.targets[0] = v1::PolicyTarget::default(), "targets[0].service or route: is missing"),
@@ -307,6 +332,20 @@ mod tests {
             (|p| retry(p).attempts = 0, "requests.retry.attempts = 0: must be 1 to 10"),
             (|p| retry(p).backoff_ms = 0, "requests.retry.backoff_ms = 0: must be 1 to 60000 ms"),
             (|p| budget(p).percent = 101, "service.retry_budget.percent = 101: must be 0 to 100"),
+            (
+                |p| p.requests.as_mut().unwrap().hash = Some(v1::HashKey::default()),
+                "requests.hash.key: is missing",
+            ),
+            (|p| p.service.as_mut().unwrap().balancer = 9, "service.balancer = 9: must be 1 to 4"),
+            (|p| ejection(p).max_percent = 0, "service.ejection.max_percent = 0: must be 1 to 100"),
+            (
+                |p| ejection(p).max_time_ms = 1_000,
+                "service.ejection.max_time_ms = 1000: must not be less than",
+            ),
+            (
+                |p| ejection(p).success_rate.as_mut().unwrap().min_requests = 0,
+                "service.ejection.success_rate.min_requests = 0: must be 1 to 1000000",
+            ),
         ];
         for (break_it, told) in cases {
             let mut message = v1::TrafficPolicy::from(&policy());

@@ -18,3 +18,16 @@ pub const MIN_RETRIES_MAX: u32 = 1_000_000;
 /// Wait for a connection, in milliseconds: shorter than a round trip of SYNs never connects, longer than a minute no
 /// caller waits.
 pub const CONNECT_MS: RangeInclusive<u64> = 1..=60_000;
+/// Slow start, in milliseconds: at most an hour, after which an endpoint is no longer new.
+pub const SLOW_START_MS: RangeInclusive<u64> = 1..=3_600_000;
+/// Intervals and times of ejection, in milliseconds: shorter than a tenth of a second is noise, longer than a day is a
+/// removal.
+pub const EJECTION_MS: RangeInclusive<u64> = 100..=86_400_000;
+/// Counts in a policy: failures in a row, requests, endpoints.
+pub const COUNT: RangeInclusive<u32> = 1..=1_000_000;
+/// Deviations from the mean, in thousandths.
+pub const STDEV_FACTOR: RangeInclusive<u32> = 1..=100_000;
+/// How long a cookie lives, in milliseconds: at most a year.
+pub const COOKIE_MS: RangeInclusive<u64> = 1_000..=31_536_000_000;
+/// Percentages of which none would make no sense.
+pub const SOME_PERCENT: RangeInclusive<u32> = 1..=100;

@@ -232,7 +232,10 @@ mod tests {
                 backends: vec![Backend { authority: "web-v2.shop:80".parse().unwrap(), weight: 0 }],
                 request_timeout: Some(Duration::from_millis(1500)),
                 try_timeout: Some(Duration::from_millis(500)),
-                policy: RequestPolicy { retry: None, stream_idle: Some(Duration::from_secs(1)) },
+                policy: RequestPolicy {
+                    stream_idle: Some(Duration::from_secs(1)),
+                    ..RequestPolicy::default()
+                },
             }],
         }
     }

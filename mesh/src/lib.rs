@@ -1,6 +1,7 @@
 //! The nouns of the mesh, shared by every crate: what a service, an endpoint, a route, a revision and a window of
 //! traffic are. Ground floor: imports nothing of ours, and must never touch IO, a clock, the wire or an executor.
 
+mod balancing;
 mod digest;
 mod endpoint;
 mod locality;
@@ -14,6 +15,7 @@ mod sketch;
 mod timestamp;
 mod traffic;
 
+pub use balancing::{Balancer, Ejection, HashKey, SlowStart, SuccessRate, ZonePreference};
 pub use digest::HeldDigest;
 pub use endpoint::{Endpoint, Health, InstanceName};
 pub use locality::Locality;

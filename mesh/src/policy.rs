@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::balancing::{Balancer, Ejection, HashKey, SlowStart, ZonePreference};
 use crate::name::ServiceName;
 use crate::retry::{Retry, RetryBudget};
 use crate::route::RouteName;
@@ -45,6 +46,8 @@ pub struct RequestPolicy {
     pub retry: Option<Retry>,
     /// Longest time without a byte in either direction, once the answer has begun.
     pub stream_idle: Option<Duration>,
+    /// What leads it to the same endpoint again, where the balancer is a ring.
+    pub hash: Option<HashKey>,
 }
 
 /// What concerns a service's endpoints, the same for every caller.
@@ -54,6 +57,14 @@ pub struct ServicePolicy {
     pub connect_timeout: Option<Duration>,
     /// How many retries there may be in all.
     pub retry_budget: Option<RetryBudget>,
+    /// How an endpoint is picked.
+    pub balancer: Balancer,
+    /// Whether a new endpoint's share grows slowly.
+    pub slow_start: Option<SlowStart>,
+    /// Whether requests stay in the caller's zone.
+    pub zones: Option<ZonePreference>,
+    /// When an endpoint is set aside.
+    pub ejection: Option<Ejection>,
 }
 
 impl RequestPolicy {
@@ -69,6 +80,7 @@ impl RequestPolicy {
             (None, wider) => self.retry.clone_from(wider),
         }
         self.stream_idle = self.stream_idle.or(wider.stream_idle);
+        self.hash = self.hash.or_else(|| wider.hash.clone());
         self
     }
 }
@@ -89,11 +101,14 @@ mod tests {
         let wider = RequestPolicy {
             retry: Some(retry(&[500], &[GrpcCode::Unavailable])),
             stream_idle: Some(Duration::from_secs(9)),
+            hash: Some(HashKey::Header("x-user".to_owned())),
         };
         assert_eq!(RequestPolicy::default().within(&wider), wider);
-        let own = RequestPolicy { retry: Some(retry(&[503], &[])), stream_idle: None };
+        let hash = Some(HashKey::Header("x-own".to_owned()));
+        let own = RequestPolicy { retry: Some(retry(&[503], &[])), stream_idle: None, hash };
         let both = own.within(&wider);
         assert_eq!(both.retry, Some(retry(&[503], &[GrpcCode::Unavailable])));
         assert_eq!(both.stream_idle, wider.stream_idle);
+        assert_eq!(both.hash, Some(HashKey::Header("x-own".to_owned())));
     }
 }

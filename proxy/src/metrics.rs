@@ -142,6 +142,14 @@ pub struct WorkerMetrics {
     pub cut_off: IntCounter,
     /// Idle connections closed because a pool was full.
     pub pool_overflow: IntCounter,
+    /// Endpoints ejected now.
+    pub ejected: IntGauge,
+    /// Ejections, by reason.
+    pub ejections: IntCounterVec,
+    /// Ejections that the floor did not allow.
+    pub ejections_refused: IntCounter,
+    /// Requests that left the zone because it was too thin.
+    pub zone_spilled: IntCounter,
     /// Retries that were wanted and not made, by reason.
     pub retries_refused: IntCounterVec,
     /// Edges counted under `other` because a worker's table was full.
@@ -281,7 +289,13 @@ impl WorkerMetrics {
         let retries_refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
         let options = Opts::new("penstock_proxy_records_dropped_total", "Records that found a queue full");
         let dropped = IntCounterVec::new(options, &["of"]).expect(VALID);
+        let options = Opts::new("penstock_proxy_ejections_total", "Endpoints ejected");
+        let ejections = IntCounterVec::new(options, &["reason"]).expect(VALID);
         Self {
+            ejected: gauge(registry, "endpoints_ejected", "Endpoints ejected now, over all workers"),
+            ejections: registered(registry, ejections),
+            ejections_refused: counter(registry, "ejections_refused_total", "Ejections refused by the floor"),
+            zone_spilled: counter(registry, "zone_spilled_total", "Requests that left a zone too thin"),
             retries_refused: registered(registry, retries_refused),
             open_connections: registered(registry, open),
             running: gauge(registry, "requests_running", "Requests that run now"),
@@ -334,6 +348,7 @@ mod tests {
         let documentation = include_str!("../../docs/metrics.md");
         let metrics = Metrics::new();
         metrics.workers.refused.with_label_values(&["malformed"]).inc();
+        metrics.workers.ejections.with_label_values(&["success_rate"]).inc();
         metrics.workers.retries_refused.with_label_values(&["budget"]).inc();
         metrics.workers.records_dropped.with_label_values(&["access_log"]).inc();
         metrics.workers.open_connections.with_label_values(&["inbound", "src"]).set(1);

@@ -303,6 +303,7 @@ fn worker_settings(settings: &Settings, pressure: &Pressure, recorder: Option<Re
         workload: settings.workload.clone(),
         intercept: settings.intercept,
         has_control: !settings.control.is_empty(),
+        locality: settings.locality.clone(),
         seed: RandomState::new().hash_one(&settings.name),
         pressure: pressure.clone(),
         recorder,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::{Authority, Edge, EdgeTraffic, Protocol, WorkloadName};
+use mesh::{Authority, Edge, EdgeTraffic, Locality, Protocol, WorkloadName};
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,6 +48,8 @@ pub struct WorkerSettings {
     pub intercept: bool,
     /// Whether a control plane is there to be asked.
     pub has_control: bool,
+    /// Where it stands, for policies that prefer its zone.
+    pub locality: Locality,
     /// Seeds the balancers' choices; each worker derives its own.
     pub seed: u64,
     /// Whether requests must be shed.

@@ -70,7 +70,7 @@ fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<Options, String
                 options.shape = Some(read.shape);
             }
             "--sabotage" => {
-                options.sabotage = Some(Sabotage::named(&value).map_err(|error| error.to_string())?)
+                options.sabotage = Some(Sabotage::named(&value).map_err(|error| error.to_string())?);
             }
             "--keep" => options.keep = Some(value.into()),
             "--prove" => (options.first, options.prove) = (number()?, true),

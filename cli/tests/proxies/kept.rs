@@ -35,7 +35,8 @@ async fn a_proxy_that_starts_while_the_control_plane_is_down_serves_what_it_knew
     caller.start();
     // The first answer that there is at all is the right one: nobody was told to try again.
     let first = caller.until_answer("web", |_, _| true).await;
-    println!("first answer {} ms after the start without a control plane", began.elapsed().as_millis());
+    // For who runs it by hand.
+    eprintln!("first answer {} ms after the start without a control plane", began.elapsed().as_millis());
     assert_eq!(first, (200, "web".to_owned()));
     assert_eq!(caller.metric("penstock_proxy_config_from_disk").await, Some(1.0));
     assert_eq!(caller.page("/ready").await.unwrap().0, 200, "what it knew is enough to be ready");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::log::v1::command::Body;
 use api::log::v1::outcome::Result as Answer;
-use api::log::v1::{AlreadyCounted, Command, Done, Outcome, OutsideHistory, Refused, refused};
+use api::log::v1::{AlreadyCounted, Command, DeleteConfig, Done, Outcome, OutsideHistory, Refused, refused};
 use api::{FieldError, LeaseKey, Registration, WriteId};
 use mesh::{
     Authority, Endpoint, InstanceName, PolicyName, Revision, RouteName, RouteRule, Service, ServiceName,
@@ -205,25 +205,7 @@ impl Catalog {
                     touched,
                 )?
             }
-            Some(Body::DeleteConfig(delete)) => match (&delete.service, &delete.route, &delete.policy) {
-                (Some(service), None, None) => {
-                    let name = ServiceName::try_from(service).map_err(|error| error.within("service"))?;
-                    topology.delete_service(at, &name, touched)?
-                }
-                (None, Some(route), None) => {
-                    let name = RouteName::try_from(route).map_err(|error| error.within("route"))?;
-                    topology.delete_route(at, &name, touched)?
-                }
-                (None, None, Some(policy)) => {
-                    let name = PolicyName::try_from(policy).map_err(|error| error.within("policy"))?;
-                    topology.delete_policy(at, &name, touched)?
-                }
-                _ => {
-                    return Err(Refusal::invalid(
-                        "delete_config: must name a service, a route or a policy, and one of them",
-                    ));
-                }
-            },
+            Some(Body::DeleteConfig(delete)) => deleted(topology, at, &delete, touched)?,
             Some(Body::Partial(partial)) => return Ok(counted(self.rollups.add(&partial, touched)?)),
             Some(Body::Tick(_)) => Vec::new(),
             Some(Body::Announce(said)) => self.members.announce(&said).map(|()| Vec::new())?,
@@ -378,6 +360,33 @@ impl Catalog {
         match self.writers.known(client, sequence) {
             Known::Applied(outcome) => Some(*outcome),
             Known::New | Known::Stale { .. } => None,
+        }
+    }
+}
+
+/// Takes away the one document that the command names.
+fn deleted(
+    topology: &mut Topology,
+    at: Moment,
+    delete: &DeleteConfig,
+    touched: &mut Touched,
+) -> Result<Vec<String>, Refusal> {
+    match (&delete.service, &delete.route, &delete.policy) {
+        (Some(service), None, None) => {
+            let name = ServiceName::try_from(service).map_err(|error| error.within("service"))?;
+            topology.delete_service(at, &name, touched)
+        }
+        (None, Some(route), None) => {
+            let name = RouteName::try_from(route).map_err(|error| error.within("route"))?;
+            topology.delete_route(at, &name, touched)
+        }
+        (None, None, Some(policy)) => {
+            let name = PolicyName::try_from(policy).map_err(|error| error.within("policy"))?;
+            topology.delete_policy(at, &name, touched)
+        }
+        _ => {
+            let rule = "delete_config: must name a service, a route or a policy, and one of them";
+            Err(Refusal::invalid(rule))
         }
     }
 }

@@ -41,9 +41,9 @@ pub(super) fn parsed(text: &str) -> Option<u64> {
     None
 }
 
-/// A duration as text that [`parsed`] reads back. At most [`TIMEOUT_MS_MAX`], whole milliseconds.
+/// A duration as text that [`parsed`] reads back. At most 99,999 hours, whole milliseconds.
 pub(super) fn rendered(duration: Duration) -> String {
-    let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(TIMEOUT_MS_MAX);
+    let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(99_999 * UNITS[0].1);
     let mut text = String::new();
     for (unit, length) in UNITS {
         let count = millis / length;

@@ -5,6 +5,7 @@ use api::{CONNECT_MS, POLICY_TARGETS_MAX, TIMEOUT_MS_MAX};
 use mesh::{PolicyName, PolicyTarget, RequestPolicy, RouteName, ServiceName, ServicePolicy, TrafficPolicy};
 use runtime::yaml::Node;
 
+use super::balancing;
 use super::complaints::Complaints;
 use super::duration;
 use super::fields::{Fields, shown};
@@ -12,7 +13,7 @@ use super::metadata::Metadata;
 use super::retry::{self, Dialect};
 
 /// Fields that concern endpoints, and so have no meaning for a single route.
-const OF_SERVICES: [&str; 1] = ["retryConstraint"];
+const OF_SERVICES: [&str; 5] = ["retryConstraint", "balancer", "slowStart", "zonePreference", "ejection"];
 
 /// Reads the rest of a document whose kind is `TrafficPolicy`.
 pub(super) fn read(
@@ -32,6 +33,10 @@ pub(super) fn read(
     requests.retry = retry::read(&mut spec, Dialect::Ours, complaints);
     timeouts(&mut spec, &mut requests, &mut service, complaints);
     service.retry_budget = retry::constraint(&mut spec, complaints);
+    (service.balancer, requests.hash) = balancing::balancer(&mut spec, complaints);
+    service.slow_start = balancing::slow_start(&mut spec, complaints);
+    service.zones = balancing::zones(&mut spec, complaints);
+    service.ejection = balancing::ejection(&mut spec, complaints);
     let on_route = targets.iter().any(|target| matches!(target, PolicyTarget::Route(_)));
     if on_route && complaints.count() == had {
         for_services_only(&mut spec, &service, complaints);

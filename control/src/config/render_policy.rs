@@ -1,7 +1,8 @@
 //! What is stored of policies, as the YAML it was applied as, and the parts that routes have in common with them.
 
-use mesh::{GrpcCode, PolicyTarget, Retry, RetryBudget, TrafficPolicy};
+use mesh::{Balancer, Ejection, GrpcCode, HashKey, PolicyTarget, Retry, RetryBudget, TrafficPolicy};
 
+use super::balancing::BALANCERS;
 use super::check::Kind;
 use super::duration::rendered;
 use super::lines::{Lines, head, quoted};
@@ -18,6 +19,10 @@ pub fn policy_yaml(policy: &TrafficPolicy) -> String {
         }
         if let Some(budget) = &policy.service.retry_budget {
             constraint_lines(lines, budget);
+        }
+        balancing_lines(lines, policy);
+        if let Some(ejection) = &policy.service.ejection {
+            ejection_lines(lines, ejection);
         }
         let timeouts =
             [("connect", policy.service.connect_timeout), ("streamIdle", policy.requests.stream_idle)];
@@ -57,6 +62,58 @@ pub(super) fn retry_lines(lines: &mut Lines, retry: &Retry) {
         }
         lines.line(&format!("attempts: {}", retry.attempts));
         lines.line(&format!("backoff: {}", rendered(retry.backoff)));
+    });
+}
+
+fn balancing_lines(lines: &mut Lines, policy: &TrafficPolicy) {
+    let service = &policy.service;
+    if service.balancer != Balancer::default() {
+        let name =
+            BALANCERS.iter().find(|(_, balancer)| *balancer == service.balancer).map(|(name, _)| *name);
+        lines.under("balancer", |lines| {
+            lines.line(&format!("type: {}", name.unwrap_or_default()));
+            match &policy.requests.hash {
+                Some(HashKey::Header(name)) => {
+                    lines.under("hashOn", |lines| lines.line(&format!("header: {}", quoted(name))));
+                }
+                Some(HashKey::Cookie { name, ttl }) => lines.under("hashOn", |lines| {
+                    lines.under("cookie", |lines| {
+                        lines.line(&format!("name: {}", quoted(name)));
+                        if let Some(ttl) = ttl {
+                            lines.line(&format!("ttl: {}", rendered(*ttl)));
+                        }
+                    });
+                }),
+                None => {}
+            }
+        });
+    }
+    if let Some(slow_start) = service.slow_start {
+        lines.under("slowStart", |lines| {
+            lines.line(&format!("window: {}", rendered(slow_start.window)));
+            lines.line(&format!("minPercent: {}", slow_start.min_percent));
+        });
+    }
+    if let Some(zones) = service.zones {
+        lines.under("zonePreference", |lines| lines.line(&format!("minEndpoints: {}", zones.min_endpoints)));
+    }
+}
+
+fn ejection_lines(lines: &mut Lines, ejection: &Ejection) {
+    lines.under("ejection", |lines| {
+        lines.line(&format!("consecutiveFailures: {}", ejection.consecutive_failures.unwrap_or(0)));
+        if let Some(rate) = &ejection.success_rate {
+            lines.under("successRate", |lines| {
+                lines.line(&format!("minRequests: {}", rate.min_requests));
+                lines.line(&format!("minEndpoints: {}", rate.min_endpoints));
+                lines.line(&format!("stdevFactor: {}", rate.stdev_factor));
+            });
+        }
+        lines.line(&format!("interval: {}", rendered(ejection.interval)));
+        lines.line(&format!("baseTime: {}", rendered(ejection.base_time)));
+        lines.line(&format!("maxTime: {}", rendered(ejection.max_time)));
+        lines.line(&format!("maxPercent: {}", ejection.max_percent));
+        lines.line(&format!("minReady: {}", ejection.min_ready));
     });
 }
 

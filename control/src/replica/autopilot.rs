@@ -88,12 +88,9 @@ impl Autopilot {
         self.held.retain(|node, _| dead.iter().any(|peer| peer.node == *node));
         let mut decisions = Vec::new();
         for peer in dead {
-            let reason = match self.why_not(ground, peer.node) {
-                None => {
-                    decisions.push(Decision::Remove(peer.node, peer.silence));
-                    break;
-                }
-                Some(reason) => reason,
+            let Some(reason) = self.why_not(ground, peer.node) else {
+                decisions.push(Decision::Remove(peer.node, peer.silence));
+                break;
             };
             if self.held.insert(peer.node, reason.clone()).as_ref() != Some(&reason) {
                 decisions.push(Decision::Hold(peer.node, reason));

@@ -207,15 +207,18 @@ status: {loadBalancer: {}}
     assert_eq!(route.rules[0].request_timeout, None);
 }
 
+const ON_WEB: &str = "targetRefs: [{kind: Service, name: web}]";
+
+fn policy(spec: &str) -> String {
+    format!(
+        "apiVersion: penstock.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: p}}\nspec: {{{spec}}}\n"
+    )
+}
+
 #[test]
 fn a_retry_or_a_policy_without_meaning_is_told_with_its_place() {
     let route = |rest: &str| format!("{ROUTE}    - {rest}\n");
-    let policy = |spec: &str| {
-        format!(
-            "apiVersion: penstock.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: p}}\nspec: {{{spec}}}\n"
-        )
-    };
-    let on_web = "targetRefs: [{kind: Service, name: web}]";
+    let on_web = ON_WEB;
     for (text, expected) in [
         (
             route("retry: {codes: [200]}"),
@@ -259,6 +262,40 @@ fn a_retry_or_a_policy_without_meaning_is_told_with_its_place() {
         (
             policy(&format!("{on_web}, timeouts: {{request: 1s}}")),
             "spec.timeouts.request: is not supported yet: it stands in the HTTPRoute's `timeouts`; a TrafficPolicy has connect and streamIdle",
+        ),
+    ] {
+        let told = told(&[&text]);
+        assert!(told.iter().any(|told| told.ends_with(expected)), "{told:?}");
+    }
+}
+
+#[test]
+fn a_balancer_or_an_ejection_without_meaning_is_told_with_its_place() {
+    let on_web = ON_WEB;
+    for (text, expected) in [
+        (
+            policy(&format!("{on_web}, balancer: {{type: Random}}")),
+            "spec.balancer.type: \"Random\" must be one of PeakEwma, LeastRequest, RoundRobin, RingHash",
+        ),
+        (
+            policy(&format!("{on_web}, balancer: {{type: RingHash}}")),
+            "spec.balancer.type: must be RingHash with `hashOn`, or another balancer without it",
+        ),
+        (
+            policy(&format!("{on_web}, balancer: {{type: RingHash, hashOn: {{}}}}")),
+            "spec.balancer.hashOn.header: must be there, or `cookie`, and not both",
+        ),
+        (
+            policy(&format!("{on_web}, ejection: {{maxPercent: 0}}")),
+            "spec.ejection.maxPercent: \"0\" must be a whole number from 1 to 100",
+        ),
+        (
+            policy(&format!("{on_web}, ejection: {{baseTime: 1m, maxTime: 1s}}")),
+            "spec.ejection.maxTime: must not be shorter than `baseTime`",
+        ),
+        (
+            policy("targetRefs: [{kind: HTTPRoute, name: r}], ejection: {}"),
+            "spec.ejection: concerns endpoints, and a route has none of its own: target the Service",
         ),
     ] {
         let told = told(&[&text]);

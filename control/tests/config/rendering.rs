@@ -5,9 +5,9 @@ use std::time::Duration;
 use control::catalog::Catalog;
 use control::config::{policy_yaml, route_yaml, service_yaml};
 use mesh::{
-    Backend, GrpcCode, HeaderMatch, MatchKind, PathMatch, PolicyName, PolicyTarget, Protocol, RequestPolicy,
-    Retry, RetryBudget, Route, RouteMatch, RouteName, RouteRule, Service, ServicePolicy, ServicePort,
-    TrafficPolicy,
+    Backend, Balancer, Ejection, GrpcCode, HashKey, HeaderMatch, MatchKind, PathMatch, PolicyName,
+    PolicyTarget, Protocol, RequestPolicy, Retry, RetryBudget, Route, RouteMatch, RouteName, RouteRule,
+    Service, ServicePolicy, ServicePort, SlowStart, SuccessRate, TrafficPolicy, ZonePreference,
 };
 use prost::Message;
 use rand_chacha::ChaCha8Rng;
@@ -203,6 +203,28 @@ spec:
     minRetryRate:
       count: 5
       interval: 1s
+  balancer:
+    type: RingHash
+    hashOn:
+      cookie:
+        name: user
+        ttl: 1h
+  slowStart:
+    window: 1m
+    minPercent: 10
+  zonePreference:
+    minEndpoints: 1
+  ejection:
+    consecutiveFailures: 7
+    successRate:
+      minRequests: 50
+      minEndpoints: 3
+      stdevFactor: 1900
+    interval: 10s
+    baseTime: 30s
+    maxTime: 5m
+    maxPercent: 30
+    minReady: 1
   timeouts:
     connect: 500ms
     streamIdle: 5m
@@ -231,11 +253,38 @@ fn chance_policy(rng: &mut ChaCha8Rng) -> TrafficPolicy {
         true => PolicyTarget::Route(RouteName { namespace: "shop".into(), name: "r.1".into() }),
         false => PolicyTarget::Service("1.shop".parse().unwrap()),
     };
-    let service = ServicePolicy { connect_timeout, retry_budget };
+    let balancer = [Balancer::PeakEwma, Balancer::LeastRequest, Balancer::RoundRobin, Balancer::RingHash]
+        [if on_route { 0 } else { pick(4) as usize }];
+    let ttl = (pick(2) == 0).then(|| Duration::from_millis(1_000 + pick(31_535_999_001)));
+    let hash = (balancer == Balancer::RingHash).then(|| match pick(2) {
+        0 => HashKey::Header("x-user".into()),
+        _ => HashKey::Cookie { name: "null".into(), ttl },
+    });
+    let success_rate = (pick(2) == 0).then(|| SuccessRate {
+        min_requests: 1 + pick(1_000_000) as u32,
+        min_endpoints: 1 + pick(1_000_000) as u32,
+        stdev_factor: 1 + pick(100_000) as u32,
+    });
+    let base = 100 + pick(86_399_900);
+    let ejection = (pick(2) == 0).then(|| Ejection {
+        consecutive_failures: (pick(2) == 0).then(|| 1 + pick(1_000_000) as u32),
+        success_rate,
+        interval: Duration::from_millis(100 + pick(86_399_901)),
+        base_time: Duration::from_millis(base),
+        max_time: Duration::from_millis(base + pick(86_400_001 - base)),
+        max_percent: 1 + pick(100) as u32,
+        min_ready: pick(1_000_001) as u32,
+    });
+    let slow_start = (pick(2) == 0).then(|| SlowStart {
+        window: Duration::from_millis(1 + pick(3_600_000)),
+        min_percent: 1 + pick(100) as u32,
+    });
+    let zones = (pick(2) == 0).then(|| ZonePreference { min_endpoints: 1 + pick(1_000_000) as u32 });
+    let service = ServicePolicy { connect_timeout, retry_budget, balancer, slow_start, zones, ejection };
     TrafficPolicy {
         name: PolicyName { namespace: "shop".into(), name: "null".into() },
         targets: vec![target],
-        requests: RequestPolicy { retry, stream_idle },
+        requests: RequestPolicy { retry, stream_idle, hash },
         service: if on_route { ServicePolicy::default() } else { service },
     }
 }

@@ -55,6 +55,17 @@ impl Weights {
         (self.sums[index] - below) as f64 * self.count as f64 / *total as f64
     }
 
+    /// The endpoint at `point`, which goes through all of 64 bits: each has a stretch by its weight.
+    #[must_use]
+    pub(super) fn at(&self, point: u64) -> usize {
+        let total = self.sums.last().copied().unwrap_or(self.count as u64);
+        let ticket = u64::try_from((u128::from(point) * u128::from(total)) >> 64).expect("the upper half");
+        match self.sums.is_empty() {
+            true => usize::try_from(ticket).expect("below a usize"),
+            false => self.sums.partition_point(|sum| *sum <= ticket),
+        }
+    }
+
     fn draw(&self, chance: &mut Chance) -> usize {
         match self.sums.last() {
             None => usize::try_from(chance.below(self.count as u64)).expect("below a usize"),

@@ -1,10 +1,11 @@
-//! RDS to retries and bounds of time: the words that the control plane uses of Envoy's `RetryPolicy`.
+//! RDS to retries, bounds of time and the hash key: the words that the control plane uses of Envoy's `RetryPolicy`.
 
 use std::time::Duration;
 
-use api::xds::pb::envoy::config::route::v3::RetryPolicy;
+use api::xds::pb::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
+use api::xds::pb::envoy::config::route::v3::{RetryPolicy, RouteAction};
 use api::xds::pb::google::protobuf;
-use mesh::{GrpcCode, Retry};
+use mesh::{GrpcCode, HashKey, Retry};
 
 /// A bound of time. Zero, and none at all, mean that there is none.
 pub(super) fn bound(field: &str, sent: Option<protobuf::Duration>) -> Result<Option<Duration>, String> {
@@ -46,6 +47,24 @@ pub(super) fn retry(policy: &RetryPolicy) -> Result<Option<Retry>, String> {
     let base = policy.retry_back_off.as_ref().and_then(|back_off| back_off.base_interval);
     let backoff = bound("base_interval", base)?.unwrap_or(Retry::DEFAULT_BACKOFF);
     Ok(Some(Retry { codes, grpc_codes, attempts, backoff }))
+}
+
+/// What leads a request to the same endpoint again: one key at most.
+pub(super) fn hash_key(action: &RouteAction) -> Result<Option<HashKey>, String> {
+    let specifier = match action.hash_policy.as_slice() {
+        [] => return Ok(None),
+        [policy] => policy.policy_specifier.as_ref(),
+        several => return Err(format!("{} hash policies, of which this proxy takes one", several.len())),
+    };
+    match specifier {
+        Some(PolicySpecifier::Header(header)) if header.regex_rewrite.is_none() => {
+            Ok(Some(HashKey::Header(header.header_name.to_ascii_lowercase())))
+        }
+        Some(PolicySpecifier::Cookie(cookie)) => {
+            Ok(Some(HashKey::Cookie { name: cookie.name.clone(), ttl: bound("ttl", cookie.ttl)? }))
+        }
+        _ => Err("its hash policy is neither a header nor a cookie".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use api::xds::pb::envoy::config::route::v3::{
 use api::xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use mesh::{Authority, Backend, HeaderMatch, MatchKind, PathMatch, RequestPolicy, RouteMatch, RouteRule};
 
-use super::decode_retries::{bound, retry};
+use super::decode_retries::{bound, hash_key, retry};
 
 /// Routes in one configuration. A request tries them in order, so that more would cost every request; real ones have
 /// some dozens.
@@ -64,6 +64,7 @@ fn with_action(rule: RouteRule, action: &RouteAction) -> Result<RouteRule, Strin
     let policy = RequestPolicy {
         retry: retry_policy.map(retry).transpose()?.flatten(),
         stream_idle: bound("idle_timeout", action.idle_timeout)?,
+        hash: hash_key(action)?,
     };
     Ok(RouteRule {
         backends: backends(action)?,

@@ -7,6 +7,7 @@ pub mod classify;
 pub mod connection;
 pub mod deadline;
 pub(crate) mod dial;
+pub mod ejections;
 pub mod h1;
 mod h2;
 pub mod hop;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use mesh::{Authority, Direction, WorkloadName};
+use mesh::{Authority, Direction, Locality, WorkloadName};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -225,6 +225,8 @@ pub struct WorkerState {
     pressure: Pressure,
     /// What this proxy stands beside.
     pub workload: WorkloadName,
+    /// Where it stands.
+    pub locality: Locality,
     /// `workload` as it goes out in `penstock-caller`.
     pub caller_value: HeaderValue,
     /// Records requests for the access log and for spans; `None` while neither is asked for.
@@ -244,6 +246,7 @@ impl WorkerState {
     #[must_use]
     pub fn new(
         workload: &WorkloadName,
+        locality: &Locality,
         seed: u64,
         limits: Limits,
         pressure: Pressure,
@@ -257,6 +260,7 @@ impl WorkerState {
             pressure,
             chance: RefCell::new(Chance::seeded(seed)),
             workload: workload.clone(),
+            locality: locality.clone(),
             caller_value: HeaderValue::from_str(&workload.to_string()).expect("DNS labels are visible ASCII"),
             recorder,
             closing: Cell::default(),

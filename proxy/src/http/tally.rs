@@ -41,6 +41,8 @@ pub struct Tally {
     /// Body bytes from callee to caller.
     pub response_bytes: u64,
     closed: bool,
+    /// The caller left: that says nothing about the endpoint.
+    is_abandoned: bool,
 }
 
 impl Tally {
@@ -66,6 +68,7 @@ impl Tally {
             request_bytes: 0,
             response_bytes: 0,
             closed: false,
+            is_abandoned: false,
         }
     }
 
@@ -145,6 +148,7 @@ impl Tally {
     pub fn tried_in_vain(&mut self, was_answered: bool) {
         let now = Instant::now();
         if let Some(in_flight) = self.in_flight.take() {
+            in_flight.upstream().ended(true, now);
             let since = now.saturating_duration_since(self.sent);
             let since = if was_answered { since } else { since.max(ASSUMED_LATENCY) };
             in_flight.upstream().latency.borrow_mut().observe(since, now);
@@ -191,10 +195,16 @@ impl Tally {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        if let Some(in_flight) = self.in_flight.take().filter(|_| self.verdict.is_none()) {
-            // No answer is no good news either: an endpoint that hangs up at once must not look like the quickest.
-            let (now, since) = (Instant::now(), self.sent.elapsed().max(ASSUMED_LATENCY));
-            in_flight.upstream().latency.borrow_mut().observe(since, now);
+        if let Some(in_flight) = self.in_flight.take() {
+            let now = Instant::now();
+            if self.verdict.is_none() {
+                // No answer is no good news either: an endpoint that hangs up at once must not look like the quickest.
+                let since = self.sent.elapsed().max(ASSUMED_LATENCY);
+                in_flight.upstream().latency.borrow_mut().observe(since, now);
+            }
+            if !self.is_abandoned {
+                in_flight.upstream().ended(failure.is_some(), now);
+            }
         }
         let latency = has_latency.then(|| self.started.elapsed());
         self.state.edges.borrow_mut().ended(
@@ -241,6 +251,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
+        self.is_abandoned = true;
         self.broken();
     }
 }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use mesh::Protocol;
 
 use super::dial::CONNECT_TIMEOUT;
+use super::ejections::Ejections;
 use super::h1::Link;
 use super::h2::Shared;
 use super::state::WorkerState;
-use crate::balance::PeakEwma;
+use crate::balance::{Health, PeakEwma};
 
 /// Most idle connections kept to one endpoint; more than this many at once are closed after use.
 const IDLE_MAX: usize = 256;
@@ -41,6 +42,12 @@ pub struct Upstream {
     pub(super) shared: RefCell<Shared>,
     idle: RefCell<Vec<Link>>,
     avoid: Cell<Option<(Instant, Duration)>>,
+    /// When it came to a set that served already, or back into it.
+    pub joined: Cell<Option<Instant>>,
+    /// Whether it is ejected.
+    pub health: RefCell<Health>,
+    /// Of its cluster, where the policy ejects.
+    pub ejections: RefCell<Option<Rc<Ejections>>>,
 }
 
 impl Upstream {
@@ -56,6 +63,9 @@ impl Upstream {
             shared: RefCell::default(),
             idle: RefCell::default(),
             avoid: Cell::new(None),
+            joined: Cell::new(None),
+            health: RefCell::default(),
+            ejections: RefCell::default(),
         }
     }
 
@@ -82,6 +92,22 @@ impl Upstream {
     #[must_use]
     pub fn is_avoided(&self, now: Instant) -> bool {
         self.avoid.get().is_some_and(|(until, _)| now < until)
+    }
+
+    /// Whether it may be picked while others are there: it takes connections, and is not ejected.
+    #[must_use]
+    pub fn admits(&self, now: Instant) -> bool {
+        let is_out =
+            self.ejections.borrow().is_some() && !self.health.borrow().admits(self.in_flight.get(), now);
+        !(is_out || self.is_avoided(now))
+    }
+
+    /// A request to it ended, by an answer or without one.
+    pub fn ended(&self, is_failure: bool, now: Instant) {
+        let ejections = self.ejections.borrow().clone();
+        if let Some(ejections) = ejections {
+            ejections.observe(self, is_failure, now);
+        }
     }
 
     /// A connection failed: leave it alone for a while, twice as long each time.

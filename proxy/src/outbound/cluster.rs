@@ -1,5 +1,5 @@
 //! The endpoints of one authority as a worker sees them: who may be picked, and what is known of each. Rebuilt when the
-//! set changes; an endpoint that stays keeps its connections and its measured latency.
+//! set changes; an endpoint that stays keeps its connections, its measured latency and its ejection.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -7,9 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh::{Health, WorkloadName};
+use mesh::{Balancer, Health, WorkloadName};
 
-use crate::balance::{ASSUMED_LATENCY, Budget, Chance, PeakEwma, Weights, pick};
+use super::near::Near;
+use crate::balance::{
+    ASSUMED_LATENCY, Budget, Chance, PeakEwma, Ring, Weights, below, in_turn, outliers, pick, takes_part,
+};
+use crate::http::ejections::Ejections;
+use crate::http::state::WorkerState;
 use crate::http::upstream::Upstream;
 use crate::snapshot::EndpointSet;
 
@@ -33,20 +38,49 @@ pub(super) struct Member {
     pub(super) upstream: Rc<Upstream>,
 }
 
+/// Members to pick from, by weight.
+#[derive(Debug)]
+pub(super) struct Group {
+    weights: Weights,
+    /// Which members they are; `None` means all of them, in their order.
+    indexes: Option<Vec<usize>>,
+}
+
+impl Group {
+    pub(super) fn new(weights: &[u32], indexes: Option<Vec<usize>>) -> Self {
+        Self { weights: Weights::new(weights), indexes }
+    }
+
+    fn member(&self, slot: usize) -> usize {
+        self.indexes.as_ref().map_or(slot, |indexes| indexes[slot])
+    }
+}
+
 /// All endpoints of one authority that may be picked.
 #[derive(Debug)]
 pub(super) struct Cluster {
     /// What it was made from.
     pub(super) set: Arc<EndpointSet>,
     members: Vec<Member>,
-    weights: Weights,
+    all: Group,
+    /// Those in the caller's zone, where the policy prefers them.
+    near: Option<Near>,
+    /// Where the policy asks for one.
+    ring: Option<Ring>,
+    turn: Cell<u64>,
     budget: RefCell<Budget>,
+    ejections: Option<Rc<Ejections>>,
     unused_sweeps: Cell<u32>,
 }
 
 impl Cluster {
     /// The cluster of `set`; endpoints that `before` has too keep what is known of them.
-    pub(super) fn new(set: &Arc<EndpointSet>, before: Option<&Self>, now: Instant) -> Self {
+    pub(super) fn new(
+        set: &Arc<EndpointSet>,
+        before: Option<&Self>,
+        state: &Rc<WorkerState>,
+        now: Instant,
+    ) -> Self {
         let known: HashMap<_, _> = before
             .into_iter()
             .filter(|before| before.set.protocol == set.protocol)
@@ -54,27 +88,39 @@ impl Cluster {
             .map(|member| (member.upstream.address, &member.upstream))
             .collect();
         let assumed = mean_latency(known.values().copied(), now);
-        let mut members = Vec::new();
-        let mut weights = Vec::new();
+        let (mut members, mut weights) = (Vec::new(), Vec::new());
+        let mut localities = Vec::new();
         for endpoint in set.endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready) {
             let upstream = known.get(&endpoint.address).map_or_else(
-                || Rc::new(Upstream::new(endpoint.address, set.protocol, PeakEwma::assumed(assumed))),
+                || {
+                    let fresh = Upstream::new(endpoint.address, set.protocol, PeakEwma::assumed(assumed));
+                    fresh.joined.set((!known.is_empty()).then_some(now));
+                    Rc::new(fresh)
+                },
                 |upstream| Rc::clone(upstream),
             );
             upstream.connect_within(set.policy.connect_timeout);
             members.push(Member { workload: endpoint.workload.clone(), upstream });
             weights.push(endpoint.weight);
+            localities.push(&endpoint.locality);
         }
         let wanted = set.policy.retry_budget.unwrap_or_default();
         let spent = before.map(|before| before.budget.borrow().clone());
         let budget = spent.filter(|budget| budget.policy() == wanted);
-        Self {
+        let upstreams = members.iter().map(|member| &member.upstream);
+        let cluster = Self {
+            ejections: Ejections::over(set.policy.ejection, upstreams, state, now),
+            near: set.policy.zones.and_then(|zones| Near::of(zones, &weights, &localities, &state.locality)),
+            ring: (set.policy.balancer == Balancer::RingHash).then(|| ring(set, &weights)),
             set: Arc::clone(set),
             members,
-            weights: Weights::new(&weights),
+            all: Group::new(&weights, None),
+            turn: Cell::new(state.chance.borrow_mut().number()),
             budget: RefCell::new(budget.unwrap_or_else(|| Budget::new(wanted, now))),
             unused_sweeps: Cell::new(0),
-        }
+        };
+        cluster.look_near(now);
+        cluster
     }
 
     /// A request came that its route allows to be tried again.
@@ -87,17 +133,81 @@ impl Cluster {
         self.budget.borrow_mut().spend(now)
     }
 
-    /// One endpoint that is `untried`; endpoints that refuse connections are left alone while others serve.
+    /// One endpoint that is `untried`. Those that refuse connections or are ejected are left alone while others serve;
+    /// `key` says where on a ring, if it is one.
     pub(super) fn pick(
         &self,
         untried: impl Fn(usize) -> bool,
+        key: Option<u64>,
+        now: Instant,
+        state: &WorkerState,
+    ) -> Option<usize> {
+        let chance = &mut state.chance.borrow_mut();
+        let sound = |index: usize| untried(index) && self.members[index].upstream.admits(now);
+        if let Some(ring) = &self.ring {
+            let key = key.unwrap_or_else(|| chance.number());
+            return ring.pick(key, sound).or_else(|| ring.pick(key, &untried));
+        }
+        if let Some(near) = &self.near {
+            if below(near.staying_share(), chance)
+                && let Some(picked) = self.pick_from(&near.group, &sound, now, chance)
+            {
+                return Some(picked);
+            }
+            state.count(|counters| counters.zone_spilled_total += 1);
+        }
+        self.pick_from(&self.all, &sound, now, chance)
+            .or_else(|| self.pick_from(&self.all, &untried, now, chance))
+    }
+
+    /// Picks from a group; a new endpoint takes only its share so far, where the policy says so.
+    fn pick_from(
+        &self,
+        group: &Group,
+        usable: &impl Fn(usize) -> bool,
         now: Instant,
         chance: &mut Chance,
     ) -> Option<usize> {
-        let floor = if self.weights.are_equal() { FLOOR_SECONDS } else { WEIGHTED_FLOOR_SECONDS };
-        let load = |index: usize| self.members[index].upstream.load(self.weights.relative(index), floor, now);
-        let sound = |index: usize| untried(index) && !self.members[index].upstream.is_avoided(now);
-        pick(&self.weights, sound, load, chance).or_else(|| pick(&self.weights, &untried, load, chance))
+        let first = self.pick_one(group, usable, now, chance)?;
+        let Some(policy) = self.set.policy.slow_start else { return Some(first) };
+        match self.members[first].upstream.joined.get() {
+            Some(joined) if !takes_part(policy, joined, now, chance) => {
+                let other = |index: usize| index != first && usable(index);
+                self.pick_one(group, &other, now, chance).or(Some(first))
+            }
+            _ => Some(first),
+        }
+    }
+
+    fn pick_one(
+        &self,
+        group: &Group,
+        usable: &impl Fn(usize) -> bool,
+        now: Instant,
+        chance: &mut Chance,
+    ) -> Option<usize> {
+        let weights = &group.weights;
+        let usable = |slot: usize| usable(group.member(slot));
+        let upstream = |slot: usize| &self.members[group.member(slot)].upstream;
+        let picked = match self.set.policy.balancer {
+            Balancer::PeakEwma | Balancer::RingHash => {
+                let floor = if weights.are_equal() { FLOOR_SECONDS } else { WEIGHTED_FLOOR_SECONDS };
+                let load = |slot: usize| upstream(slot).load(weights.relative(slot), floor, now);
+                pick(weights, usable, load, chance)
+            }
+            Balancer::LeastRequest => {
+                let load =
+                    |slot: usize| f64::from(upstream(slot).in_flight.get() + 1) / weights.relative(slot);
+                pick(weights, usable, load, chance)
+            }
+            Balancer::RoundRobin => {
+                let mut turn = self.turn.get();
+                let picked = in_turn(weights, &mut turn, usable);
+                self.turn.set(turn);
+                picked
+            }
+        };
+        picked.map(|slot| group.member(slot))
     }
 
     /// The member that was picked.
@@ -105,14 +215,38 @@ impl Cluster {
         &self.members[index]
     }
 
-    /// Closes idle connections that are past their time; `false` once it was out of use for so long that it can go.
+    /// Closes idle connections that are past their time, ejects those that succeed far less than the others, and looks how
+    /// thin the own zone is; `false` once it was out of use for so long that it can go.
     pub(super) fn sweep(&self, is_used: bool, now: Instant) -> bool {
         for member in &self.members {
             member.upstream.sweep(now);
         }
+        if let Some(ejections) = &self.ejections
+            && ejections.interval_has_ended(now)
+        {
+            let mut healths: Vec<_> =
+                self.members.iter().map(|member| member.upstream.health.borrow_mut()).collect();
+            for index in outliers(&ejections.policy, healths.iter_mut().map(|health| &mut **health)) {
+                ejections.eject_outlier(&mut healths[index], now);
+            }
+        }
+        self.look_near(now);
         self.unused_sweeps.set(if is_used { 0 } else { self.unused_sweeps.get() + 1 });
         self.unused_sweeps.get() < UNUSED_SWEEPS_MAX
     }
+
+    fn look_near(&self, now: Instant) {
+        if let Some(near) = &self.near {
+            near.look(|index| self.members[index].upstream.admits(now));
+        }
+    }
+}
+
+/// The ring of the endpoints that may be picked; an instance has its places wherever it moves.
+fn ring(set: &EndpointSet, weights: &[u32]) -> Ring {
+    let ready: Vec<_> = set.endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready).collect();
+    let named = ready.iter().zip(weights).map(|(endpoint, weight)| (endpoint.instance.0.as_str(), *weight));
+    Ring::new(named)
 }
 
 /// What a new endpoint is assumed to be like: its measured siblings.
@@ -129,88 +263,5 @@ fn mean_latency<'u>(upstreams: impl Iterator<Item = &'u Rc<Upstream>>, now: Inst
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)] // a panic is how a test fails
-    use super::*;
-    use crate::http::upstream::InFlight;
-    use mesh::{Endpoint, InstanceName, Locality, Protocol, Revision};
-
-    fn set(endpoints: &[(u16, Health)]) -> Arc<EndpointSet> {
-        let endpoints = endpoints.iter().map(|(port, health)| Endpoint {
-            instance: InstanceName(format!("web-{port}")),
-            address: ([127, 0, 0, 1], *port).into(),
-            workload: "web".parse().unwrap(),
-            locality: Locality::default(),
-            weight: 100,
-            health: *health,
-        });
-        Arc::new(EndpointSet {
-            authority: "web".parse().unwrap(),
-            protocol: Protocol::Http1,
-            policy: Arc::default(),
-            revision: Revision::default(),
-            endpoints: endpoints.collect(),
-        })
-    }
-
-    #[test]
-    fn a_draining_endpoint_is_not_picked_and_those_that_stay_keep_what_is_known() {
-        let now = Instant::now();
-        let first = Cluster::new(&set(&[(1, Health::Ready), (2, Health::Ready)]), None, now);
-        let kept = &first.member(1).upstream;
-        kept.latency.borrow_mut().observe(Duration::from_millis(4), now);
-        let second = Cluster::new(
-            &set(&[(1, Health::Draining), (2, Health::Ready), (3, Health::Ready)]),
-            Some(&first),
-            now,
-        );
-        assert_eq!(second.members.len(), 2);
-        assert!(Rc::ptr_eq(kept, &second.member(0).upstream));
-        let assumed = second.member(1).upstream.latency.borrow().seconds_at(now);
-        assert!((0.003..0.005).contains(&assumed), "a new endpoint counts as its siblings: {assumed}");
-    }
-
-    #[test]
-    fn a_hiccup_of_milliseconds_does_not_undo_the_weights_and_a_slow_endpoint_does() {
-        let now = Instant::now();
-        let mut weighted = EndpointSet::clone(&set(&[(1, Health::Ready), (2, Health::Ready)]));
-        weighted.endpoints[0].weight = 300;
-        let cluster = Cluster::new(&Arc::new(weighted), None, now);
-        let shares = |chance: &mut Chance| {
-            (0..1000).filter(|_| cluster.pick(|_| true, now, chance) == Some(0)).count()
-        };
-        let observe = |index: usize, ms: u64| {
-            cluster.member(index).upstream.latency.borrow_mut().observe(Duration::from_millis(ms), now);
-        };
-        let mut chance = Chance::seeded(9);
-        observe(1, 1);
-        observe(0, 9);
-        assert!((700..800).contains(&shares(&mut chance)));
-        observe(0, 90);
-        assert_eq!(shares(&mut chance), 0);
-    }
-
-    #[test]
-    fn an_endpoint_never_measured_is_tried_beside_a_quick_one_and_not_flooded() {
-        let now = Instant::now();
-        let cluster = Cluster::new(&set(&[(1, Health::Ready), (2, Health::Ready)]), None, now);
-        cluster.member(0).upstream.latency.borrow_mut().observe(Duration::from_millis(1), now);
-        let mut chance = Chance::seeded(5);
-        assert_eq!(cluster.pick(|_| true, now, &mut chance), Some(1));
-        let _on_its_way = InFlight::on(&cluster.member(1).upstream);
-        assert!((0..100).all(|_| cluster.pick(|_| true, now, &mut chance) == Some(0)));
-    }
-
-    #[test]
-    fn an_endpoint_that_refuses_connections_is_picked_only_when_no_other_is_left() {
-        let now = Instant::now();
-        let cluster = Cluster::new(&set(&[(1, Health::Ready), (2, Health::Ready)]), None, now);
-        cluster.member(0).upstream.connect_failed(now);
-        let mut chance = Chance::seeded(3);
-        for _ in 0..100 {
-            assert_eq!(cluster.pick(|_| true, now, &mut chance), Some(1));
-        }
-        assert_eq!(cluster.pick(|index| index != 1, now, &mut chance), Some(0));
-        assert_eq!(cluster.pick(|_| false, now, &mut chance), None);
-    }
-}
+#[path = "cluster_tests.rs"]
+mod tests;

@@ -1,8 +1,10 @@
 //! The application's own requests: by the authority they ask for to a `target`, by its routes to a cluster, by the balancer
 //! to one endpoint. Knows the snapshot; leaves connections and bodies to `http`.
 
+mod affinity;
 mod again;
 mod cluster;
+mod near;
 mod reach;
 mod redirected;
 mod routing;

@@ -36,11 +36,7 @@ impl Outbound {
         let mut tried = [usize::MAX; TRIES_MAX];
         for attempt in 0..TRIES_MAX {
             let started = Instant::now();
-            let picked = cluster.pick(
-                |index| !tried[..attempt].contains(&index),
-                started,
-                &mut self.state.chance.borrow_mut(),
-            );
+            let picked = cluster.pick(|index| !tried[..attempt].contains(&index), None, started, &self.state);
             let Some(picked) = picked else { break };
             tried[attempt] = picked;
             let member = cluster.member(picked);

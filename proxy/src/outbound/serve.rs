@@ -7,10 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::SET_COOKIE;
 use http::{Method, Request, Response, Version};
 use mesh::{Authority, Direction, RouteRule};
 use tokio::time::Instant;
 
+use super::affinity::Affinity;
 use super::routing::{Choice, choose};
 use super::target::{Target, Targets, outbound_edge};
 use super::trying::Way;
@@ -105,7 +107,7 @@ impl Outbound {
             Choice::Nowhere => return Err(Unsent::Lost(Refusal::NoBackend)),
         };
         let Some(cluster) = cluster else { return Err(Unsent::Lost(Refusal::NoEndpoint)) };
-        let way = Way { state: &self.state, cluster, target };
+        let way = Way { state: &self.state, cluster, target, key: None };
         let told = if is_grpc { grpc_timeout(&outgoing.parts.headers) } else { None };
         match rule {
             // Boxed: every connection keeps room for its largest future, and most requests have no rule of their own.
@@ -126,6 +128,7 @@ fn is_bounded(rule: &RouteRule) -> bool {
         || rule.try_timeout.is_some()
         || rule.policy.retry.is_some()
         || rule.policy.stream_idle.is_some()
+        || rule.policy.hash.is_some()
 }
 
 /// Sends by `rule`, and by what a gRPC caller told of its deadline; the endpoint is told what is left of it.
@@ -137,6 +140,11 @@ async fn bounded(
     tally: &mut Tally,
 ) -> Result<Answer, Unsent> {
     let is_grpc = is_grpc(&outgoing.parts.headers);
+    let affinity = match &rule.policy.hash {
+        Some(hash) => Affinity::of(hash, &outgoing.parts.headers, &mut way.state.chance.borrow_mut()),
+        None => Affinity::default(),
+    };
+    let way = Way { key: affinity.key, ..way };
     let time = told.into_iter().chain(rule.request_timeout).min();
     // One that lies beyond all time is none.
     let deadline = time.and_then(|time| tally.started().checked_add(time)).map(Instant::from_std);
@@ -154,6 +162,9 @@ async fn bounded(
     // A route's timeout ends with the head of the answer; a caller's deadline holds for the whole call.
     let call_ends = deadline.filter(|_| told.is_some());
     answer.watch = Watch::within(call_ends, rule.policy.stream_idle, is_grpc);
+    if let Some(cookie) = affinity.cookie {
+        answer.headers.append(SET_COOKIE, cookie);
+    }
     Ok(answer)
 }
 

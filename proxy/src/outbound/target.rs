@@ -101,7 +101,7 @@ impl Targets {
         &mut self,
         text: &[u8],
         authority: &Authority,
-        state: &WorkerState,
+        state: &Rc<WorkerState>,
     ) -> Option<Option<Rc<Target>>> {
         if let Some(target) = self.known(text) {
             return Some(Some(target));
@@ -141,12 +141,15 @@ impl Targets {
         self.clusters.retain(|_, cluster| cluster.sweep(Rc::strong_count(cluster) > 1, now));
     }
 
-    fn made(&mut self, authority: &Authority, view: Arc<ServiceView>, state: &WorkerState) -> Target {
-        let own = self.cluster(authority, &view);
+    fn made(&mut self, authority: &Authority, view: Arc<ServiceView>, state: &Rc<WorkerState>) -> Target {
+        let own = self.cluster(authority, &view, state);
         let backends = view
             .rules
             .iter()
-            .map(|rule| rule.backends.iter().map(|backend| self.cluster(&backend.authority, &view)).collect())
+            .map(|rule| {
+                let backends = rule.backends.iter();
+                backends.map(|backend| self.cluster(&backend.authority, &view, state)).collect()
+            })
             .collect();
         Target {
             authority: authority.clone(),
@@ -158,7 +161,12 @@ impl Targets {
         }
     }
 
-    fn cluster(&mut self, authority: &Authority, view: &ServiceView) -> Option<Rc<Cluster>> {
+    fn cluster(
+        &mut self,
+        authority: &Authority,
+        view: &ServiceView,
+        state: &Rc<WorkerState>,
+    ) -> Option<Rc<Cluster>> {
         let set = view.clusters.get(authority)?;
         let before = self.clusters.get(authority);
         if let Some(cluster) = before
@@ -166,7 +174,7 @@ impl Targets {
         {
             return Some(Rc::clone(cluster));
         }
-        let cluster = Rc::new(Cluster::new(set, before.map(Rc::as_ref), Instant::now()));
+        let cluster = Rc::new(Cluster::new(set, before.map(Rc::as_ref), state, Instant::now()));
         self.clusters.insert(authority.clone(), Rc::clone(&cluster));
         Some(cluster)
     }

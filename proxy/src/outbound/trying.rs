@@ -25,6 +25,8 @@ pub(super) struct Way<'a> {
     pub(super) state: &'a Rc<WorkerState>,
     pub(super) cluster: &'a Cluster,
     pub(super) target: &'a Target,
+    /// Where on a ring the request belongs, where a policy says so.
+    pub(super) key: Option<u64>,
 }
 
 impl Way<'_> {
@@ -46,7 +48,7 @@ impl Way<'_> {
             let tried_now = &tried[..attempt];
             let pick = |past: &[usize]| {
                 let untried = |index: usize| !(tried_now.contains(&index) || past.contains(&index));
-                self.cluster.pick(untried, now, &mut self.state.chance.borrow_mut())
+                self.cluster.pick(untried, self.key, now, self.state)
             };
             let picked = pick(past).or_else(|| if past.is_empty() { None } else { pick(&[]) });
             let Some(picked) = picked else {

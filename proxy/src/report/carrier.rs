@@ -252,6 +252,15 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     raise(&metrics.accepted, counters.accepted_total);
     raise(&metrics.cut_off, counters.cut_off_total);
     raise(&metrics.pool_overflow, counters.pool_overflow_total);
+    metrics.ejected.set(gauge(counters.endpoints_ejected));
+    raise(&metrics.ejections_refused, counters.ejections_refused_total);
+    raise(&metrics.zone_spilled, counters.zone_spilled_total);
+    for (reason, total) in [
+        ("failures_in_a_row", counters.ejected_in_a_row_total),
+        ("success_rate", counters.ejected_outlier_total),
+    ] {
+        raise(&metrics.ejections.with_label_values(&[reason]), total);
+    }
     for (reason, total) in
         [("budget", counters.retries_over_budget_total), ("body", counters.retries_too_large_total)]
     {

@@ -47,6 +47,16 @@ pub struct Counters {
     pub retries_over_budget_total: u64,
     /// Retries that were wanted and whose request's body was larger than what is kept.
     pub retries_too_large_total: u64,
+    /// Endpoints that are ejected now.
+    pub endpoints_ejected: u64,
+    /// Ejections for failures in a row.
+    pub ejected_in_a_row_total: u64,
+    /// Ejections for a success rate far below the others'.
+    pub ejected_outlier_total: u64,
+    /// Ejections that were due and that the floor of ready endpoints did not allow.
+    pub ejections_refused_total: u64,
+    /// Requests that a zone was too thin to keep.
+    pub zone_spilled_total: u64,
     /// Edges counted under `other` because the table was full.
     pub edges_folded_total: u64,
     /// Edges forgotten because they were idle.
@@ -82,6 +92,11 @@ impl Counters {
         self.pool_overflow_total += other.pool_overflow_total;
         self.retries_over_budget_total += other.retries_over_budget_total;
         self.retries_too_large_total += other.retries_too_large_total;
+        self.endpoints_ejected += other.endpoints_ejected;
+        self.ejected_in_a_row_total += other.ejected_in_a_row_total;
+        self.ejected_outlier_total += other.ejected_outlier_total;
+        self.ejections_refused_total += other.ejections_refused_total;
+        self.zone_spilled_total += other.zone_spilled_total;
         self.edges_folded_total += other.edges_folded_total;
         self.edges_evicted_total += other.edges_evicted_total;
         self.log_lines_dropped_total += other.log_lines_dropped_total;

@@ -58,7 +58,7 @@ pub(super) async fn run(start: Start) {
     let Start { settings, limits, number, listeners, published, demand, mut messages, last } = start;
     let seed = settings.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9));
     let (pressure, recorder) = (settings.pressure.clone(), settings.recorder.clone());
-    let state = WorkerState::new(&settings.workload, seed, limits, pressure, recorder);
+    let state = WorkerState::new(&settings.workload, &settings.locality, seed, limits, pressure, recorder);
     let worker = Worker {
         outbound: Outbound::new(&state, &published, demand, settings.has_control),
         inbound: settings

@@ -189,6 +189,7 @@ pub fn settings() -> WorkerSettings {
         intercept: false,
         has_control: true,
         workload: "shop.demo".parse().unwrap(),
+        locality: Locality::default(),
         seed: 11,
         pressure: Pressure::default(),
         recorder: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::xds::pb::envoy::config::core::v3::Node;
 use mesh::{Authority, Revision};
-use proxy::discovery::{Addresses, Bounds, Feed, Subscriber, carry};
+use proxy::discovery::{Addresses, Asked, Bounds, Feed, Subscriber, carry};
 use proxy::metrics::Metrics;
 use proxy::snapshot::{Demand, Known, Published};
 use tokio::sync::{mpsc, watch};
@@ -53,7 +53,9 @@ async fn follow(name: &'static str, service: &'static str, seen: Shared) -> turm
     let node = Node { id: name.to_owned(), user_agent_name: "penstock".to_owned(), ..Node::default() };
     let feed =
         Feed::new(Subscriber::new(node, Bounds::default()), Arc::clone(&published), metrics.feed.clone());
-    tokio::task::spawn_local(feed.run(demands, used, events));
+    let (_nobody, questions) = mpsc::channel(1);
+    let asked = Asked { demands, questions, uplink: uplink.clone() };
+    tokio::task::spawn_local(feed.run(asked, used, events));
     let authority: Authority = service.parse()?;
     demand.send(Demand { authority: authority.clone() }).await?;
     loop {

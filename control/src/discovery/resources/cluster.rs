@@ -1,5 +1,4 @@
-//! CDS: a service's port, without its endpoints. gRPC refuses any balancing but round robin here; gRPC and Envoy are
-//! asked to report load, Penstock's proxy has its own reports.
+//! CDS: a service's port, without its endpoints. gRPC and Envoy are asked to report load, Penstock's proxy has its own reports.
 //!
 //! The policy on a service is said twice: in xDS's words as far as they go, and whole in typed metadata, which Penstock's
 //! own proxy reads (decision 0016).
@@ -13,7 +12,7 @@ use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::{
     Thresholds, thresholds::RetryBudget as WireBudget,
 };
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
 use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::config::core::v3::Http2ProtocolOptions;
@@ -27,7 +26,7 @@ use mesh::{Protocol, ServicePolicy};
 
 use super::super::client::Shape;
 use super::super::mirror::Entry;
-use super::parts;
+use super::{balancing, parts};
 
 /// Where Envoy looks for the options of its HTTP connection pools.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -40,7 +39,6 @@ pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
     let protocol = entry.port.map(|(_, protocol)| protocol).unwrap_or_default();
     let ruled = entry.service_policy().map(|policy| &policy.service);
     let ruled = ruled.filter(|policy| **policy != ServicePolicy::default());
-    let policy = if shape == Shape::Grpc { LbPolicy::RoundRobin } else { LbPolicy::LeastRequest };
     let mut cluster = Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
@@ -52,10 +50,10 @@ pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
             ruled.and_then(|policy| policy.connect_timeout).unwrap_or(CONNECT_TIMEOUT),
         )),
         circuit_breakers: ruled.and_then(circuit_breakers),
-        lb_policy: policy.into(),
         metadata: Some(parts::metadata("protocol", protocol.as_str().to_owned())),
         ..Cluster::default()
     };
+    balancing::spread(shape, ruled, &mut cluster);
     if let (Shape::Penstock, Some(policy), Some(metadata)) = (shape, ruled, &mut cluster.metadata) {
         let policy = v1::ServicePolicy::from(policy);
         metadata.typed_filter_metadata =

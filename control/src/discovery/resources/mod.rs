@@ -1,6 +1,7 @@
 //! Nouns to protobuf: what a resource says, per kind, in the shape that each kind of client insists on. Pure, and the
 //! same bytes on every node: no map of more than one key is ever encoded, because prost's maps have no order.
 
+mod balancing;
 mod cluster;
 mod endpoints;
 mod listener;

@@ -1,4 +1,4 @@
-//! Retries and timeouts of a route, in xDS's words: Envoy and our own proxy take all of them, gRPC those of gRFC A44.
+//! Retries, timeouts and the hash key of a route, in xDS's words: Envoy and our own proxy take all of them, gRPC those of gRFC A44.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use envoy_types::pb::envoy::config::route::v3::RetryPolicy;
 use envoy_types::pb::envoy::config::route::v3::retry_policy::{
     RetryBackOff, RetryHostPredicate, retry_host_predicate::ConfigType,
 };
-use envoy_types::pb::envoy::config::route::v3::route_action::MaxStreamDuration;
+use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::{Cookie, Header, PolicySpecifier};
+use envoy_types::pb::envoy::config::route::v3::route_action::{HashPolicy, MaxStreamDuration};
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
-use mesh::{GrpcCode, Retry, RouteRule};
+use mesh::{GrpcCode, HashKey, Retry, RouteRule};
 
 use super::super::client::Shape;
 use super::parts;
@@ -53,6 +54,23 @@ fn allowed(shape: Shape, retry: &Retry) -> RetryPolicy {
         host_selection_retry_max_attempts: if is_envoy { REDRAWS } else { 0 },
         ..RetryPolicy::default()
     }
+}
+
+/// What leads a request to the same endpoint again.
+pub(super) fn hash_policy(rule: &RouteRule) -> Vec<HashPolicy> {
+    let specifier = rule.policy.hash.as_ref().map(|hash| match hash {
+        HashKey::Header(name) => {
+            PolicySpecifier::Header(Header { header_name: name.clone(), ..Header::default() })
+        }
+        HashKey::Cookie { name, ttl } => PolicySpecifier::Cookie(Cookie {
+            name: name.clone(),
+            ttl: ttl.map(parts::duration),
+            path: if ttl.is_some() { "/".to_owned() } else { String::new() },
+            ..Cookie::default()
+        }),
+    });
+    let policy = |specifier| HashPolicy { policy_specifier: Some(specifier), ..HashPolicy::default() };
+    specifier.into_iter().map(policy).collect()
 }
 
 /// The bound of a whole stream. gRPC reads only this one as a request's timeout; it would cut Envoy's long streams, which

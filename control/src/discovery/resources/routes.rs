@@ -19,7 +19,7 @@ use mesh::{
 use super::super::client::Shape;
 use super::super::mirror::{Entry, Mirror, OUTBOUND};
 use super::parts;
-use super::retries::{retry_policy, stream_bound};
+use super::retries::{hash_policy, retry_policy, stream_bound};
 
 /// The port that an authority without one means.
 const DEFAULT_PORT: u16 = 80;
@@ -174,6 +174,7 @@ fn forward(shape: Shape, specifier: ClusterSpecifier, rule: &RouteRule) -> Actio
         timeout: Some(parts::duration(rule.request_timeout.unwrap_or_default())),
         idle_timeout: rule.policy.stream_idle.map(parts::duration),
         retry_policy: retry_policy(shape, rule),
+        hash_policy: hash_policy(rule),
         max_stream_duration: stream_bound(shape, rule.request_timeout),
         ..RouteAction::default()
     })
