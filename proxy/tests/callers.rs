@@ -189,3 +189,49 @@ fn an_answer_of_unknown_length_is_chunked_and_its_connection_is_used_again() {
         }
     });
 }
+
+#[test]
+fn names_of_headers_keep_their_spelling_in_both_directions() {
+    run(async {
+        let answer = "HTTP/1.1 200 OK\r\nX-CamelCase: One\r\nContent-Length: 2\r\nETAG: \"x\"\r\n\r\nok";
+        let (address, mut seen) = scripted(b"\r\n\r\n", &[answer]).await;
+        let mesh = mesh_of(address);
+        let ask =
+            "GET / HTTP/1.1\r\nHost: web\r\nX-CamelCase: Two\r\nsoapACTION: x\r\nConnection: close\r\n\r\n";
+        let told = raw(mesh.outbound, ask.as_bytes()).await;
+        for line in ["X-CamelCase: One\r\n", "ETAG: \"x\"\r\n", "Content-Length: 2\r\n"] {
+            assert!(told.contains(line), "{told}");
+        }
+        let seen = seen.recv().await.unwrap();
+        for line in ["Host: web\r\n", "X-CamelCase: Two\r\n", "soapACTION: x\r\n"] {
+            assert!(seen.contains(line), "{seen}");
+        }
+    });
+}
+
+/// Once this was a panic: the rest of the body is polled inside the answer's, and both are of one connection.
+#[test]
+fn an_answer_may_begin_before_the_body_of_its_request_has_ended() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_until(&mut stream, "5\r\nfirst\r\n").await;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
+                .await
+                .unwrap();
+            read_until(&mut stream, "6\r\nsecond\r\n0\r\n\r\n").await;
+            stream.write_all(b"4\r\nmore\r\n0\r\n\r\n").await.unwrap();
+            stream.read_u8().await.unwrap_err();
+        });
+        let mesh = mesh_of(address);
+        let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
+        let ask = "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+        caller.write_all(ask.as_bytes()).await.unwrap();
+        read_until(&mut caller, "2\r\nok\r\n").await;
+        caller.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await.unwrap();
+        assert_eq!(read_until(&mut caller, "0\r\n\r\n").await, "4\r\nmore\r\n0\r\n\r\n");
+    });
+}

@@ -23,8 +23,12 @@ async fn report(address: SocketAddr) -> String {
 }
 
 /// What differs on purpose. The ports take HTTP/1 and HTTP/2 alike, told apart by the preface: what is not the preface is
-/// read as HTTP/1 and gets its 400, where h2spec waits for the end of the connection or for GOAWAY.
-const DIFFERENCES: [&str; 1] = ["Sends invalid connection preface"];
+/// read as HTTP/1 and gets its 400, where h2spec waits for the end of the connection or for GOAWAY. And a request that the
+/// proxy refuses is answered at its head: a body that contradicts the content-length may come too late to be blamed.
+const DIFFERENCES: [&str; 2] = [
+    "Sends invalid connection preface",
+    "Sends a HEADERS frame with the \"content-length\" header field which does not equal the DATA frame payload length",
+];
 
 fn assert_conforms(report: &str) {
     let (whole, failures) = report.split_once("Failures:").unwrap_or((report, ""));

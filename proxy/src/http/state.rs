@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use mesh::{Authority, Direction, Locality, WorkloadName};
 use tokio::sync::Notify;
@@ -95,6 +95,10 @@ pub struct Signs {
     pub edge: Cell<Option<EdgeHandle>>,
     /// Body bytes of the requests that ended, both ways.
     pub bytes: Cell<u64>,
+    /// The head of the running HTTP/1 request as it came, and of the answer to it: how they spell their names.
+    pub asked_as: RefCell<Bytes>,
+    /// See `asked_as`.
+    pub answered_as: RefCell<Bytes>,
     /// Whether the caller of the running request can be told interim answers.
     pub takes_interim: Cell<bool>,
     interim: RefCell<BytesMut>,

@@ -1,7 +1,7 @@
 //! Reads the head of an answer and says how its body is framed (RFC 9112, section 6.3). Pure: takes from a read buffer.
 //! As strict as the request's side: an answer with two lengths is refused, so that no reader after us can be split.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::decode::{Decoder, Unreadable};
@@ -20,6 +20,8 @@ pub struct AnswerHead {
     pub status: StatusCode,
     /// Its headers, as they came.
     pub headers: HeaderMap,
+    /// The head as it came, for the spelling of its names.
+    pub spelled: Bytes,
     /// How its body ends.
     pub body: Decoder,
     /// Whether the connection may carry another request after it.
@@ -69,7 +71,7 @@ pub(super) fn take_head(
     }
     let body = framing(status, version, method, headers)?;
     let keep_alive = version == Version::HTTP_11 && body != Decoder::UntilClose && !says_close(headers);
-    Ok(Some(AnswerHead { status, headers: std::mem::take(headers), body, keep_alive }))
+    Ok(Some(AnswerHead { status, headers: std::mem::take(headers), spelled: head, body, keep_alive }))
 }
 
 fn framing(

@@ -3,6 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, Method, header, request};
 
+use super::spelling::Spelling;
+
 /// How a body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -12,8 +14,10 @@ pub(super) enum Coding {
     Chunked,
 }
 
-/// Appends the head of `parts`, whose hop-by-hop headers are gone already; `has_body` is whether a body follows.
-pub(super) fn put_head(out: &mut BytesMut, parts: &request::Parts, has_body: bool) -> Coding {
+/// Appends the head of `parts`, whose hop-by-hop headers are gone already; `has_body` is whether a body follows. Names keep
+/// the spelling of `spelled`, the head as it came over HTTP/1.
+pub(super) fn put_head(out: &mut BytesMut, parts: &request::Parts, has_body: bool, spelled: &[u8]) -> Coding {
+    let mut spelling = Spelling::of(spelled);
     out.reserve(512);
     out.put_slice(parts.method.as_str().as_bytes());
     out.put_u8(b' ');
@@ -26,7 +30,7 @@ pub(super) fn put_head(out: &mut BytesMut, parts: &request::Parts, has_body: boo
         put_line(out, b"host", authority.as_str().as_bytes());
     }
     for (name, value) in &parts.headers {
-        put_line(out, name.as_str().as_bytes(), value.as_bytes());
+        put_line(out, spelling.spelled(name.as_str()), value.as_bytes());
     }
     let is_sized = parts.headers.contains_key(header::CONTENT_LENGTH);
     let coding = if has_body && !is_sized {
@@ -95,7 +99,7 @@ mod tests {
     fn head(request: http::request::Builder, has_body: bool) -> (String, Coding) {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let mut out = BytesMut::new();
-        let coding = put_head(&mut out, &parts, has_body);
+        let coding = put_head(&mut out, &parts, has_body, b"");
         (String::from_utf8(out.to_vec()).unwrap(), coding)
     }
 

@@ -148,7 +148,7 @@ pub async fn exchange(
     parts: &mut request::Parts,
     signs: &Signs,
 ) -> Result<AnswerHead, Trouble> {
-    upload.coding = put_head(&mut link.write, parts, upload.body.is_some());
+    upload.coding = put_head(&mut link.write, parts, upload.body.is_some(), &signs.asked_as.borrow());
     if upload.body.is_some() && parts.headers.contains_key(http::header::EXPECT) {
         upload.held = Some(Box::pin(tokio::time::sleep(CONTINUE_WAIT)));
     }
@@ -181,7 +181,10 @@ pub async fn exchange(
                         cx.waker().wake_by_ref();
                     }
                 }
-                Some(head) => return Poll::Ready(Ok(head)),
+                Some(head) => {
+                    signs.answered_as.replace(head.spelled.clone());
+                    return Poll::Ready(Ok(head));
+                }
                 None => match link.poll_fill(cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Broken)),
                     Poll::Ready(Ok(_)) => {}

@@ -15,6 +15,7 @@ mod outbox;
 mod reply;
 mod request;
 mod serve;
+mod spelling;
 
 pub use caller::CallerBody;
 pub use decode::{Decoded, Decoder};

@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, StatusCode, Version, header};
 
 use super::encode::put_line;
+use super::spelling::Spelling;
 
 /// How an answer's body reaches the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +33,16 @@ pub(super) struct Asked {
 }
 
 /// Appends the head of an answer whose body is `size` bytes long, if that is known. The connection must be closed after an
-/// answer that ends with it.
+/// answer that ends with it. Names keep the spelling of `spelled`, the head as it came over HTTP/1.
 pub(super) fn put_head(
     out: &mut BytesMut,
     status: StatusCode,
     headers: &HeaderMap,
     size: Option<u64>,
     asked: Asked,
+    spelled: &[u8],
 ) -> Framing {
+    let mut spelling = Spelling::of(spelled);
     put_status(out, asked.version, status);
     let has_none = asked.is_tunnel || status.is_informational() || status == StatusCode::NO_CONTENT;
     let stated = headers.get(header::CONTENT_LENGTH).filter(|_| !has_none);
@@ -51,11 +54,11 @@ pub(super) fn put_head(
     };
     for (name, value) in headers {
         if *name != header::CONTENT_LENGTH {
-            put_line(out, name.as_str().as_bytes(), value.as_bytes());
+            put_line(out, spelling.spelled(name.as_str()), value.as_bytes());
         }
     }
     match (framing, stated, size) {
-        (_, Some(length), _) => put_line(out, b"content-length", length.as_bytes()),
+        (_, Some(length), _) => put_line(out, spelling.spelled("content-length"), length.as_bytes()),
         (Framing::Sized, None, Some(size)) => put_length(out, size),
         (Framing::Chunked, ..) => out.put_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
@@ -117,7 +120,7 @@ mod tests {
         for length in length.into_iter().flat_map(|length| length.split(' ')) {
             headers.append(header::CONTENT_LENGTH, length.parse().unwrap());
         }
-        let framing = put_head(&mut out, StatusCode::from_u16(status).unwrap(), &headers, size, asked);
+        let framing = put_head(&mut out, StatusCode::from_u16(status).unwrap(), &headers, size, asked, b"");
         (String::from_utf8(out.to_vec()).unwrap(), framing)
     }
 

@@ -26,6 +26,8 @@ pub struct RequestHead {
     pub body: Decoder,
     /// Whether the connection may carry another request after it.
     pub keep_alive: bool,
+    /// The head as it came, for the spelling of its names.
+    pub spelled: Bytes,
     /// Whether the caller waits for `100 (Continue)` before it sends the body.
     pub expects_continue: bool,
 }
@@ -107,7 +109,7 @@ fn parsed(head: &Bytes, mut headers: HeaderMap) -> Result<RequestHead, Refusal> 
         && expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
-    Ok(RequestHead { parts, body, keep_alive, expects_continue })
+    Ok(RequestHead { parts, body, keep_alive, spelled: head.clone(), expects_continue })
 }
 
 /// The request target, in the form that its method has (RFC 9112, section 3.2).

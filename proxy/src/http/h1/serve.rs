@@ -136,7 +136,8 @@ async fn answered<S: Serve>(
     state: &Rc<WorkerState>,
     service: Rc<S>,
 ) -> Next {
-    let RequestHead { parts, body, keep_alive, expects_continue } = head;
+    let RequestHead { parts, body, keep_alive, spelled, expects_continue } = head;
+    signs.asked_as.replace(spelled);
     let is_head = parts.method == Method::HEAD;
     let asked = Asked { version: parts.version, is_head, closes: !keep_alive, is_tunnel: false };
     signs.takes_interim.set(asked.version == Version::HTTP_11);
@@ -144,7 +145,9 @@ async fn answered<S: Serve>(
         let mut caller = caller.borrow_mut();
         caller.body = body;
         caller.is_waiting = expects_continue;
-        caller.out.bytes = state.spare_buffer();
+        if caller.out.bytes.capacity() == 0 {
+            caller.out.bytes = state.spare_buffer();
+        }
         signs.waits_to_read.set(false);
     }
     if state.is_short_of_memory() {
@@ -192,7 +195,9 @@ async fn written(
         signs.take_interim(&mut caller.out.bytes);
         // A caller that still waits for the word to send its body may send it or not: the connection has no next request.
         asked.closes |= signs.closing.get() != Closing::No || caller.is_waiting;
-        put_head(&mut caller.out.bytes, parts.status, &parts.headers, body.size_hint().exact(), asked)
+        let (size, spelled) = (body.size_hint().exact(), signs.answered_as.take());
+        signs.asked_as.take(); // or the head would keep the read buffer from its next use
+        put_head(&mut caller.out.bytes, parts.status, &parts.headers, size, asked, &spelled)
     };
     state.keep_headers(parts.headers);
     let mut stage = Stage::Body;
@@ -201,7 +206,7 @@ async fn written(
         if signs.refusal.get().is_some() {
             return Poll::Ready(false);
         }
-        poll_written(&mut caller.borrow_mut(), body.as_mut(), framing, &mut stage, cx)
+        poll_written(caller, body.as_mut(), framing, &mut stage, cx)
     });
     if !is_whole.await {
         if framing == Framing::UntilClose {
@@ -230,9 +235,10 @@ enum Stage {
     Flush,
 }
 
-/// Writes what `body` holds as it comes; ready with whether all of it was written.
+/// Writes what `body` holds as it comes; ready with whether all of it was written. The rest of the request's body may go
+/// out as the answer's is polled, so that the caller must not be borrowed then.
 fn poll_written(
-    caller: &mut Caller,
+    caller: &Shared,
     mut body: Pin<&mut AnswerBody>,
     framing: Framing,
     stage: &mut Stage,
@@ -240,10 +246,12 @@ fn poll_written(
 ) -> Poll<bool> {
     let coding = if framing == Framing::Chunked { Coding::Chunked } else { Coding::Sized };
     while *stage == Stage::Body {
-        if caller.out.is_full() && ready!(caller.poll_flush(cx)).is_err() {
+        let is_full = caller.borrow().out.is_full();
+        if is_full && ready!(caller.borrow_mut().poll_flush(cx)).is_err() {
             return Poll::Ready(false);
         }
         let frame = if framing == Framing::Absent { Poll::Ready(None) } else { body.as_mut().poll_frame(cx) };
+        let caller = &mut *caller.borrow_mut();
         match frame {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(piece) => caller.out.put_piece(coding, piece),
@@ -266,7 +274,7 @@ fn poll_written(
             }
         }
     }
-    caller.poll_flush(cx).map(|flushed| flushed.is_ok())
+    caller.borrow_mut().poll_flush(cx).map(|flushed| flushed.is_ok())
 }
 
 /// Reads and drops what is left of a request's body.

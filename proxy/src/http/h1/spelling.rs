@@ -1,0 +1,64 @@
+//! How the names of a head's lines were spelled. HTTP does not distinguish their case, but some applications do, and what
+//! need not be changed must not be: what came over HTTP/1 and goes on over HTTP/1 keeps its spelling. Pure.
+
+/// Finds the spelling of names in a head as it came. They are mostly asked for in the order of the lines, so that each
+/// search begins behind the last find.
+#[derive(Debug)]
+pub(super) struct Spelling<'h> {
+    lines: &'h [u8],
+    at: usize,
+}
+
+impl<'h> Spelling<'h> {
+    /// The spellings of `head`, which may be empty: then names are spelled as HTTP/2 has them.
+    pub(super) fn of(head: &'h [u8]) -> Self {
+        let first = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |feed| feed + 1);
+        Self { lines: &head[first..], at: 0 }
+    }
+
+    /// `name` as the head spells it, or as it is if the head has no such line.
+    pub(super) fn spelled<'n>(&mut self, name: &'n str) -> &'n [u8]
+    where
+        'h: 'n,
+    {
+        match self.find(name, self.at).or_else(|| self.find(name, 0)) {
+            Some((spelled, next)) => {
+                self.at = next;
+                spelled
+            }
+            None => name.as_bytes(),
+        }
+    }
+
+    /// The spelling in the first line from `from` on that has this name, and where the next line begins.
+    fn find(&self, name: &str, from: usize) -> Option<(&'h [u8], usize)> {
+        let mut at = from;
+        while let Some(line) = self.lines[at..].split_inclusive(|byte| *byte == b'\n').next() {
+            at += line.len();
+            let spelled = line.get(..name.len()).filter(|_| line.get(name.len()) == Some(&b':'));
+            if let Some(spelled) = spelled
+                && spelled.eq_ignore_ascii_case(name.as_bytes())
+            {
+                return Some((spelled, at));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_the_spelling_of_their_lines_in_whatever_order_they_are_asked_for() {
+        let head = b"GET /Host: HTTP/1.1\r\nHost: web\r\nX-A: x-B: c\r\nx-b: 1\r\nX-B: 2\r\n\r\n";
+        let mut spelling = Spelling::of(head);
+        for (name, spelled) in
+            [("host", "Host"), ("x-a", "X-A"), ("x-b", "x-b"), ("x-b", "X-B"), ("host", "Host"), ("x", "x")]
+        {
+            assert_eq!(spelling.spelled(name), spelled.as_bytes());
+        }
+        assert_eq!(Spelling::of(b"").spelled("host"), b"host");
+    }
+}
