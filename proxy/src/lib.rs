@@ -3,9 +3,12 @@
 //! A request goes `outbound` (or `inbound`) -> `http` -> `balance` -> the endpoint, and is counted in `report`;
 //! what it needs to know comes from `snapshot`, which `discovery` publishes as the control plane tells it.
 
+mod application;
 pub mod arrival;
 pub mod balance;
+mod control;
 pub mod discovery;
+mod handover;
 pub mod http;
 mod identity;
 pub mod inbound;
@@ -23,5 +26,6 @@ pub mod snapshot;
 pub mod tcp;
 pub mod worker;
 
-pub use proxy::{Drained, Running, StartError, start};
+pub use control::End;
+pub use proxy::{Drained, Running, StartError, start, take_over};
 pub use settings::Settings;

@@ -1,47 +1,32 @@
 //! Wires one proxy together: starts the workers, the control thread and the admin server, and stops them in order.
 //!
-//! It holds no rule: what is followed, registered, reported and carried is decided in the rooms below. The control
-//! thread is one current-thread runtime; it carries the xDS stream, the registration and the reports, and is never in
-//! the path of a request.
+//! It holds no rule: what is followed, registered, reported and carried is decided in the rooms below; `control.rs` is the
+//! control thread.
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mesh::{Authority, ProxyId, Timestamp};
+use mesh::ProxyId;
 use runtime::admin::{self, Condition, Readiness};
-use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
-use tracing::{info, warn};
+use runtime::listen::{Share, bind};
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
 
-use crate::discovery::{self, Addresses, Asked, Bounds, Feed, Subscriber};
+use crate::application::Process;
+use crate::control::{self, End, Parts, Stop, incarnation};
+use crate::handover::{self, Predecessor};
 use crate::identity;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::records::{Recorder, Writers};
-use crate::register::{self, Registrations};
-use crate::report::carrier::{Lines, Reporter, Source};
-use crate::report::collector::Collector;
+use crate::register::Registrations;
 use crate::report::families::Families;
-use crate::report::ring::Ring;
 use crate::resources::{self, Pressure};
 use crate::settings::Settings;
-use crate::snapshot::{DEMAND_QUEUE, Demand, Published};
-use crate::worker::{self, DrainPlan, InboundSettings, Taken, WorkerSettings, Workers};
-
-/// How long a drain waits for the workload to have left the mesh. Longer keeps a stopping host waiting for a control
-/// plane that is gone; shorter lets callers pick an endpoint that ends, if an election runs.
-const LEAVE_WITHIN: Duration = Duration::from_secs(3);
-/// Stream events on their way to the feed. One suffices: the feed is on the same thread, and h2 holds what comes.
-const EVENTS_MAX: usize = 4;
-/// Lists of called authorities on their way to the feed.
-const USED_MAX: usize = 4;
+use crate::snapshot::{DEMAND_QUEUE, Published};
+use crate::worker::{self, DrainPlan, InboundSettings, Inherited, Role, WorkerSettings};
 
 /// Why a proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +37,12 @@ pub enum StartError {
     /// The admin server could not be had.
     #[error(transparent)]
     Admin(#[from] admin::StartError),
+    /// No other process could be taken over from.
+    #[error("cannot take over from the running proxy: {0}")]
+    TakeOver(#[source] io::Error),
+    /// The application's process cannot be followed, or no new process could take over later.
+    #[error("{0}")]
+    Life(#[source] io::Error),
     /// The access log or the exporter of spans could not be had.
     #[error("cannot record requests: {0}")]
     Records(#[source] io::Error),
@@ -84,8 +75,10 @@ pub struct Running {
     pub inbound_address: Option<SocketAddr>,
     /// Where `/metrics`, `/live` and `/ready` are.
     pub admin_address: SocketAddr,
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<Stop>,
     stopped: oneshot::Receiver<()>,
+    end: oneshot::Receiver<End>,
+    taken_over: bool,
     admin: admin::Running,
 }
 
@@ -94,53 +87,57 @@ pub struct Running {
 /// # Errors
 /// If an address cannot be bound or a thread cannot be started; then nothing is left behind.
 pub fn start(settings: Settings) -> Result<Running, StartError> {
+    begin(settings, None)
+}
+
+/// Starts on the listeners of the process of this proxy that runs, which then ends; no connection is lost between them.
+///
+/// # Errors
+/// If there is none that offers itself, or as [`start`]; then that one goes on as it was.
+pub fn take_over(settings: Settings) -> Result<Running, StartError> {
+    let taken = handover::take_over(&settings).map_err(StartError::TakeOver)?;
+    begin(settings, Some(taken))
+}
+
+fn begin(settings: Settings, taken: Option<(Inherited, Predecessor)>) -> Result<Running, StartError> {
     resources::raise_file_limit();
     let metrics = Metrics::new();
     let readiness = Readiness::new();
-    let listening = readiness.condition("listeners", "are not bound yet");
-    let control = readiness.condition("control", "no control node has answered yet");
-    let serving = readiness.condition("serving", "is starting");
+    let conditions = Conditions::of(&readiness);
     let families = Families::new(settings.workload.clone());
     metrics.registry.register(Box::new(families.clone())).expect("no other family has these names");
     let published = Published::new();
     let (admin, lines) = pages::server(&settings, metrics.registry.clone(), readiness, &published);
-    let admin = admin.start(settings.admin_address)?;
+    let (inherited, predecessor) = taken.unzip();
+    let mut inherited = inherited.unwrap_or_default();
+    let admin_socket = match inherited.take(&Role::Admin, settings.admin_address).pop() {
+        Some(socket) => socket,
+        None => bind(settings.admin_address, Share::Alone).map_err(admin::StartError::from)?,
+    };
+    let process = settings.life.follow_pid.map(Process::of).transpose().map_err(StartError::Life)?;
     let (recorder, writers) = Writers::start(&settings, &metrics.records).map_err(StartError::Records)?;
 
     // The thread starts first and waits for its parts: were it to fail after the workers, those would be left behind.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    let (hand_over, parts) = std::sync::mpsc::sync_channel::<Parts>(1);
-    let (stopped_sender, stopped) = oneshot::channel();
-    let body = move || {
-        if let Ok(parts) = parts.recv() {
-            carry(&runtime, parts);
-        }
-        // Dropped unsent, it says the same.
-        let _ = stopped_sender.send(());
-    };
-    std::thread::Builder::new().name("control".to_owned()).spawn(body).map_err(StartError::Thread)?;
-
+    let (hand_over, stopped) = control::start().map_err(StartError::Thread)?;
     let pressure = Pressure::default();
     let (demand, demands) = mpsc::channel(DEMAND_QUEUE);
-    let workers = worker::start(&worker_settings(&settings, &pressure, recorder), &published, &demand)
+    let worker_settings = worker_settings(&settings, &pressure, recorder);
+    let workers = worker::start_on(&mut inherited, &worker_settings, &published, &demand)
         .map_err(StartError::Workers)?;
     drop(demand);
     lines.workers.get_or_init(|| workers.asker());
     let (outbound_address, inbound_address) = (workers.outbound_address, workers.inbound_address);
     let proxy = ProxyId { name: settings.name.clone(), incarnation: incarnation() };
     let Ok(registrations) = registrations(&settings, &proxy, inbound_address) else {
-        workers.drain(DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::ZERO });
+        workers.drain(DrainPlan::default());
         return Err(StartError::NoAddress);
     };
-    listening.met();
-    serving.met();
-    if settings.control.is_empty() {
-        control.met();
-    }
-    let admin_address = admin.address();
-    info!(proxy = %proxy.name, outbound = %outbound_address, inbound = ?inbound_address, admin = %admin_address, "proxy runs");
+    conditions.started(settings.control.is_empty());
     let (stop, stops) = oneshot::channel();
+    let (ends, end) = oneshot::channel();
+    let Conditions { control, serving, .. } = conditions;
+    let (name, drain, counted) = (settings.name.clone(), settings.drain, families.clone());
+    let shared_admin_socket = admin_socket.try_clone().map_err(StartError::Life)?;
     let parts = Parts {
         proxy,
         settings,
@@ -155,136 +152,97 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         registrations,
         control,
         serving,
+        process,
+        admin_socket: shared_admin_socket,
         stop: stops,
+        ends,
     };
     hand_over.send(parts).expect("the control thread waits for its parts");
-    Ok(Running { outbound_address, inbound_address, admin_address, stop, stopped, admin })
+    if let Some(predecessor) = predecessor {
+        predecessor.relieve(&counted, drain).map_err(StartError::TakeOver)?;
+    }
+    // Last of all: counts must not be seen before those of the process before this one are in them.
+    let admin = admin.start_on(admin_socket)?;
+    let running = Running {
+        outbound_address,
+        inbound_address,
+        admin_address: admin.address(),
+        stop,
+        stopped,
+        end,
+        taken_over: false,
+        admin,
+    };
+    running.announced(&name);
+    Ok(running)
+}
+
+/// What must hold before the proxy is ready.
+struct Conditions {
+    listening: Condition,
+    control: Condition,
+    serving: Condition,
+}
+
+impl Conditions {
+    fn of(readiness: &Readiness) -> Self {
+        Self {
+            listening: readiness.condition("listeners", "are not bound yet"),
+            control: readiness.condition("control", "no control node has answered yet"),
+            serving: readiness.condition("serving", "is starting"),
+        }
+    }
+
+    fn started(&self, is_alone: bool) {
+        self.listening.met();
+        self.serving.met();
+        if is_alone {
+            self.control.met();
+        }
+    }
 }
 
 impl Running {
+    fn announced(&self, proxy: &str) {
+        let (outbound, inbound, admin) = (self.outbound_address, self.inbound_address, self.admin_address);
+        info!(%proxy, %outbound, ?inbound, %admin, "proxy runs");
+    }
+
+    /// Waits until the proxy wants to end by itself; for ever, if it never does. To be followed by [`Self::drain`].
+    pub async fn ends(&mut self) -> End {
+        match (&mut self.end).await {
+            Ok(end) => {
+                self.taken_over = end == End::TakenOver;
+                end
+            }
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Stops well: stops being ready, leaves the mesh, serves on until callers have moved on, finishes what runs,
     /// reports the last window. `cut_short` (a second signal) lets go at once.
     pub async fn drain(self, cut_short: impl Future<Output = ()>) -> Drained {
-        let Self { stop, stopped, admin, .. } = self;
+        self.stop(Stop::Now, cut_short).await
+    }
+
+    /// The same, but serves on until the application is gone or the drain's time is over, where the settings want that.
+    pub async fn drain_after_application(self, cut_short: impl Future<Output = ()>) -> Drained {
+        self.stop(Stop::AfterApplication, cut_short).await
+    }
+
+    async fn stop(self, how: Stop, cut_short: impl Future<Output = ()>) -> Drained {
+        let Self { stop, stopped, taken_over, admin, .. } = self;
+        // Where a new process answers on this port from now on, two would tell two different counts.
+        let admin = (!taken_over).then_some(admin);
         // The thread is gone already if nobody listens; then `stopped` says so.
-        let _ = stop.send(());
+        let _ = stop.send(how);
         let drained = tokio::select! {
             biased;
             _ = stopped => Drained::Finished,
             () = cut_short => Drained::CutShort,
         };
-        admin.stop();
+        drop(admin);
         drained
-    }
-}
-
-/// All that the control thread needs.
-struct Parts {
-    proxy: ProxyId,
-    settings: Settings,
-    metrics: Metrics,
-    families: Families,
-    published: Arc<Published>,
-    pressure: Pressure,
-    demands: mpsc::Receiver<Demand>,
-    lines: pages::Lines,
-    workers: Workers,
-    writers: Writers,
-    registrations: Option<Registrations>,
-    control: Condition,
-    serving: Condition,
-    stop: oneshot::Receiver<()>,
-}
-
-/// The body of the control thread.
-fn carry(runtime: &Runtime, parts: Parts) {
-    LocalSet::new().block_on(runtime, control(parts));
-}
-
-async fn control(parts: Parts) {
-    let Parts { settings, metrics, .. } = parts;
-    let (uplink_sender, uplink) = watch::channel(None);
-    let pages::Lines { scrapes, questions, .. } = parts.lines;
-    let asked = Asked { demands: parts.demands, questions, uplink: uplink.clone() };
-    let used = follow(&settings, &metrics, parts.published, asked, uplink_sender, &parts.control);
-    spawn_local(met_on_contact(uplink.clone(), parts.control));
-    spawn_local(resources::watch(settings.memory_max, parts.pressure, metrics.resources.clone()));
-
-    let leave = CancellationToken::new();
-    let registration = parts.registrations.map(|registrations| {
-        let carried = register::carry(registrations, uplink.clone(), leave.clone(), metrics.register, chance);
-        spawn_local(carried)
-    });
-
-    let reporter = Reporter::new(
-        Collector::new(settings.workload.clone()),
-        Ring::new(parts.proxy),
-        parts.families,
-        metrics.workers,
-        metrics.report,
-        wall,
-    );
-    let (end_workers, drain) = oneshot::channel();
-    let lines = Lines { uplink, scrapes, drain, used };
-    let reporting = spawn_local(reporter.run(parts.workers, lines, chance));
-
-    let well = parts.stop.await.is_ok();
-    parts.serving.lacking("is draining");
-    if well {
-        depart(leave, registration).await;
-        let plan = DrainPlan { accept_for: settings.leave_grace, finish_within: settings.drain };
-        // Without a receiver the reporter has ended, and the workers with it.
-        let _ = end_workers.send(plan);
-    } else {
-        drop(end_workers);
-    }
-    if let Err(error) = reporting.await {
-        warn!(%error, "the reporter ended badly; the last window may be lost");
-    }
-    parts.writers.finished();
-    info!("proxy ended");
-}
-
-/// Starts discovery; what it returns is told which authorities were called.
-fn follow(
-    settings: &Settings,
-    metrics: &Metrics,
-    published: Arc<Published>,
-    asked: Asked,
-    uplink: watch::Sender<Option<Channel>>,
-    control: &Condition,
-) -> mpsc::Sender<Vec<Authority>> {
-    let (event_sender, events) = mpsc::channel(EVENTS_MAX);
-    let (used_sender, used) = mpsc::channel(USED_MAX);
-    let addresses = Addresses::new(settings.control.clone(), &settings.name);
-    spawn_local(discovery::carry(addresses, event_sender, uplink, metrics.stream.clone(), chance));
-    let subscriber = Subscriber::new(identity::node(settings), Bounds::default());
-    let mut feed = Feed::new(subscriber, published, metrics.feed.clone());
-    if let Some(directory) = settings.state_directory.clone()
-        && feed.keep_in(directory)
-    {
-        info!("serving with the config kept on disk until a control node answers");
-        control.met();
-    }
-    spawn_local(feed.run(asked, used, events));
-    used_sender
-}
-
-/// Takes the workload out of the mesh, for a bounded time.
-async fn depart(leave: CancellationToken, registration: Option<JoinHandle<()>>) {
-    let Some(registration) = registration else { return };
-    leave.cancel();
-    match tokio::time::timeout(LEAVE_WITHIN, registration).await {
-        Ok(Ok(())) => info!("left the mesh"),
-        Ok(Err(error)) => warn!(%error, "the registration ended badly; its lease will lapse"),
-        Err(_) => warn!(?LEAVE_WITHIN, "no control node took the leave; the lease will lapse"),
-    }
-}
-
-/// Ready once a control node was reached. It stays so afterwards: the last good config serves on without one.
-async fn met_on_contact(mut uplink: watch::Receiver<Option<Channel>>, control: Condition) {
-    if uplink.wait_for(Option::is_some).await.is_ok() {
-        control.met();
     }
 }
 
@@ -327,36 +285,4 @@ fn registrations(
         application: application.address,
         requests: identity::registrations(settings, application, address),
     }))
-}
-
-impl Source for Workers {
-    async fn take(&self) -> Taken {
-        Self::take(self).await
-    }
-
-    fn drain(&self, plan: DrainPlan) {
-        Self::drain(self, plan);
-    }
-
-    async fn finished(self) -> Taken {
-        Self::finished(self).await
-    }
-}
-
-/// The wall clock, in the one place that may read it.
-fn wall() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(0).plus(since)
-}
-
-/// Rises with every start: the wall clock, to the millisecond.
-fn incarnation() -> u64 {
-    wall().0
-}
-
-/// A number in `[0, 1)` for jitter; each `RandomState` has its own keys.
-fn chance() -> f64 {
-    #[allow(clippy::cast_precision_loss)] // 53 bits fit exactly
-    let number = (RandomState::new().hash_one(0) >> 11) as f64;
-    number / (1_u64 << 53) as f64
 }

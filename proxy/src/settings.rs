@@ -3,6 +3,7 @@
 //! Ground floor: imports nothing of its crate. Every fault is told at once, by [`runtime::settings`]. Must never touch the
 //! disk or the network: whether an address can be had is found out at start.
 
+mod life;
 mod seen;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,6 +14,7 @@ use mesh::{Authority, Endpoint, Locality, Protocol, WorkloadName};
 use runtime::settings::{Complaints, Reader, Sources, parse};
 use runtime::telemetry::{self, Filter, Format};
 
+pub use life::Life;
 pub use seen::{AccessLogFormat, Seen};
 
 /// Longest name of a proxy: a Kubernetes pod's (a DNS subdomain) fits.
@@ -61,6 +63,8 @@ pub struct Settings {
     pub leave_grace: Duration,
     /// How long a stop may take before what still runs is let go.
     pub drain: Duration,
+    /// How its life goes on and ends.
+    pub life: Life,
     /// What is told of single requests.
     pub seen: Seen,
     /// What is logged.
@@ -109,10 +113,18 @@ impl Settings {
             memory_max: None,
             leave_grace: Duration::from_millis(1000),
             drain: Duration::from_secs(30),
+            life: Life::default(),
             seen: Seen::default(),
             log: Filter::default(),
             log_format: Format::default(),
         }
+    }
+
+    /// Where a new process of this proxy takes over, if it can.
+    #[must_use]
+    pub fn upgrade_path(&self) -> Option<PathBuf> {
+        let below = || self.state_directory.as_ref().map(|directory| directory.join("upgrade.sock"));
+        self.life.upgrade_socket.clone().or_else(below)
     }
 
     /// Reads the settings.
@@ -156,6 +168,7 @@ impl Settings {
             leave_grace <= drain,
             "must not be longer than drain_seconds, which bounds the whole stop",
         );
+        let life = life::read(&mut reader);
         let seen = seen::read(&mut reader);
         let log = reader.or("log", telemetry::filter, Filter::default());
         let log_format = reader.or("log_format", telemetry::format, Format::default());
@@ -178,6 +191,7 @@ impl Settings {
                 memory_max: memory_max.map(|mib| mib * 1024 * 1024),
                 leave_grace,
                 drain,
+                life,
                 seen,
                 log,
                 log_format,

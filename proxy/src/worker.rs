@@ -2,10 +2,12 @@
 //! balancers and counters. Called by `proxy.rs` on the control thread. A worker shares nothing but the snapshot, so
 //! this must never hand one worker's state to another.
 
+mod listening;
 mod running;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use crate::records::Recorder;
 use crate::resources::Pressure;
 use crate::snapshot::{DemandSender, Published};
 use running::{Message, run};
+
+pub use listening::{Inherited, Role};
 
 pub use crate::http::state::{Limits, OpenConnection};
 pub use crate::report::counters::Counters;
@@ -71,14 +75,26 @@ pub struct InboundSettings {
     pub serves: Vec<Authority>,
 }
 
+/// What becomes of idle connections in a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Idle {
+    /// They are closed soon: the host stops.
+    #[default]
+    CloseSoon,
+    /// They stay until their callers use them once more or the drain is nearly over: another process serves on.
+    KeepLong,
+}
+
 /// How a drain goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DrainPlan {
     /// How long new connections are still taken (and answered with `connection: close`): until callers know that this
     /// proxy leaves.
     pub accept_for: Duration,
     /// When, counted from the start of the drain, what still runs is cut off.
     pub finish_within: Duration,
+    /// What becomes of idle connections after the last accept.
+    pub idle: Idle,
 }
 
 /// What one call of [`Workers::take`] collects.
@@ -140,6 +156,34 @@ impl Asker {
         }
         (open, shown)
     }
+
+    /// How many requests run and how many connections are carried as bytes; what does not answer in time counts as none.
+    pub async fn running(&self) -> u64 {
+        let mut running = 0;
+        for worker in self.workers.iter().filter_map(mpsc::WeakSender::upgrade) {
+            let (answer, answered) = oneshot::channel();
+            if worker.try_send(Message::Running(answer)).is_ok()
+                && let Ok(Ok(count)) = tokio::time::timeout(ASK_WITHIN, answered).await
+            {
+                running += count;
+            }
+        }
+        running
+    }
+
+    /// The listening sockets of all workers, as descriptors of their own; what drains has none.
+    pub async fn listeners(&self) -> Vec<(Role, OwnedFd)> {
+        let mut all = Vec::new();
+        for worker in self.workers.iter().filter_map(mpsc::WeakSender::upgrade) {
+            let (answer, answered) = oneshot::channel();
+            if worker.send(Message::Listeners(answer)).await.is_ok()
+                && let Ok(some) = answered.await
+            {
+                all.extend(some);
+            }
+        }
+        all
+    }
 }
 
 /// Where one worker accepts.
@@ -171,7 +215,20 @@ pub fn start(
     published: &Arc<Published>,
     demand: &DemandSender,
 ) -> io::Result<Workers> {
-    let (workers, starts) = prepare(settings, Limits::default(), published, demand)?;
+    start_on(&mut Inherited::default(), settings, published, demand)
+}
+
+/// The same on the listeners of the process before this one, as far as there are any.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_on(
+    inherited: &mut Inherited,
+    settings: &WorkerSettings,
+    published: &Arc<Published>,
+    demand: &DemandSender,
+) -> io::Result<Workers> {
+    let (workers, starts) = prepare(inherited, settings, Limits::default(), published, demand)?;
     for start in starts {
         std::thread::Builder::new().name(format!("worker-{}", start.number)).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -197,7 +254,7 @@ pub fn start_here(
     demand: &DemandSender,
 ) -> io::Result<Workers> {
     let settings = WorkerSettings { workers: 1, ..settings.clone() };
-    let (workers, starts) = prepare(&settings, limits, published, demand)?;
+    let (workers, starts) = prepare(&mut Inherited::default(), &settings, limits, published, demand)?;
     for start in starts {
         tokio::task::spawn_local(run(start));
     }
@@ -205,38 +262,46 @@ pub fn start_here(
 }
 
 fn prepare(
+    inherited: &mut Inherited,
     settings: &WorkerSettings,
     limits: Limits,
     published: &Arc<Published>,
     demand: &DemandSender,
 ) -> io::Result<(Workers, Vec<Start>)> {
     let count = settings.workers.max(1);
-    let mut all: Vec<_> = (0..count).map(|_| Listeners::default()).collect();
+    let mut all: Vec<Listeners> = (0..count).map(|_| Listeners::default()).collect();
     let mut bound = (settings.outbound, None, Vec::new());
-    for (of_worker, listener) in all.iter_mut().zip(listeners(settings.outbound, count, false)?) {
-        bound.0 = listener.local_addr()?;
-        of_worker.outbound.push(listener);
+    let at = |shares: &[Vec<std::net::TcpListener>]| shares[0][0].local_addr();
+    let shares = inherited.shared_out(&Role::Outbound, settings.outbound, count, || {
+        listeners(settings.outbound, count, false)
+    })?;
+    bound.0 = at(&shares)?;
+    for (of_worker, share) in all.iter_mut().zip(shares) {
+        of_worker.outbound = share;
     }
     if let Some(inbound) = &settings.inbound {
-        for (of_worker, listener) in all.iter_mut().zip(listeners(inbound.listen, count, false)?) {
-            bound.1 = Some(listener.local_addr()?);
-            of_worker.inbound.push(listener);
+        let shares = inherited
+            .shared_out(&Role::Inbound, inbound.listen, count, || listeners(inbound.listen, count, false))?;
+        bound.1 = Some(at(&shares)?);
+        for (of_worker, share) in all.iter_mut().zip(shares) {
+            of_worker.inbound = share;
         }
     }
     if settings.intercept {
-        for (of_worker, listener) in all.iter_mut().zip(twins(bound.0, count)) {
-            of_worker.outbound.push(listener);
-        }
-        for (of_worker, listener) in all.iter_mut().zip(bound.1.map_or_else(Vec::new, |at| twins(at, count)))
+        for (of_worker, share) in all.iter_mut().zip(twins(inherited, &Role::Outbound, Some(bound.0), count))
         {
-            of_worker.inbound.push(listener);
+            of_worker.outbound.extend(share);
+        }
+        for (of_worker, share) in all.iter_mut().zip(twins(inherited, &Role::Inbound, bound.1, count)) {
+            of_worker.inbound.extend(share);
         }
     }
     for (address, authority) in &settings.upstreams {
-        let bound_here = listeners(*address, count, false)?;
-        bound.2.push(bound_here[0].local_addr()?);
-        for (of_worker, listener) in all.iter_mut().zip(bound_here) {
-            of_worker.upstreams.push((authority.clone(), listener));
+        let role = Role::Upstream(authority.to_string());
+        let shares = inherited.shared_out(&role, *address, count, || listeners(*address, count, false))?;
+        bound.2.push(at(&shares)?);
+        for (of_worker, share) in all.iter_mut().zip(shares) {
+            of_worker.upstreams.extend(share.into_iter().map(|listener| (authority.clone(), listener)));
         }
     }
     let (mut handles, mut starts) = (Vec::new(), Vec::new());
@@ -261,13 +326,20 @@ fn prepare(
 
 /// Where what is redirected over IPv6 arrives: beside an IPv4 address that stands for this host, the same of IPv6. None on a
 /// host without IPv6, which redirects nothing there.
-fn twins(address: SocketAddr, count: usize) -> Vec<std::net::TcpListener> {
+fn twins(
+    inherited: &mut Inherited,
+    role: &Role,
+    address: Option<SocketAddr>,
+    count: usize,
+) -> Vec<Vec<std::net::TcpListener>> {
+    let Some(address) = address else { return Vec::new() };
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_loopback() => Ipv6Addr::LOCALHOST,
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv6Addr::UNSPECIFIED,
         _ => return Vec::new(),
     };
-    listeners(SocketAddr::from((ip, address.port())), count, true).unwrap_or_else(|error| {
+    let twin = SocketAddr::from((ip, address.port()));
+    inherited.shared_out(role, twin, count, || listeners(twin, count, true)).unwrap_or_else(|error| {
         tracing::info!(%error, "nothing is intercepted over IPv6");
         Vec::new()
     })

@@ -13,12 +13,13 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use mesh::{Direction, Protocol};
-use proxy::worker::DrainPlan;
+use proxy::worker::{DrainPlan, Idle};
 use support::{ask, endpoint, get, http1, http2, mesh, run, service, settings, whole, with_inbound};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-const PLAN: DrainPlan = DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_secs(20) };
+const PLAN: DrainPlan =
+    DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_secs(20), idle: Idle::CloseSoon };
 
 /// Sends requests over kept connections until none is taken any more; each one that was sent must be answered.
 async fn caller(address: SocketAddr, answered: Rc<Cell<u64>>) {
@@ -122,8 +123,11 @@ fn what_still_runs_at_the_deadline_is_cut_off_and_counted() {
             tokio::task::spawn_local(async move { client.send_request(get("web", "/")).await.is_ok() });
         let (mut endpoint, _) = silent.accept().await.unwrap();
         endpoint.read_u8().await.unwrap();
-        mesh.workers
-            .drain(DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_millis(50) });
+        mesh.workers.drain(DrainPlan {
+            accept_for: Duration::ZERO,
+            finish_within: Duration::from_millis(50),
+            idle: Idle::CloseSoon,
+        });
         assert_eq!(mesh.workers.finished().await.counters.cut_off_total, 1);
         drop(asking);
     });
@@ -192,8 +196,11 @@ fn while_callers_learn_of_it_new_connections_are_served_and_told_to_close() {
         let web = support::app("web-1", Protocol::Http1).await;
         let mesh =
             mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])]);
-        mesh.workers
-            .drain(DrainPlan { accept_for: Duration::from_secs(1), finish_within: Duration::from_secs(9) });
+        mesh.workers.drain(DrainPlan {
+            accept_for: Duration::from_secs(1),
+            finish_within: Duration::from_secs(9),
+            idle: Idle::CloseSoon,
+        });
         mesh.workers.take().await; // comes after the drain
         let answer = ask(&mut http1(mesh.outbound).await, get("web", "/")).await;
         assert_eq!((answer.status, answer.headers["connection"].to_str().unwrap()), (200, "close"));

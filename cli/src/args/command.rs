@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     ApplyArgs, CheckArgs, ControlArgs, DeleteArgs, DemoArgs, EdgesArgs, EndpointsArgs, GetArgs, MembersArgs,
-    ProxiesArgs, ProxyArgs, ServicesArgs, StatArgs,
+    ProxiesArgs, ProxyLine, ServicesArgs, StatArgs,
 };
 
 const AFTER: &str = "\
@@ -34,7 +34,7 @@ pub enum Command {
     /// Runs a control node
     Control(Box<ControlArgs>),
     /// Runs a proxy beside a workload
-    Proxy(Box<ProxyArgs>),
+    Proxy(Box<ProxyLine>),
     /// Runs a whole mesh with an application and load on this machine
     Demo(DemoArgs),
     /// Shows success rate, request rate and latency per service or workload

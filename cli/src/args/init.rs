@@ -1,15 +1,19 @@
-//! Arguments of `proxy init`.
+//! Arguments of `proxy init`, and what else `proxy` does beside running one.
 
 use std::str::FromStr;
 
 use clap::{Subcommand, ValueEnum};
 use proxy::init::{Backend, Plan, Subnet};
 
+use super::UpgradeArgs;
+
 /// What `proxy` does beside running one.
 #[derive(Debug, Subcommand)]
 pub enum ProxyCommand {
     /// Sends this host's connections to the proxy: writes, shows or removes nftables or iptables rules
     Init(InitArgs),
+    /// Starts a proxy in the place of the running one of the same name, without a lost connection
+    Upgrade(Box<UpgradeArgs>),
 }
 
 /// Which tool writes the rules.

@@ -22,6 +22,6 @@ pub use members::{
     MembersRemoveArgs, MembersTransferArgs,
 };
 pub use names::{DocumentKind, Name, Resource, ResourceKind};
-pub use program::{ControlArgs, ProcessArgs, ProxyArgs};
+pub use program::{ControlArgs, ProcessArgs, ProxyArgs, ProxyLine, UpgradeArgs};
 pub use query::{ConnectionArgs, EdgesArgs, EndpointsArgs, Form, ProxiesArgs, ServicesArgs, StatArgs};
 pub use span::{Span, StatWindow};

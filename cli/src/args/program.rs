@@ -188,7 +188,7 @@ impl ControlArgs {
     }
 }
 
-/// Arguments of `proxy`.
+/// The whole line of `proxy`: flags of one that is to start, or something else to do with proxies.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = SETTINGS, after_long_help = format!("\
 {SETTINGS}
@@ -197,12 +197,38 @@ Examples:
   penstock proxy --name web-1 --workload web --control 10.0.0.1:4100,10.0.0.2:4100 \\
       --application 127.0.0.1:8080 --serves web.default:80      beside an instance of web
   penstock proxy --name batch-1 --workload batch                beside a workload that only calls
-  penstock proxy init --dry-run                                 what would send this host's connections to it"))]
-pub struct ProxyArgs {
+  penstock proxy init --dry-run                                 what would send this host's connections to it
+  penstock proxy upgrade --name web-1 ...                       a new process in the place of the running one"))]
+pub struct ProxyLine {
     #[command(subcommand)]
     #[allow(missing_docs)] // clap would show the comment as help
     pub command: Option<ProxyCommand>,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub flags: ProxyArgs,
+}
+
+/// Arguments of `proxy upgrade`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = SETTINGS, after_long_help = format!("\
+Takes the listening sockets of the running proxy over, which then finishes what it has and ends. Give the flags of that proxy: it is \
+found by its state directory or its --upgrade-socket. If anything is wrong the running one goes on as it was.
+
+{SETTINGS}
+
+Examples:
+  penstock proxy upgrade --settings /etc/penstock/proxy.yaml
+  penstock proxy upgrade --name web-1 --workload web --state-directory /var/lib/penstock --control 10.0.0.1:4100"))]
+pub struct UpgradeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would show the comment as help
+    pub flags: ProxyArgs,
+}
+
+/// Flags of a proxy.
+#[derive(Debug, clap::Args)]
+pub struct ProxyArgs {
     /// Name of this proxy, unique in the mesh, the same after a restart
     #[arg(long)]
     name: Option<String>,
@@ -291,6 +317,18 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "MILLISECONDS")]
     leave_grace_ms: Option<String>,
 
+    /// What a stop by SIGTERM waits for: application (it is gone, or --drain-seconds are over) or none [default: application]
+    #[arg(long, value_name = "WHAT")]
+    drain_follows: Option<String>,
+
+    /// Process of the application: the proxy ends when it ends, and a stop waits for it instead of for its port
+    #[arg(long, value_name = "ID")]
+    follow_pid: Option<String>,
+
+    /// Where `upgrade` finds this proxy [default: upgrade.sock in the state directory, if there is one]
+    #[arg(long, value_name = "PATH")]
+    upgrade_socket: Option<String>,
+
     /// off, or a line per request: common, combined (both Apache's) or json [default: off]
     #[arg(long, value_name = "FORMAT")]
     access_log: Option<String>,
@@ -343,6 +381,9 @@ impl ProxyArgs {
             .with_flag("state_directory", self.state_directory.as_ref())
             .with_flag("memory_max_mib", self.memory_max_mib.as_ref())
             .with_flag("leave_grace_ms", self.leave_grace_ms.as_ref())
+            .with_flag("drain_follows", self.drain_follows.as_ref())
+            .with_flag("follow_pid", self.follow_pid.as_ref())
+            .with_flag("upgrade_socket", self.upgrade_socket.as_ref())
             .with_flag("access_log", self.access_log.as_ref())
             .with_flag("access_log_file", self.access_log_file.as_ref())
             .with_flag("trace_collector", self.trace_collector.as_ref())

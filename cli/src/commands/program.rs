@@ -3,11 +3,11 @@
 
 use runtime::process::end_with_parent;
 use runtime::settings::Complaints;
-use runtime::signals::Signals;
+use runtime::signals::{Signals, Stop};
 use runtime::telemetry::{self, Filter, Format};
 
 use crate::answer::{Answer, Failure};
-use crate::args::{ControlArgs, ProcessArgs, ProxyArgs, ProxyCommand};
+use crate::args::{ControlArgs, ProcessArgs, ProxyArgs, ProxyCommand, ProxyLine};
 
 /// The variable that tells clients where control nodes are; a control node itself has no use for it.
 const CLIENTS_VARIABLE: &str = "PENSTOCK_CONTROL";
@@ -23,33 +23,47 @@ pub(super) fn control(args: &ControlArgs) -> Answer {
     ended(run())
 }
 
-/// Runs a proxy until SIGTERM or SIGINT, and drains it.
-pub(super) fn proxy(args: &ProxyArgs) -> Answer {
-    if let Some(ProxyCommand::Init(args)) = &args.command {
-        return super::init::run(args);
-    }
+/// Runs a proxy until SIGTERM or SIGINT, and drains it; `upgrade` runs one in the place of another.
+pub(super) fn proxy(line: &ProxyLine) -> Answer {
+    let (args, start): (&ProxyArgs, Start) = match &line.command {
+        Some(ProxyCommand::Init(args)) => return super::init::run(args),
+        None => (&line.flags, proxy::start),
+        Some(ProxyCommand::Upgrade(upgrade)) => (&upgrade.flags, proxy::take_over),
+    };
     let run = || {
         let settings =
             proxy::Settings::read(args.sources(std::env::vars_os())).map_err(|wrong| usage(&wrong))?;
         begin(&args.process, &settings.log, settings.log_format)?;
-        carry(settings)
+        carry(settings, start)
     };
     ended(run())
 }
 
-/// Starts a proxy, waits for a signal, and drains; a second signal cuts the drain short.
-fn carry(settings: proxy::Settings) -> Result<(), Failure> {
+/// How a proxy is started.
+type Start = fn(proxy::Settings) -> Result<proxy::Running, proxy::StartError>;
+
+/// Starts a proxy, waits for a signal (or until it wants to end by itself), and drains; a second signal cuts the drain short.
+fn carry(settings: proxy::Settings, start: Start) -> Result<(), Failure> {
     let refused = |error: &dyn std::fmt::Display| Failure::Refused(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| refused(&error))?.block_on(async {
         let mut signals = Signals::listen().map_err(|error| refused(&error))?;
-        let running = proxy::start(settings).map_err(|error| refused(&error))?;
-        let stop = signals.next().await;
-        tracing::info!(%stop, "stopping");
+        let mut running = start(settings).map_err(|error| refused(&error))?;
+        let stop = tokio::select! {
+            stop = signals.next() => Some(stop),
+            _ = running.ends() => None,
+        };
+        if let Some(stop) = stop {
+            tracing::info!(%stop, "stopping");
+        }
         let cut_short = async {
             signals.next().await;
         };
-        running.drain(cut_short).await;
+        match stop {
+            // A supervisor stops the application as well, which may still need its proxy; a person wants an end.
+            Some(Stop::Terminate) => running.drain_after_application(cut_short).await,
+            Some(Stop::Interrupt) | None => running.drain(cut_short).await,
+        };
         Ok(())
     })
 }

@@ -137,6 +137,7 @@ impl Mesh {
             flag("admin-address", self.ports.next()),
             flag("leave-grace-ms", 0), // nobody calls any more when the demo ends
             flag("drain-seconds", 2),
+            flag("drain-follows", "none"), // the shop ends with the demo itself, after its proxies
         ];
         let inbound = self.ports.next();
         if let Some((service, address)) = application {

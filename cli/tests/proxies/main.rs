@@ -6,4 +6,6 @@
 #[path = "../processes/cluster.rs"]
 mod cluster;
 mod kept;
+mod life;
+mod load;
 mod stage;

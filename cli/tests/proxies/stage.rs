@@ -166,7 +166,7 @@ pub(crate) fn tail(log: &Path) -> String {
 }
 
 /// One request on a connection of its own; `None` when there is no answer.
-async fn ask(address: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
+pub(crate) async fn ask(address: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let driven = tokio::spawn(connection);

@@ -163,6 +163,13 @@ pub(super) fn load(directory: &Path) -> io::Result<Option<(Vec<u8>, Duration)>> 
     }
 }
 
+/// Whether `directory` has a file of config that can be used.
+#[must_use]
+pub fn is_kept(directory: &Path) -> bool {
+    let read = load(directory).ok().flatten();
+    read.is_some_and(|(bytes, _)| responses(&bytes).is_ok_and(|kept| !followed(&kept).is_empty()))
+}
+
 /// Notes that the file of `directory` is current as of now; none may be there.
 ///
 /// # Errors
@@ -182,7 +189,8 @@ pub(super) fn confirm(directory: &Path) -> io::Result<()> {
 pub(super) fn save(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     std::fs::create_dir_all(directory)?;
-    let next = directory.join(format!("{FILE}.next"));
+    // A process that takes over writes here too while the one before it ends: never into the same file.
+    let next = directory.join(format!("{FILE}.next-{}", std::process::id()));
     let mut file = std::fs::File::create(&next)?;
     file.write_all(bytes)?;
     file.sync_data()?;

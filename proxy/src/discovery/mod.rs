@@ -42,6 +42,7 @@ mod subscriber_tests;
 mod uplink;
 
 pub use bounds::Bounds;
+pub use cache::is_kept;
 pub use decode::Kind;
 pub use feed::{Asked, Feed};
 pub use outcome::{Holding, Outputs, Resolution, Tally};

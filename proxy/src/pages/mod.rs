@@ -13,4 +13,4 @@ mod connections;
 mod query;
 mod server;
 
-pub(crate) use server::{Lines, server};
+pub(crate) use server::{Lines, fresh_counts, server};

@@ -26,6 +26,8 @@ const QUESTIONS_MAX: usize = 4;
 /// The other ends of the lines on which pages ask.
 #[derive(Debug)]
 pub(crate) struct Lines {
+    /// For whoever else wants fresh counts.
+    pub(crate) scrape: mpsc::Sender<oneshot::Sender<()>>,
     /// For whoever takes counts from the workers.
     pub(crate) scrapes: mpsc::Receiver<oneshot::Sender<()>>,
     /// For whoever holds the config.
@@ -50,7 +52,7 @@ pub(crate) fn server(
         published: Arc::clone(published),
         questions: question,
     };
-    let asked = Arc::clone(&workers);
+    let (asked, lent) = (Arc::clone(&workers), scrape.clone());
     let admin = Admin::new(registry, readiness)
         .changed_from_anywhere(settings.admin_changes_from_anywhere)
         .route("/config", move |query| config.clone().answer(query))
@@ -63,12 +65,12 @@ pub(crate) fn server(
                 }
             }
         })
-        .before_metrics(move || fresh_counts(scrape.clone()));
-    (admin, Lines { scrapes, questions, workers })
+        .before_metrics(move || fresh_counts(lent.clone()));
+    (admin, Lines { scrape, scrapes, questions, workers })
 }
 
 /// Asks the reporter to take what the workers counted, and waits until it has.
-async fn fresh_counts(scrape: mpsc::Sender<oneshot::Sender<()>>) {
+pub(crate) async fn fresh_counts(scrape: mpsc::Sender<oneshot::Sender<()>>) {
     let (done, counted) = oneshot::channel();
     if scrape.try_send(done).is_ok() {
         // Late or lost: what was taken last is shown.

@@ -111,7 +111,7 @@ impl<W: Fn() -> Timestamp> Reporter<W> {
             }
         };
         // Whoever held the other end of `drain` is gone: then there is nobody to serve for either.
-        source.drain(plan.unwrap_or(DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::ZERO }));
+        source.drain(plan.unwrap_or(DrainPlan::default()));
         let mut ended = std::pin::pin!(source.finished());
         let last = loop {
             tokio::select! {

@@ -13,6 +13,7 @@ use tonic::{Request, Response};
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::worker::Idle;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -156,7 +157,8 @@ fn all(numbers: &[u64]) -> Result<v1::ReportResponse, Status> {
     Ok(v1::ReportResponse { acknowledged: numbers.to_vec(), too_old: Vec::new() })
 }
 
-const PLAN: DrainPlan = DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::ZERO };
+const PLAN: DrainPlan =
+    DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::ZERO, idle: Idle::CloseSoon };
 
 #[tokio::test]
 async fn each_window_is_reported_once_it_is_closed_and_scrapes_in_between_take_nothing_away() {

@@ -12,6 +12,7 @@ use mesh::{Direction, Edge, EdgeTraffic, Failure, WorkloadName};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::carried_over::CarriedOver;
 use super::edges::{EDGE_IDLE_MAX, StatusCount};
 
 /// Upper bounds in milliseconds, as Conduit 0.4 and Linkerd 2 have them (`linkerd/metrics/src/latency.rs`).
@@ -95,6 +96,42 @@ impl Families {
                 *series.statuses.entry((one.status, one.failed)).or_default() += one.count;
             }
         }
+    }
+
+    /// All series for the process that takes over, which begins them there; here they begin anew.
+    #[must_use]
+    pub fn hand_over(&self) -> Vec<u8> {
+        let all = std::mem::take(&mut *self.locked());
+        let carried = all.into_iter().map(|(key, series)| CarriedOver {
+            outbound: key.outbound,
+            authority: key.authority,
+            callee: key.callee.as_ref().map(ToString::to_string),
+            ..CarriedOver::of(&series.traffic, &series.statuses, &series.buckets, series.sum_ms)
+        });
+        serde_json::to_vec(&carried.collect::<Vec<_>>()).expect("a list of texts and numbers is JSON")
+    }
+
+    /// Adds the series of the process before this one.
+    ///
+    /// # Errors
+    /// If they cannot be read; then nothing is added.
+    pub fn take_in(&self, bytes: &[u8], now: Instant) -> Result<(), serde_json::Error> {
+        let carried: Vec<CarriedOver> = serde_json::from_slice(bytes)?;
+        let mut all = self.locked();
+        for one in carried {
+            let callee = one.callee.as_ref().and_then(|callee| callee.parse().ok());
+            let key = Key { outbound: one.outbound, authority: one.authority.clone(), callee };
+            let series = all.entry(key).or_insert_with(|| Series::new(now));
+            series.traffic.merge(&one.traffic());
+            for (status, count) in one.statuses() {
+                *series.statuses.entry(status).or_default() += count;
+            }
+            for (sum, count) in series.buckets.iter_mut().zip(&one.buckets) {
+                *sum += count;
+            }
+            series.sum_ms += one.sum_ms;
+        }
+        Ok(())
     }
 
     /// The lock is held for sums only; a panic inside is impossible, so a poisoned one is as good.
@@ -352,6 +389,30 @@ mod tests {
         let text = shown(&families);
         let other = text.lines().find(|line| line.starts_with("request_total{authority=\"other\"")).unwrap();
         assert!(other.ends_with(" 50"), "{other}");
+    }
+
+    #[test]
+    fn what_one_process_counted_goes_on_in_the_next_and_nothing_counts_twice() {
+        let (old, new) =
+            (Families::new("web.shop".parse().unwrap()), Families::new("web.shop".parse().unwrap()));
+        let called = edge(Direction::Outbound, "cart.shop");
+        let counts = vec![StatusCount { status: 200, failed: false, count: 2 }];
+        let count = |families: &Families| {
+            let carried = EdgeTraffic { closes: 3, ..traffic(&[2, 700], [1, 0, 0, 0, 0]) };
+            families.add(&[(called.clone(), carried)], &[(called.clone(), counts.clone())], Instant::now());
+        };
+        count(&old);
+        count(&old);
+        let before = shown(&old);
+        new.take_in(&old.hand_over(), Instant::now()).unwrap();
+        assert_eq!(shown(&new), before);
+        count(&old);
+        new.take_in(&old.hand_over(), Instant::now()).unwrap();
+        let whole = Families::new("web.shop".parse().unwrap());
+        (0..3).for_each(|_| count(&whole));
+        assert_eq!(shown(&new), shown(&whole));
+        assert!(new.take_in(b"[{", Instant::now()).is_err());
+        assert_eq!(shown(&new), shown(&whole));
     }
 
     #[test]

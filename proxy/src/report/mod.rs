@@ -8,6 +8,7 @@
 //! | `families` | Conduit's metric families |
 //! | `carrier` | takes, shows, reports |
 
+mod carried_over;
 pub(crate) mod carrier;
 pub mod collector;
 pub mod counters;

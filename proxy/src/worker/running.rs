@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{DrainPlan, Listeners, Start, Taken};
+use super::{DrainPlan, Idle, Listeners, Role, Start, Taken};
 use crate::http::connection;
 use crate::http::own;
 use crate::http::state::{Closing, OpenConnection, Opened, WorkerState};
@@ -22,6 +23,9 @@ use crate::outbound::Outbound;
 /// How long idle connections stay open after the last accept, so that a caller who is just sending gets its answer (and
 /// the word that the connection closes) instead of a reset. At most half of what is left of the drain.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+/// Part of a drain for which idle connections are kept while another process takes the new ones.
+const KEEP_PART: f32 = 0.8;
 
 /// How long accepting pauses when the system gives no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -33,6 +37,10 @@ pub(super) enum Message {
     Take(oneshot::Sender<Taken>),
     /// Say which connections are open: how many, and the oldest of them up to a limit.
     Connections(usize, oneshot::Sender<(usize, Vec<OpenConnection>)>),
+    /// Say how many requests run, and how many connections are carried as bytes.
+    Running(oneshot::Sender<u64>),
+    /// Hand out descriptors of every listener.
+    Listeners(oneshot::Sender<Vec<(Role, OwnedFd)>>),
     /// Begin to end.
     Drain(DrainPlan),
 }
@@ -46,6 +54,7 @@ struct Worker {
 
 /// A listener, and what becomes of a connection that comes in there.
 struct Door {
+    role: Role,
     listener: TcpListener,
     direction: Direction,
     /// Only HTTP is spoken here: one connection too many can be told why.
@@ -77,7 +86,7 @@ pub(super) async fn run(start: Start) {
             futures_util::future::join_all(accepting).await;
         };
         let mut accepting = pin!(accepting);
-        let plan = worker.listen(&mut messages, accepting.as_mut()).await;
+        let plan = worker.listen(&mut messages, accepting.as_mut(), &doors).await;
         if let Some(plan) = &plan {
             worker.state.close_all(Closing::AfterAnswer);
             let accept_until = Instant::now() + plan.accept_for;
@@ -108,7 +117,7 @@ impl Worker {
                     spawn_local(connection::serve(stream, opened, Rc::clone(&state), outbound));
                 }
             };
-            doors.push(Door::new(listener, Direction::Outbound, !intercept, take));
+            doors.push(Door::new(Role::Outbound, listener, Direction::Outbound, !intercept, take));
         }
         for (listener, inbound) in listeners.inbound.into_iter().zip(self.inbound.iter().cycle()) {
             let (inbound, is_http) = (Rc::clone(inbound), inbound.is_http() && !intercept);
@@ -120,15 +129,15 @@ impl Worker {
                     spawn_local(inbound.take(stream, opened));
                 }
             };
-            doors.push(Door::new(listener, Direction::Inbound, is_http, take));
+            doors.push(Door::new(Role::Inbound, listener, Direction::Inbound, is_http, take));
         }
         for (authority, listener) in listeners.upstreams {
-            let (outbound, text) =
-                (Rc::clone(&self.outbound), Rc::<[u8]>::from(authority.to_string().as_bytes()));
+            let name = authority.to_string();
+            let (outbound, text) = (Rc::clone(&self.outbound), Rc::<[u8]>::from(name.as_bytes()));
             let take = move |stream, opened| {
                 spawn_local(Rc::clone(&outbound).take(stream, opened, Rc::clone(&text)));
             };
-            doors.push(Door::new(listener, Direction::Outbound, false, take));
+            doors.push(Door::new(Role::Upstream(name), listener, Direction::Outbound, false, take));
         }
         doors
     }
@@ -138,6 +147,7 @@ impl Worker {
         &self,
         messages: &mut tokio::sync::mpsc::Receiver<Message>,
         mut accepting: std::pin::Pin<&mut impl Future<Output = ()>>,
+        doors: &[Door],
     ) -> Option<DrainPlan> {
         let mut ticks = tokio::time::interval(self.state.limits.sweep);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -147,6 +157,9 @@ impl Worker {
                 _ = ticks.tick() => self.sweep(),
                 message = messages.recv() => match message? {
                     Message::Drain(plan) => return Some(plan),
+                    Message::Listeners(answer) => {
+                        drop(answer.send(doors.iter().filter_map(Door::handed_out).collect()));
+                    }
                     question => self.answer(question),
                 },
             }
@@ -179,7 +192,12 @@ impl Worker {
                 let shown = self.state.oldest_connections(limit);
                 drop(answer.send((self.state.open_connections(), shown)));
             }
-            Message::Drain(_) => {}
+            Message::Running(answer) => {
+                let counters = self.state.counters.borrow();
+                let _ = answer.send(counters.requests_running + counters.tunnels);
+            }
+            // Who drains hands nothing out; that a question stays unanswered says so.
+            Message::Drain(_) | Message::Listeners(_) => {}
         }
     }
 
@@ -187,7 +205,11 @@ impl Worker {
     async fn finish(&self, messages: &mut tokio::sync::mpsc::Receiver<Message>, plan: DrainPlan) {
         let left = plan.finish_within.saturating_sub(plan.accept_for);
         let deadline = Instant::now() + left;
-        let grace = Instant::now() + IDLE_GRACE.min(left / 2);
+        let idle = match plan.idle {
+            Idle::CloseSoon => IDLE_GRACE.min(left / 2),
+            Idle::KeepLong => left.mul_f32(KEEP_PART),
+        };
+        let grace = Instant::now() + idle;
         self.answer_until(messages, grace, pin!(self.all_closed())).await;
         self.state.close_all(Closing::WhenIdle);
         self.answer_until(messages, deadline, pin!(self.all_closed())).await;
@@ -228,14 +250,20 @@ impl Worker {
 impl Door {
     /// `take` is told of each connection.
     fn new(
+        role: Role,
         listener: std::net::TcpListener,
         direction: Direction,
         is_http: bool,
         take: impl Fn(TcpStream, Opened) + 'static,
     ) -> Self {
         let listener =
-            TcpListener::from_std(listener).expect("a listener that was just bound can be registered");
-        Self { listener, direction, is_http, take: Box::new(take) }
+            TcpListener::from_std(listener).expect("a listener that does not block can be registered");
+        Self { role, listener, direction, is_http, take: Box::new(take) }
+    }
+
+    /// A descriptor of its socket for another process.
+    fn handed_out(&self) -> Option<(Role, OwnedFd)> {
+        Some((self.role.clone(), self.listener.as_fd().try_clone_to_owned().ok()?))
     }
 
     /// Accepts for as long as it is polled.

@@ -142,7 +142,12 @@ impl Admin {
 
     /// Listens on `address` and serves on a thread of its own until [`Running::stop`], or until it is dropped.
     pub fn start(self, address: SocketAddr) -> Result<Running, StartError> {
-        let socket = bind(address, Share::Alone)?;
+        self.start_on(bind(address, Share::Alone)?)
+    }
+
+    /// The same on a socket that listens already and does not block, such as one of the process before this.
+    pub fn start_on(self, socket: std::net::TcpListener) -> Result<Running, StartError> {
+        let shared = socket.try_clone()?;
         let address = socket.local_addr()?;
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -156,7 +161,7 @@ impl Admin {
             });
         })?;
         info!(%address, "admin server listens");
-        Ok(Running { address, stop, thread: Some(thread) })
+        Ok(Running { address, shared, stop, thread: Some(thread) })
     }
 
     async fn answer(&self, request: Request<Incoming>, from: SocketAddr) -> Answer {
@@ -246,6 +251,7 @@ impl std::fmt::Debug for Admin {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    shared: std::net::TcpListener,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -254,6 +260,11 @@ impl Running {
     /// The address that it really listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Another descriptor of its socket, for a process that takes over.
+    pub fn socket(&self) -> std::io::Result<std::net::TcpListener> {
+        self.shared.try_clone()
     }
 
     /// Stops serving and waits for the thread. The last thing that a process stops: probes should see it drain.
