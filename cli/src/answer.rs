@@ -1,5 +1,6 @@
 //! What a command answers: text for standard output, notes for standard error, and an exit code.
-//! The last step of every command; nothing else in this crate writes to the terminal, but the demo.
+//! The last step of every command; nothing else in this crate writes to the terminal, but the
+//! demo, `progress`, and the questions of `recover`.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod connection;
 pub mod demo;
 pub mod ports;
+pub mod progress;
 pub mod render;
 pub mod yaml;
 

@@ -2,6 +2,7 @@
 //!
 //! [`start`] starts one node and gives back what runs; [`run`] does so until a signal. Everything else is a room of it.
 
+pub mod backup;
 pub mod catalog;
 pub mod config;
 pub mod discovery;

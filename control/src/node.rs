@@ -169,7 +169,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
         .thread_name("clients")
         .enable_all()
         .build()?;
-    let identity = own::identity(&settings, client_address, peer_address, unstarted.disk(), given.commands);
+    let identity = own::identity(&settings, client_address, peer_address, &unstarted, given.commands);
     let calls = {
         let _clients = clients_runtime.enter();
         PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone())

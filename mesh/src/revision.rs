@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 /// The log index at which a fact became true, under the epoch of the cluster's life.
 ///
-/// The epoch rises only when a backup is restored, so that a proxy which saw later revisions of the old life is
-/// told everything again. Ordered by epoch, then index; shown as `epoch.index`, for instance `1.8123`.
+/// The epoch rises when a cluster is founded, restored from a backup, or recovered from one node's disk, so that a proxy
+/// which saw later revisions of an old life is told everything again. Ordered by epoch, then index; shown as
+/// `epoch.index`, for instance `28425600.8123`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision {
-    /// How often this cluster was restored from a backup, plus one. Zero is before all life.
+    /// When this life of the cluster began, in seconds since 2026, or one more than the life before if that is later. Zero is
+    /// before all life.
     pub epoch: u32,
     /// Raft log index.
     pub index: u64,

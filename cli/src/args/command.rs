@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     ApplyArgs, CheckArgs, ControlArgs, DeleteArgs, DemoArgs, EdgesArgs, EndpointsArgs, GetArgs, MembersArgs,
-    ProxiesArgs, ProxyLine, ServicesArgs, StatArgs,
+    ProxiesArgs, ProxyLine, RecoverArgs, ServicesArgs, SnapshotArgs, StatArgs,
 };
 
 const AFTER: &str = "\
@@ -57,6 +57,10 @@ pub enum Command {
     Delete(DeleteArgs),
     /// Checks that the mesh is healthy, with a hint for each fault
     Check(CheckArgs),
+    /// Saves the state of the cluster in a file, checks one, and makes a new cluster of it
+    Snapshot(SnapshotArgs),
+    /// Makes one node's data the whole cluster, after a majority was lost for good
+    Recover(RecoverArgs),
     /// Writes a completion script for a shell
     Completions(CompletionsArgs),
 }

@@ -1,8 +1,10 @@
 //! `penstock control` and `penstock proxy`: reads settings, sets up the process, and runs the program until it is told to
 //! stop. What the programs do is theirs; here is only how a process of ours begins and ends.
 
+use std::ffi::OsString;
+
 use runtime::process::end_with_parent;
-use runtime::settings::Complaints;
+use runtime::settings::{Complaints, Sources};
 use runtime::signals::{Signals, Stop};
 use runtime::telemetry::{self, Filter, Format};
 
@@ -14,13 +16,20 @@ const CLIENTS_VARIABLE: &str = "PENSTOCK_CONTROL";
 
 /// Runs a control node until SIGTERM or SIGINT, and drains it.
 pub(super) fn control(args: &ControlArgs) -> Answer {
-    let environment = std::env::vars_os().filter(|(variable, _)| variable != CLIENTS_VARIABLE);
     let run = || {
-        let settings = control::Settings::read(args.sources(environment)).map_err(|wrong| usage(&wrong))?;
+        let settings = settings(|environment| args.sources(environment))?;
         begin(&args.process, &settings.log, settings.log_format)?;
         control::run(settings).map_err(|error| Failure::Refused(error.to_string()))
     };
     ended(run())
+}
+
+/// Settings of a control node, from its flags, file and environment.
+pub(super) fn settings(
+    sources: impl FnOnce(Vec<(OsString, OsString)>) -> Sources,
+) -> Result<control::Settings, Failure> {
+    let environment = std::env::vars_os().filter(|(variable, _)| variable != CLIENTS_VARIABLE).collect();
+    control::Settings::read(sources(environment)).map_err(|wrong| usage(&wrong))
 }
 
 /// Runs a proxy until SIGTERM or SIGINT, and drains it; `upgrade` runs one in the place of another.

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use super::{
-    apply, check, completions, delete, edges, endpoints, get, members, program, proxies, services, stat,
+    apply, check, completions, delete, edges, endpoints, get, members, program, proxies, recover, services,
+    snapshot, stat,
 };
 use crate::answer::{Answer, Failure};
 use crate::args::{Args, Command};
@@ -25,6 +26,8 @@ pub fn run(args: Args) -> Answer {
         Command::Get(args) => asked(get::run(args)),
         Command::Delete(args) => asked(delete::run(args)),
         Command::Check(args) => asked(check::run(args)),
+        Command::Snapshot(args) => asked(snapshot::run(args)),
+        Command::Recover(args) => recover::run(&args).unwrap_or_else(Answer::from),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -1,5 +1,6 @@
 //! Answers as text: pure, a response in, a string out. Tables for people, JSON for programs; golden files hold each.
 
+mod backup;
 mod check;
 mod config;
 mod endpoints;
@@ -8,8 +9,9 @@ mod proxies;
 mod services;
 mod stat;
 mod table;
-mod units;
+pub(crate) mod units;
 
+pub use backup::{BackupView, backup, findings as findings_of_survivor, recovered, restored, saved};
 pub use check::{Finding, Verdict, findings};
 pub use config::{applied, complaints, documents};
 pub use endpoints::endpoints;

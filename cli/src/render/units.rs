@@ -37,7 +37,7 @@ pub fn latency(micros: u64) -> String {
 }
 
 /// Bytes, with a binary unit.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes}B");

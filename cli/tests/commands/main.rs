@@ -2,6 +2,7 @@
 //! what goes to which stream, several addresses, a broken pipe.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
+mod backups;
 mod stand_in;
 
 use std::io::Write;
@@ -77,6 +78,9 @@ fn what_cannot_be_meant_ends_with_two_before_anything_is_asked() {
         &["services", "-n", "No_Namespace"],
         &["members", "--control", "host:99999"],
         &["delete", "service"],
+        &["snapshot"],
+        &["snapshot", "save"],
+        &["snapshot", "restore", "file", "--node", "zero"],
         &["delete", "all", "web"],
         &["demo", "-o", "json"],
         &["nonsense"],

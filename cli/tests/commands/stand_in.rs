@@ -3,8 +3,10 @@
 use std::net::{SocketAddr, TcpListener};
 
 use api::v1;
+use api::v1::backup_server::{Backup, BackupServer};
 use api::v1::config_server::{Config, ConfigServer};
 use api::v1::query_server::{Query, QueryServer};
+use futures_util::stream::BoxStream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -19,12 +21,17 @@ pub(crate) struct StandIn {
 impl StandIn {
     /// A node of a healthy mesh.
     pub(crate) fn start() -> Self {
-        Self::answering(Answers { role: "leader" })
+        Self::answering(Answers { role: "leader", backup: Giving::Whole })
     }
 
     /// A node that knows no leader.
     pub(crate) fn leaderless() -> Self {
-        Self::answering(Answers { role: "candidate" })
+        Self::answering(Answers { role: "candidate", backup: Giving::Whole })
+    }
+
+    /// A node that gives backups in this way.
+    pub(crate) fn giving(backup: Giving) -> Self {
+        Self::answering(Answers { role: "leader", backup })
     }
 
     fn answering(answers: Answers) -> Self {
@@ -51,6 +58,7 @@ fn serve(listener: TcpListener, answers: Answers, stopped: tokio::sync::oneshot:
         let server = Server::builder()
             .add_service(QueryServer::new(answers))
             .add_service(ConfigServer::new(answers))
+            .add_service(BackupServer::new(answers))
             .serve_with_incoming(incoming.with_nodelay(Some(true)));
         tokio::select! {
             served = server => served.unwrap(),
@@ -68,6 +76,56 @@ pub(crate) fn refusing_address() -> String {
 #[derive(Debug, Clone, Copy)]
 struct Answers {
     role: &'static str,
+    backup: Giving,
+}
+
+/// How a backup is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Giving {
+    Whole,
+    /// The node dies amid it.
+    BrokenOff,
+    /// The stream ends before all has come.
+    Short,
+    /// A byte changes on the way.
+    Damaged,
+}
+
+#[tonic::async_trait]
+impl Backup for Answers {
+    type SaveStream = BoxStream<'static, Result<v1::SavePiece, Status>>;
+
+    async fn save(&self, _: Request<v1::SaveRequest>) -> Result<Response<Self::SaveStream>, Status> {
+        let state = control::catalog::Catalog::new(7).snapshot();
+        let head = v1::BackupHead {
+            cluster: "shop".to_owned(),
+            revision: Some(v1::Revision { epoch: 7, index: 0 }),
+            taken_ms: 1_790_000_000_000,
+            node: 1,
+            version: "0.1.0".to_owned(),
+            bytes: state.len() as u64,
+        };
+        let piece = |data: &[u8]| v1::SavePiece { data: data.to_vec(), ..v1::SavePiece::default() };
+        let (left, right) = state.split_at(state.len() / 2);
+        let mut last = right.to_vec();
+        last[0] ^= u8::from(self.backup == Giving::Damaged);
+        let sha256 = control::backup::sha256(&state).to_vec();
+        let mut pieces = vec![
+            Ok(v1::SavePiece { head: Some(head), ..v1::SavePiece::default() }),
+            Ok(piece(left)),
+            Ok(piece(&last)),
+            Ok(v1::SavePiece { sha256, ..v1::SavePiece::default() }),
+        ];
+        match self.backup {
+            Giving::Whole | Giving::Damaged => {}
+            Giving::Short => pieces.truncate(2),
+            Giving::BrokenOff => {
+                pieces.truncate(2);
+                pieces.push(Err(Status::unavailable("this node is stopping")));
+            }
+        }
+        Ok(Response::new(Box::pin(futures_util::stream::iter(pieces))))
+    }
 }
 
 fn named(name: &str) -> Option<v1::QualifiedName> {

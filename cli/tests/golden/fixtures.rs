@@ -3,6 +3,7 @@
 use api::v1::{self, QualifiedName};
 use cli::commands::{Facts, Sighting};
 use cli::demo::{Counts, EdgeReport, LeaderKill, Report, ServiceReport};
+use cli::render;
 
 /// When everything here happens, Unix milliseconds.
 pub(crate) const NOW_MS: u64 = 1_790_000_000_000;
@@ -19,6 +20,58 @@ fn authority(text: &str) -> v1::Authority {
 
 fn revision(index: u64) -> v1::Revision {
     v1::Revision { epoch: 1, index }
+}
+
+/// The head of a backup, and the sum of its file.
+pub(crate) fn backup_head() -> (v1::BackupHead, [u8; 32]) {
+    let head = v1::BackupHead {
+        cluster: "production".to_owned(),
+        revision: Some(v1::Revision { epoch: 28_495_200, index: 8123 }),
+        taken_ms: NOW_MS,
+        node: 2,
+        version: "0.1.0".to_owned(),
+        bytes: 1_258_291,
+    };
+    (head, [0xab; 32])
+}
+
+/// What `inspect` finds in it.
+pub(crate) fn backup() -> render::BackupView {
+    let (head, sha256) = backup_head();
+    let sizes = control::catalog::Sizes {
+        services: 12,
+        endpoints: 340,
+        routes: 5,
+        clients: 88,
+        edges: 120,
+        history_bytes: 912_000,
+        ..control::catalog::Sizes::default()
+    };
+    render::BackupView::of(&head, &sizes, &sha256, 1_258_380)
+}
+
+/// What `restore` made of it.
+pub(crate) fn restored() -> control::backup::Restored {
+    control::backup::Restored {
+        from: "production".to_owned(),
+        revision: mesh::Revision::new(28_495_200, 8123),
+        cluster: "staging".to_owned(),
+        node: 1,
+        directory: "/var/lib/penstock".into(),
+        founders: vec![1, 2, 3],
+    }
+}
+
+/// What a node that is left holds.
+pub(crate) fn findings() -> control::backup::Findings {
+    control::backup::Findings {
+        cluster: "production".to_owned(),
+        node: 3,
+        voters: vec![1, 2, 3],
+        last: mesh::Revision::new(28_495_200, 8123),
+        unconfirmed: 4,
+        last_heard: mesh::Timestamp(NOW_MS),
+    }
 }
 
 /// Successes, then failures by reason; half a request per second for each.

@@ -7,7 +7,7 @@ mod fixtures;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
-use cli::args::{ApplyForm, Args, ChangeForm, DocumentForm, Form, ResourceKind};
+use cli::args::{ApplyForm, Args, BackupForm, ChangeForm, DocumentForm, Form, ResourceKind};
 use cli::commands::judge;
 use cli::render::{self, Ink};
 
@@ -98,6 +98,19 @@ fn findings_of_a_healthy_a_wounded_and_a_silent_mesh_are_as_their_goldens() {
 }
 
 #[test]
+fn backups_and_what_is_made_of_them_are_as_their_goldens() {
+    let view = fixtures::backup();
+    assert_golden("backup.txt", &render::backup(&view, BackupForm::Table));
+    assert_golden("backup.json", &render::backup(&view, BackupForm::Json));
+    let (head, sha256) = fixtures::backup_head();
+    assert_golden("backup-saved.txt", &render::saved(&head, &sha256, "/backups/mesh.backup".as_ref()));
+    assert_golden("backup-restored.txt", &render::restored(&fixtures::restored()));
+    let findings = fixtures::findings();
+    assert_golden("recover-findings.txt", &render::findings_of_survivor(&findings));
+    assert_golden("recover.txt", &render::recovered(&findings));
+}
+
+#[test]
 fn the_end_of_the_demo_is_as_its_goldens() {
     let report = fixtures::demo_report();
     assert_golden("demo.txt", &report.text(Ink::Plain));
@@ -114,9 +127,10 @@ fn the_help_of_every_command_is_as_its_golden_and_shows_examples() {
         let help = command.clone().term_width(100).render_long_help().to_string();
         assert!(help.contains("Examples:"), "{name} shows no example");
         assert_golden(&format!("help-{name}.txt"), &help);
-        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
-            let help = sub.clone().term_width(100).render_long_help().to_string();
-            assert_golden(&format!("help-{name}-{}.txt", sub.get_name()), &help);
+        for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+            let name = format!("{name}-{}", inner.get_name());
+            let help = inner.clone().term_width(100).render_long_help().to_string();
+            assert_golden(&format!("help-{name}.txt"), &help);
         }
     }
 }

@@ -123,6 +123,28 @@ impl Cluster {
         self.nodes[usize::try_from(node).unwrap() - 1].words.clone()
     }
 
+    /// From its next start on the node knows no other.
+    pub(crate) fn name_alone(&mut self, node: u64) {
+        let own = format!("{node}=");
+        for word in &mut self.at(node).words {
+            if let Some(peers) = word.strip_prefix("--peers=") {
+                let peer = peers.split(',').find(|peer| peer.starts_with(&own)).unwrap();
+                *word = format!("--peers={peer}");
+            }
+        }
+    }
+
+    /// Waits until a node has logged this.
+    pub(crate) async fn until_log(&self, node: u64, what: &str) {
+        let log = &self.nodes[usize::try_from(node).unwrap() - 1].log;
+        let deadline = Instant::now() + PATIENCE;
+        let mut looks = interval(Duration::from_millis(20));
+        while !std::fs::read_to_string(log).unwrap_or_default().contains(what) {
+            looks.tick().await;
+            assert!(Instant::now() < deadline, "{what}: not logged by node {node}\n{}", self.logs());
+        }
+    }
+
     /// Where a node keeps its data.
     pub(crate) fn data_directory(&self, node: u64) -> PathBuf {
         self.scratch.0.join(format!("data-{node}"))

@@ -2,6 +2,7 @@
 //! Needs only the Rust toolchain. Every process is ended by its id, and dies with the test that started it.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
+mod backups;
 mod cluster;
 mod config;
 mod first_calls;

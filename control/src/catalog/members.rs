@@ -45,6 +45,11 @@ impl Default for Members {
 }
 
 impl Members {
+    /// None of them, under the same version of commands.
+    pub(super) fn forgotten(&self) -> Self {
+        Self { version: self.version, ..Self::default() }
+    }
+
     /// The newest version of commands that may enter the log.
     #[must_use]
     pub fn version(&self) -> u32 {

@@ -7,13 +7,14 @@
 //!   `precedence` orders rules
 //! - [`Rollups`] holds the traffic (`edges`, `counted`), `history` answers questions about it
 //! - [`Members`] is what the log knows of the nodes themselves; [`versions`] says which commands may enter it
-//! - `snapshot` writes and reads all of it, `state_hash` tells whether two nodes have diverged
+//! - `life` begins an epoch; `snapshot` writes and reads all of it, `state_hash` tells whether two nodes have diverged
 
 mod change;
 mod counted;
 mod declaring;
 mod edges;
 mod history;
+mod life;
 pub mod limits;
 pub mod members;
 mod policies;
@@ -31,6 +32,7 @@ mod writers;
 pub use change::{Applied, Change};
 pub use edges::HistoryEdge;
 pub use history::Span;
+pub use life::next_epoch;
 pub use members::{Member, Members};
 pub use rollups::Rollups;
 pub use snapshot::RestoreError;

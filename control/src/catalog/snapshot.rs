@@ -26,6 +26,8 @@ use super::writers::{Writer, Writers};
 
 /// The first bytes of every snapshot.
 const MAGIC: [u8; 4] = *b"PSCT";
+/// Bytes before the message: magic and format.
+pub(super) const HEAD_BYTES: usize = 8;
 
 /// Bytes are not a snapshot that this version can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +78,7 @@ impl Catalog {
             routing: Some(self.topology.routing.into()),
             swept_ms: self.swept.0,
             members: self.members.state(),
+            begun_index: self.begun,
             ..log::Snapshot::default()
         });
         for service in &self.topology.services {
@@ -128,6 +131,7 @@ impl Catalog {
         }
         Ok(Self {
             epoch: message.epoch,
+            begun: message.begun_index,
             applied: message.applied,
             now: Timestamp(message.at_ms),
             swept: Timestamp(message.swept_ms),

@@ -30,6 +30,8 @@ use super::writers::{Known, Writers};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Catalog {
     pub(super) epoch: u32,
+    /// The entry with which this life began; zero while it is still to begin.
+    pub(super) begun: u64,
     pub(super) applied: u64,
     pub(super) now: Timestamp,
     pub(super) swept: Timestamp,
@@ -69,6 +71,7 @@ impl Catalog {
     pub fn new(epoch: u32) -> Self {
         Self {
             epoch,
+            begun: 0,
             applied: 0,
             now: Timestamp(0),
             swept: Timestamp(0),
@@ -187,10 +190,6 @@ impl Catalog {
                 Vec::new()
             }
             Some(Body::Expire(expire)) => {
-                let expiry = |lease: &api::log::v1::ExpiredLease| {
-                    let registered_index = lease.registered_index;
-                    lease_key(lease.lease.as_ref()).map(|lease| Expiry { lease, registered_index })
-                };
                 let expiries = expire.leases.iter().map(expiry).collect::<Result<_, _>>()?;
                 topology.expire(at, expiries, touched);
                 Vec::new()
@@ -213,6 +212,7 @@ impl Catalog {
                 self.members.change(self.applied, &change).map(|()| Vec::new())?
             }
             Some(Body::RaiseVersion(raise)) => self.members.raise(&raise).map(|()| Vec::new())?,
+            Some(Body::Begin(begin)) => self.begin(begin.epoch, touched).map(|()| Vec::new())?,
             None => {
                 return Err(Refusal::invalid(
                     "body: says nothing that this version understands; are all nodes upgraded?",
@@ -405,6 +405,11 @@ fn counted(counting: Counting) -> Answer {
         Counting::OutsideHistory(windows) => Answer::OutsideHistory(OutsideHistory { windows }),
         Counting::AlreadyCounted(counted) => Answer::AlreadyCounted(AlreadyCounted { counted }),
     }
+}
+
+fn expiry(lease: &api::log::v1::ExpiredLease) -> Result<Expiry, Refusal> {
+    let registered_index = lease.registered_index;
+    lease_key(lease.lease.as_ref()).map(|lease| Expiry { lease, registered_index })
 }
 
 fn lease_key(message: Option<&api::v1::LeaseKey>) -> Result<LeaseKey, Refusal> {

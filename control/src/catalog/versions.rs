@@ -23,6 +23,7 @@ pub fn needed(body: &Body) -> u32 {
         | Body::DeleteConfig(_)
         | Body::Partial(_)
         | Body::Tick(_)
+        | Body::Begin(_)
         | Body::RaiseVersion(_) => FIRST,
         Body::Announce(_) | Body::ChangeMembers(_) => 2,
     }

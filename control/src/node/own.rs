@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::catalog::versions;
+use crate::replica::Unstarted;
 use crate::replica::peers::{Identity, Own, Roster};
 use crate::settings::Settings;
 
@@ -12,11 +13,11 @@ pub(super) fn identity(
     settings: &Settings,
     client: SocketAddr,
     peer: SocketAddr,
-    disk: u64,
+    unstarted: &Unstarted,
     commands: Option<u32>,
 ) -> Arc<Identity> {
-    let own = of(settings, client, peer, disk, commands.unwrap_or(versions::NEWEST));
-    Arc::new(Identity::new(own, Arc::new(Roster::new(settings.node, &settings.peers))))
+    let own = of(settings, client, peer, unstarted.disk(), commands.unwrap_or(versions::NEWEST));
+    Arc::new(Identity::new(own, Arc::new(Roster::new(settings.node, &settings.peers)), unstarted.life()))
 }
 
 /// Of a node that listens on these addresses.

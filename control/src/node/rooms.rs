@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use api::peer::v1::OperateRequest;
+use api::v1::backup_server::BackupServer;
 use api::v1::config_server::ConfigServer;
 use api::v1::members_server::MembersServer;
 use api::v1::query_server::QueryServer;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use tonic::Status;
 use tonic::transport::server::Router;
 
+use crate::backup::BackupService;
 use crate::config::ConfigService;
 use crate::discovery::Discovery;
 use crate::intake::RegistrationService;
@@ -37,6 +39,7 @@ pub(super) struct Faces {
     pub(super) reports: ReportsService,
     pub(super) query: QueryService,
     pub(super) members: MembersService,
+    pub(super) backup: BackupService,
 }
 
 impl Faces {
@@ -53,6 +56,7 @@ impl Faces {
             .add_service(ReportsServer::new(self.reports).max_decoding_message_size(MESSAGE_BYTES_MAX))
             .add_service(MembersServer::new(self.members))
             .add_service(QueryServer::new(self.query).max_encoding_message_size(ANSWER_BYTES_MAX))
+            .add_service(BackupServer::new(self.backup))
     }
 }
 

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::rooms::{Faces, OwnRooms, sessions};
 use super::{StartError, joined};
+use crate::backup::BackupService;
 use crate::config::ConfigService;
 use crate::discovery::Discovery;
 use crate::intake::leases::Brake;
@@ -142,6 +143,7 @@ pub(super) fn set_up(parts: TruthParts) -> Result<Started, ReplicaError> {
         reports: ReportsService::new(rollup.start()),
         query: QueryService::new(door.clone(), wall, sessions(discovery)),
         members: MembersService::new(door.clone()),
+        backup: BackupService::new(door.clone(), settings.node, settings.cluster.clone(), wall),
         door,
     };
     let rooms = OwnRooms {

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use api::log::v1::{Command, Outcome};
+use api::log::v1::command::Body;
+use api::log::v1::{Begin, Command, Outcome};
 use bytes::Bytes;
 use consensus::{Committed, Membership, Output, Replica, SnapshotFiles};
 use prost::Message as _;
@@ -20,15 +21,17 @@ use super::disk::Disk;
 use super::divergence::Checkpoints;
 use super::leadership::Leadership;
 use super::messages::{Class, ProposeError, ReadError};
-use super::peers::Links;
+use super::peers::{Life, Links, OwnLife};
 use super::snapshots;
 use super::subscribers::Subscribers;
 use super::waiting::{Proposer, Waiting};
-use crate::catalog::{Catalog, Members, Sizes};
+use crate::catalog::{Catalog, Members, Sizes, next_epoch};
 use crate::metrics::{HeldMetrics, ReplicaMetrics};
 
-/// The first life of a cluster; only a restored backup raises it.
+/// The epoch of a catalog whose life has not begun.
 const FIRST_EPOCH: u32 = 1;
+/// When the begin of a life is proposed again, if it was refused at a bound. Shorter only fills the log of a busy node.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the answer of a proposal goes.
 pub(super) type Answer = oneshot::Sender<Result<Outcome, ProposeError>>;
@@ -43,9 +46,12 @@ pub(super) struct Driver {
     files: SnapshotFiles,
     admission: Admission<(Command, Answer)>,
     yielding: Yielding,
+    /// When the begin of this life was last proposed under this leadership.
+    begin_tried: Option<Duration>,
     pub(super) waiting: Waiting,
     subscribers: Subscribers,
     pub(super) leadership: watch::Sender<Leadership>,
+    life: OwnLife,
     pub(super) wall: WallClock,
     metrics: ReplicaMetrics,
     /// The newest version of commands that this node knows.
@@ -74,6 +80,7 @@ pub(super) struct Parts {
     pub(super) files: SnapshotFiles,
     pub(super) subscribers: Subscribers,
     pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) life: OwnLife,
     pub(super) proposals_in_flight: usize,
     pub(super) wall: WallClock,
     pub(super) metrics: ReplicaMetrics,
@@ -91,9 +98,11 @@ impl Driver {
             files: parts.files,
             admission: Admission::new(parts.proposals_in_flight),
             yielding: Yielding::No,
+            begin_tried: None,
             waiting: Waiting::default(),
             subscribers: parts.subscribers,
             leadership: parts.leadership,
+            life: parts.life,
             wall: parts.wall,
             metrics: parts.metrics,
             commands: parts.commands,
@@ -135,6 +144,7 @@ impl Driver {
     pub(super) fn carry_out(&mut self, replica: &Addr<ReplicaActor>, now: Duration) {
         self.start_read(now);
         loop {
+            self.begin_life(now);
             while let Some((command, answer)) = self.admission.due(now) {
                 self.propose_now(command, Class::Rollup, answer);
             }
@@ -191,6 +201,20 @@ impl Driver {
         }
     }
 
+    /// The first leader of a cluster that was founded, restored or recovered begins its life, before it takes any other write.
+    fn begin_life(&mut self, now: Duration) {
+        let tried = self.begin_tried.is_some_and(|tried| now < tried + BEGIN_AGAIN);
+        if tried || !self.leadership.borrow().is_here() || self.catalog.borrow().is_begun() {
+            return;
+        }
+        self.begin_tried = Some(now);
+        let epoch = next_epoch(self.catalog.borrow().applied().epoch, (self.wall)());
+        info!(epoch, "a life of this cluster begins");
+        let command = Command { id: None, at_ms: 0, body: Some(Body::Begin(Begin { epoch })) };
+        let (answer, _nobody_waits) = oneshot::channel();
+        self.propose(command, Class::Discovery, answer, now);
+    }
+
     fn start_read(&mut self, now: Duration) {
         let Some(token) = self.waiting.start_read() else { return };
         if let Err(error) = self.replica.read(token, now) {
@@ -214,12 +238,7 @@ impl Driver {
             Output::Persist(batch) => self.disk.persist(batch),
             Output::Apply(entries) => self.apply(entries),
             Output::InstallSnapshot { index, data, .. } => self.install(index, &data),
-            Output::ReadReady { token, .. } => {
-                let catalog = self.catalog.borrow();
-                for question in self.waiting.answered_read(token) {
-                    question(Ok(&catalog));
-                }
-            }
+            Output::ReadReady { token, .. } => self.answer_reads(token),
             Output::ReadFailed { token, reason } => self.fail_read(token, &reason),
             Output::ProposalLost { token, reason } => {
                 self.settled(token, Err(wire_error(&reason)));
@@ -237,6 +256,17 @@ impl Driver {
         }
     }
 
+    /// Answers from the catalog. One whose life has not begun would tell revisions of the life before: ask again, the
+    /// begin is on its way.
+    fn answer_reads(&mut self, token: u64) {
+        let questions = self.waiting.answered_read(token);
+        let catalog = Rc::clone(&self.catalog);
+        let catalog = catalog.borrow();
+        for question in questions {
+            if catalog.is_begun() { question(Ok(&catalog)) } else { self.consult(question) }
+        }
+    }
+
     fn role_changed(&mut self, role: consensus::Role, term: u64, leader: Option<consensus::NodeId>) {
         let before = *self.leadership.borrow();
         let now = Leadership { node: before.node, role, term, leader };
@@ -249,6 +279,7 @@ impl Driver {
             self.metrics.leader_changes.inc();
         }
         self.leadership.send_replace(now);
+        self.begin_tried = None;
     }
 
     fn apply(&mut self, entries: Vec<Committed>) {
@@ -263,6 +294,7 @@ impl Driver {
                 let _ = proposer.answer.send(Ok(applied.outcome));
             }
         }
+        self.life.became(Life::of(catalog.applied().epoch, catalog.is_begun()));
         drop(catalog);
         self.metrics.applied.set(i64::try_from(last).unwrap_or(i64::MAX));
         tell_sizes(&self.metrics.held, &self.catalog.borrow().sizes());
@@ -287,6 +319,7 @@ impl Driver {
             error!(index, %failure, "a snapshot cannot be installed");
             panic!("a snapshot cannot be installed: {failure}")
         });
+        self.life.became(Life::of(catalog.applied().epoch, catalog.is_begun()));
         self.catalog.replace(catalog);
         self.checkpoints.clear();
         self.subscribers.replaced();

@@ -9,9 +9,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
+use api::log::v1::Command;
+use api::log::v1::command::Body;
 use consensus::{
     Log, LogSettings, Membership, OpenError, Recovered, Replica, ReplicaSettings, SnapshotFiles,
 };
+use prost::Message as _;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -21,7 +24,7 @@ use super::disk::Disk;
 use super::driver::Parts;
 use super::leadership::Leadership;
 use super::messages::CatalogChanged;
-use super::peers::{Identity, Links};
+use super::peers::{Identity, Life, Links, OwnLife};
 use super::subscribers::Subscribers;
 use super::surroundings::Surroundings;
 use crate::catalog::Catalog;
@@ -46,6 +49,7 @@ pub enum StartError {
 pub struct Unstarted {
     log: Log,
     recovered: Recovered,
+    life: OwnLife,
 }
 
 /// A replica that runs.
@@ -76,7 +80,14 @@ impl Unstarted {
         let (vfs, disk) = (Arc::clone(&surroundings.disk), surroundings.seed.max(1));
         let (log, recovered) = Log::open_as(vfs, &log_settings, disk)?;
         told(&settings.data_directory, &recovered);
-        Ok(Self { log, recovered })
+        let life = OwnLife::new(life_of(&recovered));
+        Ok(Self { log, recovered, life })
+    }
+
+    /// Which life of the cluster the directory belongs to; kept up to date once the actor runs.
+    #[must_use]
+    pub fn life(&self) -> OwnLife {
+        self.life.clone()
     }
 
     /// Identity of the data directory.
@@ -120,6 +131,7 @@ impl Unstarted {
             files: files.clone(),
             subscribers: Subscribers::new(recipients, metrics.replica.subscriber_overruns.clone()),
             leadership,
+            life: self.life,
             proposals_in_flight: settings.limits.proposals_in_flight,
             wall: surroundings.wall,
             metrics: metrics.replica.clone(),
@@ -128,6 +140,23 @@ impl Unstarted {
         let replica = ReplicaActor::new(parts, clock, persisted).start();
         Ok(Replication { replica, catalog, leadership: watched, files, log_thread })
     }
+}
+
+/// The life of what was read. That it has begun may stand in the newest snapshot, or in an entry after it: in which case it is
+/// one of the first, since nothing else is proposed before.
+fn life_of(recovered: &Recovered) -> Life {
+    let snapshot = recovered.snapshot.as_ref().filter(|snapshot| !snapshot.data.is_empty());
+    let (epoch, is_begun) = snapshot.map_or((1, false), |snapshot| Catalog::life_of(&snapshot.data));
+    let begin = |data: &[u8]| match Command::decode(data).ok()?.body? {
+        Body::Begin(begin) => Some(Life::Begun(begin.epoch)),
+        _ => None,
+    };
+    if is_begun {
+        return Life::Begun(epoch);
+    }
+    let covered = snapshot.map_or(0, |snapshot| snapshot.index);
+    let mut later = recovered.entries.iter().filter(|entry| entry.index > covered);
+    later.find_map(|entry| begin(&entry.data)).unwrap_or(Life::After(epoch))
 }
 
 fn replica_settings(settings: &Settings, seed: u64) -> ReplicaSettings {
@@ -150,4 +179,49 @@ fn told(directory: &Path, recovered: &Recovered) {
         torn_bytes = recovered.torn_bytes,
         "data directory opened"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use api::log::v1::Begin;
+    use consensus::{LogEntry, Snapshot};
+
+    use super::*;
+
+    fn begin(epoch: u32) -> Vec<u8> {
+        Command { id: None, at_ms: 0, body: Some(Body::Begin(Begin { epoch })) }.encode_to_vec()
+    }
+
+    /// What a directory holds whose snapshot is of this catalog, with these entries from index 2 on.
+    fn recovered(catalog: Option<&Catalog>, entries: &[Vec<u8>]) -> Recovered {
+        let entry =
+            |(index, data): (u64, &Vec<u8>)| LogEntry { kind: 0, term: 1, index, data: data.clone().into() };
+        let snapshot = catalog.map(|catalog| Snapshot {
+            index: catalog.applied().index.max(1),
+            term: 1,
+            membership: Membership::of_voters([consensus::NodeId(1)]),
+            data: catalog.snapshot().into(),
+        });
+        Recovered { snapshot, entries: (2..).zip(entries).map(entry).collect(), ..Recovered::default() }
+    }
+
+    #[test]
+    fn a_directory_knows_its_life_by_its_snapshot_or_by_the_entry_that_began_it() {
+        let mut begun = Catalog::new(1);
+        begun.apply(2, &begin(700));
+        let to_begin = begun.clone().for_another_life();
+        let founding = Recovered::founding(Membership::of_voters([consensus::NodeId(1)]));
+        for (held, life) in [
+            (founding, Life::After(1)),
+            (Recovered::default(), Life::After(1)),
+            (recovered(None, &[Vec::new(), begin(700)]), Life::Begun(700)),
+            (recovered(Some(&begun), &[]), Life::Begun(700)),
+            (recovered(Some(&to_begin), &[]), Life::After(700)),
+            (recovered(Some(&to_begin), &[Vec::new(), begin(800)]), Life::Begun(800)),
+            // The begin of the life before stands below the snapshot of the next one.
+            (recovered(Some(&to_begin), &[begin(700)]), Life::After(700)),
+        ] {
+            assert_eq!(life_of(&held), life);
+        }
+    }
 }

@@ -73,7 +73,7 @@ fn chance_command(rng: &mut ChaCha8Rng, script: &Script) -> Body {
     }
 }
 
-fn chance_script(seed: u64, commands: usize, wait_below: u64) -> Script {
+pub(crate) fn chance_script(seed: u64, commands: usize, wait_below: u64) -> Script {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut script = Script::new();
     for _ in 0..commands {

@@ -4,6 +4,7 @@
 
 mod declared;
 mod determinism;
+mod lives;
 mod registered;
 mod script;
 mod traffic;

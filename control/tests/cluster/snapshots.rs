@@ -42,6 +42,7 @@ impl<'g> Sender<'g> {
         let cluster = self.group.settings(self.group.running()[0]).cluster.parse().unwrap();
         request.metadata_mut().insert("penstock-cluster", cluster);
         request.metadata_mut().insert("penstock-node", self.name.parse().unwrap());
+        request.metadata_mut().insert("penstock-life", "after-1".parse().unwrap());
         request
     }
 

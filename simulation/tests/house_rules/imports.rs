@@ -24,6 +24,7 @@ const CONTROL_FLOORS: [&[&str]; 5] = [
     &["catalog"],
     &["replica"],
     &[
+        "backup",
         "intake",
         "config",
         "discovery",

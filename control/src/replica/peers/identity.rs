@@ -7,12 +7,14 @@ use consensus::NodeId;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
+use super::life::{Life, OwnLife};
 use super::roster::{Roster, Standing};
 
 const CLUSTER: &str = "penstock-cluster";
 const NODE: &str = "penstock-node";
 const ADDRESS: &str = "penstock-address";
 const DISK: &str = "penstock-disk";
+const LIFE: &str = "penstock-life";
 /// In a refusal: the entry that removed the caller from the group.
 const REMOVED_AT: &str = "penstock-removed-at";
 
@@ -39,17 +41,18 @@ pub struct Identity {
     own: Arc<Own>,
     roster: Arc<Roster>,
     cluster_value: MetadataValue<Ascii>,
+    life: OwnLife,
 }
 
 impl Identity {
-    /// This node; `roster` are its peers.
+    /// This node; `roster` are its peers, and `life` is that of its data.
     ///
     /// # Panics
     /// If the cluster's name is not plain text; the settings see to it.
-    pub fn new(own: Own, roster: Arc<Roster>) -> Self {
+    pub fn new(own: Own, roster: Arc<Roster>, life: OwnLife) -> Self {
         let cluster_value =
             own.cluster.parse().expect("the settings allow only plain letters in a cluster's name");
-        Self { own: Arc::new(own), roster, cluster_value }
+        Self { own: Arc::new(own), roster, cluster_value, life }
     }
 
     /// A peer opened a stream: it is there, and may be dialled without waiting longer.
@@ -90,6 +93,8 @@ impl Identity {
         if let Some(address) = address {
             metadata.insert(ADDRESS, address);
         }
+        let life = self.life.now().to_string().parse().expect("a life is told in letters and digits");
+        metadata.insert(LIFE, life);
         request
     }
 
@@ -111,6 +116,18 @@ impl Identity {
     /// As [`Self::caller`].
     pub(super) fn still(&self, node: NodeId, metadata: &MetadataMap) -> Result<(), Status> {
         self.check_standing(node, number(metadata, DISK).unwrap_or_default())
+    }
+
+    fn check_life(&self, theirs: Option<Life>) -> Result<(), Status> {
+        let ours = self.life.now();
+        if theirs.is_some_and(|theirs| theirs.fits(ours)) {
+            return Ok(());
+        }
+        let theirs = theirs.map_or_else(|| "none".to_owned(), |theirs| theirs.to_string());
+        Err(Status::permission_denied(format!(
+            "the caller's data is of another life of this cluster ({theirs}, here it is {ours}): one of the two was \
+             restored or recovered without the other; move the data directory of the wrong one away"
+        )))
     }
 
     fn check_standing(&self, node: NodeId, disk: u64) -> Result<(), Status> {
@@ -145,6 +162,7 @@ impl Identity {
                 "this is node {own} of cluster {own_cluster:?}, and the caller is of {cluster:?}; check `cluster` of both"
             )));
         }
+        self.check_life(text(metadata, LIFE).and_then(Life::parse))?;
         match number(metadata, NODE).filter(|node| *node > 0) {
             Some(node) if node == own.0 => Err(Status::permission_denied(format!(
                 "the caller says that it is node {node}, and so is this one; give each node its own number"
@@ -174,6 +192,10 @@ mod tests {
     use super::*;
 
     fn identity(node: u64, cluster: &str) -> Identity {
+        of_life(node, cluster, Life::Begun(700))
+    }
+
+    fn of_life(node: u64, cluster: &str, life: Life) -> Identity {
         let founders = [1, 2, 3].map(|node| (NodeId(node), format!("host-{node}:4101")));
         let own = Own {
             node: NodeId(node),
@@ -183,7 +205,16 @@ mod tests {
             disk: 7,
             commands: 1,
         };
-        Identity::new(own, Arc::new(Roster::new(NodeId(node), &founders.into())))
+        Identity::new(own, Arc::new(Roster::new(NodeId(node), &founders.into())), OwnLife::new(life))
+    }
+
+    #[test]
+    fn a_node_of_another_life_is_refused_and_told_to_move_one_directory_away() {
+        let here = identity(1, "a");
+        let status = here.caller(of_life(2, "a", Life::Begun(600)).sign(()).metadata()).unwrap_err();
+        assert!(status.message().contains("another life of this cluster (600, here it is 700)"), "{status}");
+        assert!(status.message().contains("move the data directory"), "{status}");
+        here.caller(of_life(2, "a", Life::After(600)).sign(()).metadata()).unwrap();
     }
 
     #[test]

@@ -1,0 +1,16 @@
+//! Backups: the whole catalog as one file, and what is done to data directories while no node runs on them.
+//!
+//! - `service`: the gRPC face, which streams the catalog as of one revision
+//! - [`BackupWriter`], [`read`]: the file, checked to the last bit (`file`)
+//! - [`restore`]: a file becomes the data directory of a new cluster's founder
+//! - [`Survivor`]: one node's directory becomes the whole cluster, after a majority was lost for good (`recover`)
+
+mod file;
+mod recover;
+mod restore;
+mod service;
+
+pub use file::{Backup, BackupError, BackupWriter, read, sha256};
+pub use recover::{Findings, RecoverError, Survivor};
+pub use restore::{RestoreError, Restored, restore};
+pub use service::BackupService;
