@@ -75,11 +75,17 @@ pub struct Running {
     pub inbound_address: Option<SocketAddr>,
     /// Where `/metrics`, `/live` and `/ready` are.
     pub admin_address: SocketAddr,
+    ending: Endings,
+    admin: admin::Running,
+}
+
+/// How it is ended, and how it tells that it has.
+#[derive(Debug)]
+struct Endings {
     stop: oneshot::Sender<Stop>,
     stopped: oneshot::Receiver<()>,
     end: oneshot::Receiver<End>,
     taken_over: bool,
-    admin: admin::Running,
 }
 
 /// Binds every listener and starts every thread; returns once connections are taken.
@@ -110,10 +116,7 @@ fn begin(settings: Settings, taken: Option<(Inherited, Predecessor)>) -> Result<
     let (admin, lines) = pages::server(&settings, metrics.registry.clone(), readiness, &published);
     let (inherited, predecessor) = taken.unzip();
     let mut inherited = inherited.unwrap_or_default();
-    let admin_socket = match inherited.take(&Role::Admin, settings.admin_address).pop() {
-        Some(socket) => socket,
-        None => bind(settings.admin_address, Share::Alone).map_err(admin::StartError::from)?,
-    };
+    let admin_socket = admin_socket(&mut inherited, &settings)?;
     let process = settings.life.follow_pid.map(Process::of).transpose().map_err(StartError::Life)?;
     let (recorder, writers) = Writers::start(&settings, &metrics.records).map_err(StartError::Records)?;
 
@@ -163,18 +166,21 @@ fn begin(settings: Settings, taken: Option<(Inherited, Predecessor)>) -> Result<
     }
     // Last of all: counts must not be seen before those of the process before this one are in them.
     let admin = admin.start_on(admin_socket)?;
-    let running = Running {
-        outbound_address,
-        inbound_address,
-        admin_address: admin.address(),
-        stop,
-        stopped,
-        end,
-        taken_over: false,
-        admin,
-    };
-    running.announced(&name);
-    Ok(running)
+    let admin_address = admin.address();
+    info!(proxy = %name, outbound = %outbound_address, inbound = ?inbound_address, admin = %admin_address, "proxy runs");
+    let ending = Endings { stop, stopped, end, taken_over: false };
+    Ok(Running { outbound_address, inbound_address, admin_address, ending, admin })
+}
+
+/// The admin port's, taken over or fresh.
+fn admin_socket(
+    inherited: &mut Inherited,
+    settings: &Settings,
+) -> Result<std::net::TcpListener, admin::StartError> {
+    match inherited.take(&Role::Admin, settings.admin_address).pop() {
+        Some(socket) => Ok(socket),
+        None => Ok(bind(settings.admin_address, Share::Alone)?),
+    }
 }
 
 /// What must hold before the proxy is ready.
@@ -203,16 +209,11 @@ impl Conditions {
 }
 
 impl Running {
-    fn announced(&self, proxy: &str) {
-        let (outbound, inbound, admin) = (self.outbound_address, self.inbound_address, self.admin_address);
-        info!(%proxy, %outbound, ?inbound, %admin, "proxy runs");
-    }
-
     /// Waits until the proxy wants to end by itself; for ever, if it never does. To be followed by [`Self::drain`].
     pub async fn ends(&mut self) -> End {
-        match (&mut self.end).await {
+        match (&mut self.ending.end).await {
             Ok(end) => {
-                self.taken_over = end == End::TakenOver;
+                self.ending.taken_over = end == End::TakenOver;
                 end
             }
             Err(_) => std::future::pending().await,
@@ -231,7 +232,7 @@ impl Running {
     }
 
     async fn stop(self, how: Stop, cut_short: impl Future<Output = ()>) -> Drained {
-        let Self { stop, stopped, taken_over, admin, .. } = self;
+        let Self { ending: Endings { stop, stopped, taken_over, .. }, admin, .. } = self;
         // Where a new process answers on this port from now on, two would tell two different counts.
         let admin = (!taken_over).then_some(admin);
         // The thread is gone already if nobody listens; then `stopped` says so.
