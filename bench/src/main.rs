@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 mod simulation;
 mod table;
+mod tcp_load;
 mod writes;
 
 use std::path::PathBuf;
@@ -19,17 +20,20 @@ use process::Failed;
 const USAGE: &str = "\
 Runs Penstock and a peer side by side and prints a table with ratios.
 
-Usage: bench <consensus|proxy|simulation|all> [--penstock PATH] [--envoy PATH] [--simulate PATH] [--rounds N]
+Usage: bench <consensus|proxy|simulation|all> [--rounds N] [--scenarios NAMES] [--peers NAMES] [OPTIONS]
 
   consensus   durable writes and failover, against etcd (Debian's etcd-server)
-  proxy       CPU per request, against Envoy
+  proxy       CPU per request, latencies, memory and growth, against Envoy, HAProxy, nginx and Pingora; some ten minutes
   simulation  how fast the simulation is; it has no peer
   all         all of them
 
 Options:
   --penstock PATH   the penstock binary [default: beside this one]
   --envoy PATH      the envoy binary [default: envoy on PATH]
+  --pingora PATH    the binary of bench/peers/pingora [default: where cargo builds it]
   --simulate PATH   the simulate binary [default: beside this one]
+  --scenarios NAMES of proxy, with commas: memory, h1c1, h1c32, h1c256, h2, grpc, rate, connections, tcp, growth [default: all]
+  --peers NAMES     of proxy, with commas: envoy, haproxy, nginx, pingora [default: all that are there]
   --rounds N        interleaved rounds [default: 3]
   --kills N         kill -9 of our leader [default: 20]; etcd's is killed half as often";
 
@@ -37,22 +41,45 @@ Options:
 pub(crate) struct Options {
     pub(crate) penstock: PathBuf,
     pub(crate) envoy: PathBuf,
+    pub(crate) pingora: PathBuf,
     pub(crate) simulate: PathBuf,
+    pub(crate) scenarios: Vec<String>,
+    pub(crate) peers: Vec<String>,
     pub(crate) rounds: usize,
     pub(crate) kills: usize,
+}
+
+impl Options {
+    /// Whether a scenario of the proxy's benchmarks is asked for.
+    pub(crate) fn wants(&self, scenario: &str) -> bool {
+        self.scenarios.is_empty() || self.scenarios.iter().any(|wanted| wanted == scenario)
+    }
 }
 
 fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<(String, Options), String> {
     let what = arguments.next().ok_or("nothing to run was named")?;
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let (penstock, simulate) = (this.with_file_name("penstock"), this.with_file_name("simulate"));
-    let mut options = Options { penstock, envoy: "envoy".into(), simulate, rounds: 3, kills: 20 };
+    let pingora = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/pingora/target/release/pingora-peer");
+    let mut options = Options {
+        penstock,
+        envoy: "envoy".into(),
+        pingora: pingora.into(),
+        simulate,
+        scenarios: Vec::new(),
+        peers: Vec::new(),
+        rounds: 3,
+        kills: 20,
+    };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         let count = || value.parse().map_err(|_| format!("{name} {value}: must be a number"));
         match name.as_str() {
             "--penstock" => options.penstock = value.into(),
             "--envoy" => options.envoy = value.into(),
+            "--pingora" => options.pingora = value.into(),
+            "--scenarios" => options.scenarios = value.split(',').map(str::to_owned).collect(),
+            "--peers" => options.peers = value.split(',').map(str::to_owned).collect(),
             "--simulate" => options.simulate = value.into(),
             "--rounds" => options.rounds = count()?,
             "--kills" => options.kills = count()?,

@@ -1,166 +1,113 @@
-//! CPU per request of our proxy and of Envoy, one worker each, in turn, with the same upstream and load. Ours follows a real
-//! control node, routes, balances and counts per edge; Envoy routes by a static file.
+//! Our proxy beside its peers, one worker each, interleaved in one run with the same upstream and load: CPU per request,
+//! latencies, memory, bytes, connections, and how ours grows. Ours follows a real control node, routes, balances and counts
+//! per edge; the peers route by static files. On a shared machine only ratios mean something.
+
+mod growth;
+mod memory;
+mod mesh;
+mod peers;
+mod scenarios;
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
-
-use api::v1::registration_client::RegistrationClient;
-use api::v1::{Authority, Endpoint, Protocol, QualifiedName, RegisterRequest, WriteId};
+use std::time::{Duration, Instant};
 
 use crate::Options;
-use crate::http_load::{Http, closed_loop, upstream};
-use crate::process::{Failed, Process, Scratch, free_addresses, until};
+use crate::http_load::{Http, steady, upstream};
+use crate::process::{Failed, Scratch};
 use crate::table::{median, print, quantile};
+use crate::tcp_load;
+use peers::Peer;
+use scenarios::{Load, Measured, SCENARIOS};
 
-/// What is measured: name, protocol, connections, requests.
-const SCENARIOS: [(&str, Http, usize, usize); 3] = [
-    ("HTTP/1.1, 1 connection", Http::One, 1, 3_000),
-    ("HTTP/1.1, 32 connections", Http::One, 32, 16_000),
-    ("HTTP/2, 10 connections x 10 streams", Http::Two(10), 10, 16_000),
-];
+/// A run ends its last scenario after this long, whatever is left: a benchmark that takes longer is run by nobody.
+const TIME_MAX: Duration = Duration::from_secs(11 * 60);
 
-/// Services that the bench registers: one for each protocol.
-const SERVICES: [(&str, Protocol); 2] = [("one", Protocol::Http1), ("two", Protocol::Http2)];
+/// Between two runs, so that what the one left behind is not the next one's.
+const PAUSE: Duration = Duration::from_millis(100);
 
-struct Measured {
-    cpu_us: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-}
-
-async fn measure(
-    process: &Process,
-    address: SocketAddr,
-    scenario: (&str, Http, usize, usize),
-) -> Result<Measured, Failed> {
-    let (_, http, connections, requests) = scenario;
-    let authority = if http == Http::One { "one.bench" } else { "two.bench" };
-    closed_loop(address, authority, http, connections, requests / 8).await?;
-    let before = process.cpu()?;
-    let mut latencies = closed_loop(address, authority, http, connections, requests).await?;
-    let cpu = process.cpu()?.saturating_sub(before);
-    #[allow(clippy::cast_precision_loss)] // some thousand requests
-    let cpu_us = cpu.as_secs_f64() * 1e6 / latencies.len() as f64;
-    Ok(Measured { cpu_us, p50_ms: quantile(&mut latencies, 0.5), p99_ms: quantile(&mut latencies, 0.99) })
-}
-
-async fn register(control: SocketAddr, upstream: SocketAddr) -> Result<(), Failed> {
-    let wrong =
-        |error: &dyn std::fmt::Display| Failed::Other(format!("cannot register the upstream: {error}"));
-    let url = format!("http://{control}");
-    let mut client = RegistrationClient::connect(url).await.map_err(|error| wrong(&error))?;
-    for (sequence, (name, protocol)) in (1..).zip(SERVICES) {
-        let named = |name: &str| Some(QualifiedName { name: name.to_owned(), namespace: "bench".to_owned() });
-        let request = RegisterRequest {
-            id: Some(WriteId { client: "bench".to_owned(), sequence }),
-            authority: Some(Authority { service: named(name), port: 80 }),
-            protocol: protocol.into(),
-            endpoint: Some(Endpoint {
-                instance: "upstream".to_owned(),
-                address: upstream.to_string(),
-                workload: named("upstream"),
-                ..Endpoint::default()
-            }),
-            lease_seconds: 3600,
-        };
-        client.register(request).await.map_err(|error| wrong(&error))?;
-    }
-    Ok(())
-}
-
-/// A control node and a proxy that follows it.
-async fn ours(
-    options: &Options,
-    directory: &Path,
-    upstream: SocketAddr,
-) -> Result<(Process, Process, SocketAddr), Failed> {
-    let addresses = free_addresses(5)?;
-    let arguments = [
-        "control".to_owned(),
-        format!("--client-address={}", addresses[0]),
-        format!("--peer-address={}", addresses[1]),
-        format!("--http-address={}", addresses[2]),
-        format!("--data-directory={}", directory.join("control").display()),
-    ];
-    let control = Process::start(&options.penstock, &arguments, directory.join("control.log"))?;
-    until("the control node", 30, &control.log, async || register(addresses[0], upstream).await.is_ok())
-        .await?;
-    let arguments = [
-        "proxy".to_owned(),
-        format!("--control={}", addresses[0]),
-        "--name=load".to_owned(),
-        "--workload=load.bench".to_owned(),
-        format!("--outbound-address={}", addresses[3]),
-        format!("--admin-address={}", addresses[4]),
-        "--workers=1".to_owned(),
-    ];
-    let proxy = Process::start(&options.penstock, &arguments, directory.join("proxy.log"))?;
-    until("our proxy", 30, &proxy.log, async || answers(addresses[3]).await).await?;
-    Ok((control, proxy, addresses[3]))
-}
-
-async fn envoy(
-    options: &Options,
-    directory: &Path,
-    upstream: SocketAddr,
-) -> Result<(Process, SocketAddr), Failed> {
-    let address = free_addresses(1)?[0];
-    let config = directory.join("envoy.yaml");
-    let text = include_str!("envoy.yaml")
-        .replace("LISTEN_PORT", &address.port().to_string())
-        .replace("UPSTREAM_PORT", &upstream.port().to_string());
-    std::fs::write(&config, text)?;
-    let (path, set) =
-        (config.display().to_string(), "--concurrency 1 --disable-hot-restart --log-level error");
-    let mut arguments = vec!["--config-path".to_owned(), path];
-    arguments.extend(set.split(' ').map(str::to_owned));
-    let envoy = Process::start(&options.envoy, &arguments, directory.join("envoy.log"))?;
-    until("Envoy", 30, &envoy.log, async || answers(address).await).await?;
-    Ok((envoy, address))
-}
-
-async fn answers(address: SocketAddr) -> bool {
-    closed_loop(address, "one.bench", Http::One, 1, 1).await.is_ok()
-}
-
-/// Prints the table of CPU per request.
 pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
+    let begun = Instant::now();
     let scratch = Scratch::new("proxy")?;
-    let upstream = upstream().await?;
-    let (_control, our_proxy, our_address) = ours(options, &scratch.0, upstream).await?;
-    let (envoy, envoy_address) = envoy(options, &scratch.0, upstream).await?;
-    let idle = [our_proxy.resident_kib()?, envoy.resident_kib()?];
-    let mut rows = Vec::new();
-    for scenario in SCENARIOS {
-        let (mut us, mut them) = (Vec::new(), Vec::new());
-        for _ in 0..options.rounds {
-            us.push(measure(&our_proxy, our_address, scenario).await?);
-            them.push(measure(&envoy, envoy_address, scenario).await?);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        rows.push(row(scenario.0, &us, &them));
+    let endpoints = (upstream().await?, tcp_load::endpoint().await?);
+    let (mesh, mut peers) = peers::start(options, &scratch.0, endpoints).await?;
+    if options.wants("memory") {
+        print_memory(&peers).await?;
     }
-    let head =
-        ["scenario", "ours us/request", "p50 ms", "p99 ms", "Envoy us/request", "p50 ms", "p99 ms", "ratio"];
-    print("CPU of the proxy per request", &head, &rows);
-    let [ours, envoy] =
-        idle.map(|kib| format!("{:.1}", f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0));
-    print("Resident memory before the load", &["ours MiB", "Envoy MiB"], &[vec![ours, envoy]]);
+    for (key, title, load) in SCENARIOS {
+        if options.wants(key) && begun.elapsed() < TIME_MAX {
+            scenario(options, title, load, &mut peers, endpoints.0).await?;
+        }
+    }
+    drop(peers);
+    if options.wants("growth") && begun.elapsed() < TIME_MAX {
+        growth::run(options, &scratch.0, &mesh, endpoints.0).await?;
+    }
     Ok(())
 }
 
-fn row(name: &str, ours: &[Measured], theirs: &[Measured]) -> Vec<String> {
-    let middle = |all: &[Measured], figure: fn(&Measured) -> f64| median(all.iter().map(figure).collect());
-    let mut row = vec![name.to_owned()];
-    for all in [ours, theirs] {
-        row.push(format!("{:.1}", middle(all, |one| one.cpu_us)));
-        row.push(format!("{:.2}", middle(all, |one| one.p50_ms)));
-        row.push(format!("{:.2}", middle(all, |one| one.p99_ms)));
+async fn print_memory(peers: &[Peer]) -> Result<(), Failed> {
+    let mib = |kib: u64| format!("{:.1}", f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0);
+    let mut rows = Vec::new();
+    for peer in peers {
+        let resident = memory::resident(peer).await?;
+        rows.push(vec![
+            peer.name.to_owned(),
+            mib(resident.idle_kib),
+            mib(resident.with_connections_kib),
+            resident.connection_bytes.to_string(),
+        ]);
     }
-    row.push(format!(
-        "{:.2}",
-        median(ours.iter().zip(theirs).map(|(us, them)| us.cpu_us / them.cpu_us).collect())
-    ));
+    let head = ["proxy", "idle MiB", "with 1,100 idle connections", "bytes per idle connection"];
+    print("Resident memory, before any load", &head, &rows);
+    Ok(())
+}
+
+/// One scenario through every proxy that suits, in an order that turns with each round.
+async fn scenario(
+    options: &Options,
+    title: &str,
+    load: Load,
+    peers: &mut [Peer],
+    upstream: SocketAddr,
+) -> Result<(), Failed> {
+    let mut measured: Vec<Vec<Measured>> = peers.iter().map(|_| Vec::new()).collect();
+    let mut direct = Vec::new();
+    for round in 0..options.rounds {
+        if let Load::Steady(rate) = load {
+            direct.push(steady(upstream, Http::One.authority(), rate, 10, 2).await?);
+        }
+        for turn in 0..peers.len() {
+            let place = (turn + round) % peers.len();
+            if load.suits(&peers[place]) {
+                measured[place].push(load.measure(&peers[place]).await?);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let direct = [0.5, 0.99, 0.999]
+        .map(|share| median(direct.iter().map(|all| quantile(&mut all.clone(), share)).collect()));
+    let rows = peers.iter().zip(&measured).filter(|(_, runs)| !runs.is_empty());
+    let rows: Vec<_> = rows.map(|(peer, runs)| row(peer.name, runs, &measured[0], load, direct)).collect();
+    let what = match load {
+        Load::Closed(..) | Load::Connections(_) | Load::Opaque(_) => ["p50 ms", "p99 ms", "p99.9 ms"],
+        Load::Steady(_) => ["added p50 ms", "added p99 ms", "added p99.9 ms"],
+    };
+    let head = ["proxy", "CPU us each", "each/s", what[0], what[1], what[2], "ours to it"];
+    print(title, &head, &rows);
+    Ok(())
+}
+
+fn row(name: &str, runs: &[Measured], ours: &[Measured], load: Load, direct: [f64; 3]) -> Vec<String> {
+    let middle = |figure: &dyn Fn(&Measured) -> f64| median(runs.iter().map(figure).collect());
+    let mut row = vec![name.to_owned()];
+    row.push(format!("{:.1}", middle(&|run| run.cpu_us)));
+    row.push(format!("{:.0}", middle(&|run| run.per_second)));
+    for (place, direct) in direct.iter().enumerate() {
+        let floor = if matches!(load, Load::Steady(_)) { *direct } else { 0.0 };
+        let figure = middle(&|run| run.latency_ms[place]) - floor;
+        row.push(if figure.is_nan() { "-".to_owned() } else { format!("{figure:.2}") });
+    }
+    let ratios = ours.iter().zip(runs).map(|(us, them)| us.cpu_us / them.cpu_us).collect();
+    row.push(format!("{:.2}", median(ratios)));
     row
 }
