@@ -35,6 +35,8 @@ pub struct Metrics {
 pub struct AutopilotMetrics {
     /// Learners that got their vote.
     pub promoted: IntCounter,
+    /// Nodes that came back on a new disk and began again as learners.
+    pub reseated: IntCounter,
     /// Dead nodes whose seats went.
     pub removed: IntCounter,
     /// Dead nodes whose seats stay, on the leader.
@@ -46,6 +48,10 @@ impl AutopilotMetrics {
         Self {
             promoted: make
                 .counter("penstock_autopilot_promoted_total", "Learners that caught up and got their vote"),
+            reseated: make.counter(
+                "penstock_autopilot_reseated_total",
+                "Nodes that came back on a new disk and began again as learners",
+            ),
             removed: make.counter("penstock_autopilot_removed_total", "Dead nodes whose seats went"),
             held: make.gauge("penstock_autopilot_held_nodes", "Dead nodes whose seats stay"),
         }

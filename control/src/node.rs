@@ -60,6 +60,7 @@ struct Conditions {
     serving: Condition,
     sound: Condition,
     caught_up: Condition,
+    member: Condition,
 }
 
 impl Conditions {
@@ -68,6 +69,7 @@ impl Conditions {
             serving: readiness.condition("serving", "starting"),
             sound: readiness.condition("state", "not compared yet"),
             caught_up: readiness.condition("catalog", "has not caught up with the leader"),
+            member: readiness.condition("member", "starting"),
         }
     }
 }
@@ -159,7 +161,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let surroundings = given.surroundings;
     let unstarted = Unstarted::open(&surroundings, &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
-    let Conditions { serving, sound, caught_up } = Conditions::of(&readiness);
+    let Conditions { serving, sound, caught_up, member } = Conditions::of(&readiness);
     let admin = Admin::new(metrics.registry.clone(), readiness).start(settings.http_address)?;
 
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
@@ -195,6 +197,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
     clients.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
     clients.spawn(divergence::watch(door.clone(), sound, diverged));
+    clients.spawn(leave_when_removed(door.clone(), discovery.clone(), member));
     clients.spawn(steward::tend(door.clone(), autopilot, autopilot_metrics));
     serving.met();
     let http_address = admin.address();
@@ -257,7 +260,7 @@ impl Running {
     async fn drained(&self) {
         self.serving.lacking("stopping");
         self.hand_over().await;
-        if self.discovery.end_streams().await.is_err() {
+        if self.discovery.end_streams("this node drains: connect to another node").await.is_err() {
             warn!("discovery had ended before the drain");
         }
         self.clients.stop.cancel();
@@ -371,6 +374,25 @@ async fn catch_up(door: Door, discovery: Discovery, caught_up: Condition) {
 async fn brought_in(door: &Door) {
     let mut changes = door.peers().identity().roster().changes();
     while door.status().await.is_some_and(|status| status.membership.is_empty()) {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A node that was removed is not ready, and sends its clients to others.
+async fn leave_when_removed(door: Door, discovery: Discovery, member: Condition) {
+    let mut changes = door.peers().identity().roster().changes();
+    member.met();
+    while let Some(ground) = door.ground().await {
+        if let Some(index) = ground.removed {
+            member.lacking(&format!("was removed from the group by entry {index}"));
+            let reason = "this node was removed from the group: connect to another node";
+            if discovery.end_streams(reason).await.is_err() {
+                warn!("discovery had ended before this node was removed");
+            }
+            return;
+        }
         if changes.changed().await.is_err() {
             return;
         }

@@ -15,6 +15,8 @@ use super::vfs::{FileLock, Vfs, VfsFile};
 /// Format of everything in the directory that this program writes, and the highest that it reads.
 pub(super) const FORMAT: u64 = 1;
 const META: &str = "meta";
+/// In `meta`: founded, but the node may have promised something on another disk.
+pub(super) const DOUBTFUL: &str = "doubtful";
 const SEGMENT_PREFIX: &str = "log-";
 const SEGMENT_SUFFIX: &str = ".segment";
 const SPARE_PREFIX: &str = "spare-";
@@ -37,6 +39,8 @@ pub(super) enum Standing {
     Founded {
         /// Its identity; 0 when an older version of this program founded it.
         disk: u64,
+        /// Whether the node may have had another directory before, whose promises it does not know.
+        doubtful: bool,
     },
 }
 
@@ -108,7 +112,11 @@ impl Directory {
             return Err(OpenError::Foreign { directory: self.path.clone(), found, wanted });
         }
         let disk = value("disk").and_then(|disk| u64::from_str_radix(disk, 16).ok()).unwrap_or_default();
-        Ok(if value("founded") == Some("yes") { Standing::Founded { disk } } else { Standing::HalfFounded })
+        Ok(match value("founded") {
+            Some("yes") => Standing::Founded { disk, doubtful: false },
+            Some(DOUBTFUL) => Standing::Founded { disk, doubtful: true },
+            _ => Standing::HalfFounded,
+        })
     }
 
     /// Writes `meta`, durably.
@@ -117,9 +125,8 @@ impl Directory {
         cluster: &str,
         node: NodeId,
         disk: u64,
-        founded: bool,
+        founded: &str,
     ) -> Result<(), PersistError> {
-        let founded = if founded { "yes" } else { "no" };
         let text = format!(
             "format = {FORMAT}\ncluster = {cluster}\nnode = {node}\ndisk = {disk:016x}\nfounded = {founded}\n"
         );

@@ -3,13 +3,19 @@
 
 use std::io;
 
-use super::directory::{Directory, FORMAT, fatal, open_error, persist_error};
+use super::directory::{DOUBTFUL, Directory, FORMAT, fatal, open_error, persist_error};
 use super::errors::{OpenError, PersistError};
 use super::frame::{self, BatchRecord, Head, Record, Reset};
 use super::recovered::Recovered;
 use super::segmented::LogSettings;
 use super::snapshot_files::SnapshotFiles;
 use super::vfs::VfsFile;
+
+/// Whether a node that is one of several may have had another directory before: nothing in this one can tell. Who
+/// is alone has promised nothing to anybody; and without an identity nobody could ever end the doubt.
+pub(super) fn is_doubtful(settings: &LogSettings, disk: u64) -> bool {
+    disk != 0 && settings.founders.voters.len() != 1
+}
 
 /// Makes a new directory a log with nothing but its founders, or with nothing.
 pub(super) fn found(
@@ -19,7 +25,7 @@ pub(super) fn found(
     disk: u64,
 ) -> Result<(), OpenError> {
     directory.sync_ancestors()?;
-    directory.write_meta(&settings.cluster, settings.node, disk, false)?;
+    directory.write_meta(&settings.cluster, settings.node, disk, "no")?;
     snapshots.remove_all()?;
     for number in directory.segments()? {
         let file = directory.segment(number);
@@ -45,7 +51,8 @@ pub(super) fn found(
     let made = directory.vfs.create(&temporary).and_then(|mut file| file.preallocate(length));
     made.map_err(|error| open_error("preallocate", &temporary, error))?;
     begin_segment(directory, &temporary, &directory.segment(1), &buffer)?;
-    directory.write_meta(&settings.cluster, settings.node, disk, true)?;
+    let founded = if is_doubtful(settings, disk) { DOUBTFUL } else { "yes" };
+    directory.write_meta(&settings.cluster, settings.node, disk, founded)?;
     Ok(())
 }
 

@@ -15,6 +15,9 @@ pub struct Recovered {
     pub torn_bytes: u64,
     /// Identity of the directory; 0 when it has none.
     pub disk: u64,
+    /// The directory is new, and the node may have promised something on another one that was lost: it must
+    /// neither vote nor campaign until the group vouches for it ([`crate::Replica::end_doubt`]).
+    pub doubtful: bool,
 }
 
 impl Recovered {
@@ -27,6 +30,7 @@ impl Recovered {
             entries: Vec::new(),
             torn_bytes: 0,
             disk: 0,
+            doubtful: false,
         }
     }
 }

@@ -176,5 +176,5 @@ pub(super) fn reconcile(
     }
     let reset = (!agrees).then_some(Reset { index: covered, term: covered_term });
     let entries = if agrees { replay.entries.into() } else { Vec::new() };
-    Ok((Recovered { hard_state, snapshot, entries, torn_bytes, disk: 0 }, reset))
+    Ok((Recovered { hard_state, snapshot, entries, torn_bytes, disk: 0, doubtful: false }, reset))
 }

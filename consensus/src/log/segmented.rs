@@ -15,7 +15,7 @@ use crate::nouns::{Batch, HardState, Membership, NodeId};
 
 use super::directory::{Directory, FORMAT, Standing, fatal, open_error, persist_error};
 use super::errors::{OpenError, PersistError};
-use super::founding::{begin_segment, found};
+use super::founding::{begin_segment, found, is_doubtful};
 use super::frame::{self, BatchRecord, HEADER_BYTES, Head, Record, Reset};
 use super::recovered::Recovered;
 use super::recovery::{self, Segment};
@@ -79,6 +79,7 @@ pub struct Log {
     reset: Option<Reset>,
     buffer: Vec<u8>,
     failed: bool,
+    owner: (String, NodeId, u64),
     _lock: FileLock,
 }
 
@@ -110,15 +111,15 @@ impl Log {
         let standing = directory.check_owner(&settings.cluster, settings.node)?;
         let snapshots = SnapshotFiles::new(Arc::clone(&directory.vfs), directory.path.clone());
         directory.remove_temporary()?;
-        let disk = match standing {
-            Standing::Founded { disk: known } if known != 0 || disk == 0 => known,
+        let (disk, doubtful) = match standing {
+            Standing::Founded { disk: known, doubtful } if known != 0 || disk == 0 => (known, doubtful),
             Standing::Founded { .. } => {
-                directory.write_meta(&settings.cluster, settings.node, disk, true)?;
-                disk
+                directory.write_meta(&settings.cluster, settings.node, disk, "yes")?;
+                (disk, false)
             }
             Standing::New | Standing::HalfFounded => {
                 found(&directory, &snapshots, settings, disk)?;
-                disk
+                (disk, is_doubtful(settings, disk))
             }
         };
         let mut read = recovery::read_segments(&directory)?;
@@ -126,7 +127,7 @@ impl Log {
         let segments: VecDeque<Segment> = std::mem::take(&mut read.segments).into();
         let leftovers = std::mem::take(&mut read.leftovers);
         let (mut recovered, reset) = recovery::reconcile(&directory, read, snapshots.newest()?)?;
-        recovered.disk = disk;
+        (recovered.disk, recovered.doubtful) = (disk, doubtful);
         let number = segments.back().expect("reading segments gives one at least").number;
         let current = open_current(&directory, number, end)?;
         for leftover in leftovers {
@@ -147,6 +148,7 @@ impl Log {
             reset,
             buffer: Vec::new(),
             failed: false,
+            owner: (settings.cluster.clone(), settings.node, disk),
             _lock: lock,
             directory,
         };
@@ -186,6 +188,17 @@ impl Log {
                 changed = true;
             }
             if changed { log.directory.sync() } else { Ok(()) }
+        })
+    }
+
+    /// The group vouches for this directory: it is not in doubt any more, also after a restart.
+    ///
+    /// # Errors
+    /// As [`Self::persist`].
+    pub fn end_doubt(&mut self) -> Result<(), PersistError> {
+        self.guarded(|log| {
+            let (cluster, node, disk) = &log.owner;
+            log.directory.write_meta(cluster, *node, *disk, "yes")
         })
     }
 

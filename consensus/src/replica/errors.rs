@@ -76,6 +76,18 @@ pub enum ReceiveError {
         /// The bound.
         log_bytes_max: usize,
     },
+    /// Drop it: it speaks of a disk that this node had before, while the group is being told of the new one.
+    #[error(
+        "leader {from} speaks of entry {known}, which another disk of this node held; this one ends at {last}"
+    )]
+    Unknown {
+        /// The leader.
+        from: NodeId,
+        /// What the other disk confirmed.
+        known: u64,
+        /// What this one holds.
+        last: u64,
+    },
     /// End the process: this node confirmed entries once that its disk no longer has.
     #[error(
         "leader {from} knows that this node held entry {known}, but its log ends at {last}: the data directory was lost or rolled back; remove this node from the group and add it again under a new id"

@@ -84,12 +84,12 @@ impl Replica {
 
     /// Whether raft bears a campaign now. It panics on one while a snapshot is on its way to the disk
     /// (entries that it looks for are gone), and on becoming leader, as the only voter, with a log that is
-    /// not durable.
+    /// not durable. A node that stands aside may not.
     pub(super) fn bears_campaign(&self) -> bool {
         let raft = &self.raw.raft;
         let alone_and_not_durable =
             raft.prs().is_singleton() && raft.raft_log.last_index() != raft.raft_log.persisted;
-        raft.raft_log.applied + 1 >= raft.raft_log.first_index() && !alone_and_not_durable
+        raft.raft_log.applied + 1 >= raft.raft_log.first_index() && !alone_and_not_durable && !self.is_mute()
     }
 
     /// Hands leadership to `to`, or to the voter that is furthest. Best effort: proposals are refused as

@@ -30,6 +30,7 @@ mod replica_value;
 mod rounds;
 mod settings;
 mod snapshots;
+mod standing_aside;
 mod status;
 
 pub use errors::{ProposeError, ReadError, ReceiveError};

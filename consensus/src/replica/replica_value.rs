@@ -29,7 +29,7 @@ use super::snapshots::Snapshotting;
 /// all of the time against the leader would unseat it for our own pause.
 const TICKS_AT_ONCE_MAX: u32 = 2;
 /// Appends under way to one follower; more only fills its socket.
-const APPENDS_IN_FLIGHT_MAX: usize = 256;
+pub(super) const APPENDS_IN_FLIGHT_MAX: usize = 256;
 /// Committed entries handed out at once; more would keep the state machine from everything else for too long.
 const APPLY_BYTES_MAX: u64 = 16 << 20;
 /// Entries are taken until the log holds this many times the bound at which a snapshot is asked for.
@@ -42,6 +42,9 @@ pub struct Replica {
     pub(super) now: Duration,
     next_tick: Duration,
     pub(super) outputs: Vec<Output>,
+    /// Whether this node holds its tongue in elections.
+    pub(super) doubtful: bool,
+    pub(super) retired: bool,
     pub(super) proposals: Proposals,
     /// Of the change of the membership that this leader has under way.
     pub(super) membership_token: Option<u64>,
@@ -78,6 +81,7 @@ impl Replica {
             let (index, term, data) = (snapshot.index, snapshot.term, snapshot.data.clone());
             outputs.push(Output::InstallSnapshot { index, term, data });
         }
+        let doubtful = recovered.doubtful;
         let config = raft_config(&settings, start);
         let raw = RawNode::new(&config, MemoryLog::new(recovered), &raft_logger::logger())
             .expect("raft takes these settings and this log, unless they contradict themselves");
@@ -86,6 +90,8 @@ impl Replica {
             now,
             next_tick: now + settings.tick,
             outputs,
+            doubtful,
+            retired: false,
             proposals: Proposals::default(),
             membership_token: None,
             heard: BTreeMap::new(),
@@ -188,6 +194,9 @@ impl Replica {
         self.advance_to(now);
         let message = wire::decode(bytes, from.0, self.settings.node.0, data)
             .map_err(|reason| ReceiveError::Malformed { from, reason })?;
+        if self.is_mute() && is_asked_for_a_vote(&message) {
+            return Ok(());
+        }
         self.check_against_log(from, &message)?;
         if message.msg_type == MessageType::MsgTimeoutNow && !self.bears_campaign() {
             return Ok(());
@@ -208,6 +217,12 @@ impl Replica {
         let raft = &self.raw.raft;
         let last = raft.raft_log.last_index();
         match message.msg_type {
+            // The leader still speaks of what a lost disk held; it learns of the new one by other ways.
+            MessageType::MsgHeartbeat
+                if self.doubtful && message.term >= raft.term && message.commit > last =>
+            {
+                Err(ReceiveError::Unknown { from, known: message.commit, last })
+            }
             MessageType::MsgHeartbeat if message.term >= raft.term && message.commit > last => {
                 Err(ReceiveError::LogLost { from, known: message.commit, last })
             }
@@ -321,6 +336,10 @@ impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Replica").field("status", &self.status()).finish_non_exhaustive()
     }
+}
+
+fn is_asked_for_a_vote(message: &Message) -> bool {
+    matches!(message.msg_type, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
 }
 
 fn raft_config(settings: &ReplicaSettings, applied: u64) -> Config {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Batch, Log, LogSettings, Membership, NodeId, Output, PersistError, ProposeError, Replica,
+    Batch, Log, LogSettings, Membership, NodeId, Output, PersistError, ProposeError, ReceiveError, Replica,
     ReplicaSettings, Role,
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<u64>,
     pub(crate) settings: fn(&mut ReplicaSettings),
     pub(crate) segment_bytes: u64,
+    /// Nodes whose disks are in doubt when they start.
+    pub(crate) doubtful: BTreeSet<u64>,
     /// One-way links that lose everything.
     pub(crate) cut: BTreeSet<(u64, u64)>,
     pub(crate) fsync: Duration,
@@ -73,6 +75,7 @@ impl Cluster {
             members: members.to_vec(),
             settings,
             segment_bytes: 1 << 14,
+            doubtful: BTreeSet::new(),
             cut: BTreeSet::new(),
             fsync: MILLISECOND / 2,
             slow: BTreeMap::new(),
@@ -99,7 +102,8 @@ impl Cluster {
         let mut settings = LogSettings::new(PathBuf::from("/data"), "test", NodeId(node), founders);
         settings.segment_bytes = self.segment_bytes;
         let disk = self.disks.entry(node).or_default().clone();
-        let (log, recovered) = Log::open(disk.vfs(), &settings).unwrap();
+        let (log, mut recovered) = Log::open(disk.vfs(), &settings).unwrap();
+        recovered.doubtful = self.doubtful.contains(&node);
         let mut settings = ReplicaSettings::new(NodeId(node), self.random());
         (self.settings)(&mut settings);
         let replica = Replica::new(settings, recovered, self.now);
@@ -210,7 +214,10 @@ impl Cluster {
                     self.carry_out(from);
                 } else {
                     let receiver = &mut self.nodes.get_mut(&to).unwrap().replica;
-                    receiver.receive(NodeId(from), bytes, now).unwrap();
+                    match receiver.receive(NodeId(from), bytes, now) {
+                        Ok(()) | Err(ReceiveError::Unknown { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
                 }
                 self.carry_out(to);
             }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Membership, NodeId, ProposeError};
+use consensus::{Membership, NodeId, ProposeError, Role};
 
 use crate::cluster::{Cluster, MILLISECOND};
+use crate::disk::{Disk, Unsynced};
 
 fn members(voters: &[u64], learners: &[u64]) -> Membership {
     let voters = Membership::of_voters(voters.iter().copied().map(NodeId));
@@ -81,4 +82,71 @@ fn the_leader_says_how_long_each_other_node_has_been_silent() {
         let silent = peer.silence >= Duration::from_secs(2);
         assert_eq!(silent, peer.node == NodeId(away), "{peer:?}");
     }
+}
+
+/// Node `node` comes back with nothing of what it had, and in doubt.
+fn lose_disk(cluster: &mut Cluster, node: u64) {
+    cluster.kill(node, Unsynced::Lost);
+    cluster.disks.insert(node, Disk::new());
+    cluster.doubtful.insert(node);
+    cluster.start(node);
+}
+
+#[test]
+fn a_node_with_an_empty_disk_elects_nobody_until_the_group_vouches_for_it() {
+    for seed in 0..20 {
+        let (mut cluster, leader) = three(seed);
+        let lost = if leader == 1 { 2 } else { 1 };
+        let behind = 6 - leader - lost;
+        // Only the leader and the node whose disk will be lost hold this entry.
+        cluster.cut.extend([(leader, behind), (behind, leader)]);
+        cluster.propose(leader, "acknowledged").unwrap();
+        cluster.until(MILLISECOND * 100, "a commit", |cluster| cluster.acknowledged.len() == 1);
+        cluster.cut.insert((leader, lost));
+        lose_disk(&mut cluster, lost);
+        cluster.kill(leader, Unsynced::Lost);
+        cluster.cut.clear();
+        cluster.run(Duration::from_secs(3));
+        assert_eq!(cluster.leader(), None, "seed {seed}: the one that lacks the entry must not lead");
+        cluster.start(leader);
+        cluster.elect();
+        cluster.converge();
+        assert_eq!(cluster.nodes[&behind].machine, ["acknowledged"]);
+        assert!(cluster.nodes[&lost].replica.is_doubtful());
+    }
+}
+
+#[test]
+fn a_node_with_an_empty_disk_is_sent_everything_again_and_votes_once_it_is_vouched_for() {
+    let (mut cluster, leader) = three(5);
+    let lost = if leader == 1 { 2 } else { 1 };
+    for number in 0..20 {
+        cluster.propose(leader, &format!("{number}")).unwrap();
+    }
+    cluster.converge();
+    lose_disk(&mut cluster, lost);
+    cluster.run(MILLISECOND * 300);
+    assert_eq!(cluster.nodes[&lost].machine.len(), 0, "the leader believes that it holds everything");
+    cluster.nodes.get_mut(&leader).unwrap().replica.peer_began_anew(NodeId(lost));
+    cluster.propose(leader, "names the new disk").unwrap();
+    cluster.until(Duration::from_secs(1), "all", |cluster| cluster.nodes[&lost].machine.len() == 21);
+    cluster.nodes.get_mut(&lost).unwrap().replica.end_doubt();
+    cluster.kill(leader, Unsynced::Lost);
+    cluster.until(Duration::from_secs(1), "a new leader", |cluster| cluster.leader().is_some());
+}
+
+#[test]
+fn a_removed_node_that_never_heard_of_it_stands_aside_once_it_is_told() {
+    let (mut cluster, leader) = three(6);
+    let gone = if leader == 1 { 2 } else { 1 };
+    cluster.nodes.get_mut(&gone).unwrap().replica.retire();
+    cluster.freeze(leader);
+    let other = 6 - leader - gone;
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(cluster.nodes[&gone].replica.status().role, Role::Follower);
+    assert_ne!(
+        cluster.nodes[&other].replica.status().role,
+        Role::Leader,
+        "it has no vote of the retired one"
+    );
 }

@@ -33,13 +33,15 @@ pub struct ShardActor {
     /// Encodings that were counted.
     counted: u64,
     tickets: watch::Sender<u64>,
+    /// What new streams are told once all were ended.
+    ended: Option<Status>,
 }
 
 impl ShardActor {
     /// An empty shard; tells the last ticket of a held session, see [`Shard::last_ticket`].
     #[must_use]
     pub fn new(metrics: DiscoveryMetrics, tickets: watch::Sender<u64>) -> Self {
-        Self { shard: Shard::default(), streams: BTreeMap::new(), metrics, counted: 0, tickets }
+        Self { shard: Shard::default(), streams: BTreeMap::new(), metrics, counted: 0, tickets, ended: None }
     }
 
     fn carry(&mut self, turn: Turn) {
@@ -138,7 +140,10 @@ impl Handler<OpenStream> for ShardActor {
     type Result = Result<SessionId, Status>;
 
     fn handle(&mut self, OpenStream { way, out }: OpenStream, _: &mut Self::Context) -> Self::Result {
-        let opened = self.shard.open(way, now());
+        let opened = match &self.ended {
+            Some(status) => Err(status.clone()),
+            None => self.shard.open(way, now()),
+        };
         match &opened {
             Ok(id) => {
                 self.streams.insert(*id, out);
@@ -185,9 +190,10 @@ impl Handler<CloseStream> for ShardActor {
 impl Handler<EndStreams> for ShardActor {
     type Result = ();
 
-    fn handle(&mut self, _: EndStreams, _: &mut Self::Context) {
-        info!(streams = self.streams.len(), "discovery ends its streams");
-        let status = Status::unavailable("this node drains: connect to another node");
+    fn handle(&mut self, EndStreams { reason }: EndStreams, _: &mut Self::Context) {
+        info!(streams = self.streams.len(), reason, "discovery ends its streams");
+        let status = Status::unavailable(reason);
+        self.ended = Some(status.clone());
         let turn = self.streams.keys().map(|id| (*id, Sent::Close(status.clone()))).collect();
         self.carry(turn);
     }

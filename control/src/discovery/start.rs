@@ -136,7 +136,7 @@ impl Discovery {
     ///
     /// # Errors
     /// If the shard is gone.
-    pub async fn end_streams(&self) -> Result<(), MailboxError> {
-        self.shard.send(EndStreams).await
+    pub async fn end_streams(&self, reason: &'static str) -> Result<(), MailboxError> {
+        self.shard.send(EndStreams { reason }).await
     }
 }

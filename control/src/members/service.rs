@@ -69,7 +69,7 @@ impl MembersService {
                 "peer_address={peer_address}: must be a host and a port, such as control-4.example:4101"
             )));
         }
-        let disk = match self.door.peers().greet(&peer_address).await {
+        let disk = match self.door.peers().greet(&peer_address, false).await {
             Ok(greeting) => self.check_greeting(node, &peer_address, &greeting).await?,
             Err(_) if force => 0,
             Err(status) => {

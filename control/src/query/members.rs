@@ -5,15 +5,17 @@ use api::v1::MemberRow;
 use consensus::{Membership, NodeId, Role, Status};
 use mesh::Timestamp;
 
+use crate::replica::messages::GroundReport;
 use crate::replica::peers::Own;
 
 /// This node's row.
-pub(super) fn row(own: &Own, status: &Status, now: Timestamp) -> MemberRow {
+pub(super) fn row(own: &Own, ground: &GroundReport, now: Timestamp) -> MemberRow {
+    let status = &ground.status;
     MemberRow {
         node: own.node.0,
         client_address: own.client_address.clone(),
         peer_address: own.peer_address.clone().unwrap_or_default(),
-        role: role(status).to_owned(),
+        role: if ground.removed.is_some() { "removed" } else { role(status) }.to_owned(),
         term: status.term,
         commit: status.commit,
         applied: status.applied,

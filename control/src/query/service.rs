@@ -43,9 +43,9 @@ impl QueryService {
     /// # Errors
     /// If the replica has stopped.
     pub async fn own_row(&self) -> Result<api::v1::MemberRow, Status> {
-        let status = self.door.status().await;
-        let status = status.ok_or_else(|| Status::unavailable("this node is stopping; ask another one"))?;
-        Ok(members::row(self.own(), &status, (self.wall)()))
+        let ground = self.door.ground().await;
+        let ground = ground.ok_or_else(|| Status::unavailable("this node is stopping; ask another one"))?;
+        Ok(members::row(self.own(), &ground, (self.wall)()))
     }
 
     /// The proxies of this node alone.

@@ -19,9 +19,9 @@ use tracing::info;
 use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::messages::{
-    ChangeError, ChangeMembership, Changed, Consult, PeerLost, Propose, ProposeError, ReadError, Receive,
-    ReceiveSnapshot, ReportCheckpoints, ReportGround, ReportStatus, SnapshotKept, SnapshotMade, SnapshotSent,
-    TransferLeadership,
+    ChangeError, ChangeMembership, Changed, Consult, FoundingConfirmed, PeerLost, Propose, ProposeError,
+    ReadError, Receive, ReceiveSnapshot, ReportCheckpoints, ReportGround, ReportStatus, ReturnedAnew,
+    SnapshotKept, SnapshotMade, SnapshotSent, ToldRemoved, TransferLeadership,
 };
 
 /// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
@@ -157,7 +157,32 @@ impl Handler<ReportGround> for ReplicaActor {
     type Result = MessageResult<ReportGround>;
 
     fn handle(&mut self, _: ReportGround, _: &mut Self::Context) -> Self::Result {
-        MessageResult::<ReportGround>(self.driver.ground())
+        MessageResult::<ReportGround>(self.driver.ground(self.clock.now()))
+    }
+}
+
+impl Handler<ToldRemoved> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, ToldRemoved { index }: ToldRemoved, _: &mut Self::Context) {
+        self.driver.told_removed(index);
+    }
+}
+
+impl Handler<ReturnedAnew> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, ReturnedAnew { node, disk }: ReturnedAnew, _: &mut Self::Context) {
+        self.driver.returned_anew(node, disk, self.clock.now());
+    }
+}
+
+impl Handler<FoundingConfirmed> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, _: FoundingConfirmed, context: &mut Self::Context) {
+        self.driver.end_doubt("no founder has begun");
+        self.heard(context);
     }
 }
 
@@ -166,7 +191,7 @@ impl Handler<ChangeMembership> for ReplicaActor {
 
     fn handle(&mut self, message: ChangeMembership, context: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
-        let planned = self.driver.change_members(&message.wish, message.force, answer);
+        let planned = self.driver.change_members(&message.wish, message.force, answer, self.clock.now());
         self.heard(context);
         Box::pin(async move {
             let changed = planned?;

@@ -14,6 +14,9 @@ use crate::settings::Autopilot as Rules;
 /// in passing; longer keeps a replacement from counting.
 const KEPT_UP_FOR: Duration = Duration::from_secs(1);
 
+/// Why a node that came back without its log is not brought in again, as it is kept: the words change from look to look.
+const RETURNED: &str = "it came back without its log";
+
 /// One thing to do, or to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -21,7 +24,9 @@ pub(super) enum Decision {
     Promote(NodeId),
     /// Take its seat: it has been silent for so long.
     Remove(NodeId, Duration),
-    /// It is dead and stays, for this reason. Told once per reason.
+    /// It has come back with another disk and without its log.
+    Reseat(NodeId, u64),
+    /// It is dead, or has lost its disk, and stays as it is, for this reason. Told once per reason.
     Hold(NodeId, String),
 }
 
@@ -40,7 +45,12 @@ impl Autopilot {
     }
 
     /// What is to be done now. At most one change, because they go one at a time.
-    pub(super) fn decisions(&mut self, ground: Ground<'_>, now: Duration) -> Vec<Decision> {
+    pub(super) fn decisions(
+        &mut self,
+        ground: Ground<'_>,
+        returned: &[(NodeId, u64)],
+        now: Duration,
+    ) -> Vec<Decision> {
         if ground.status.role != Role::Leader {
             self.keeps_up.clear();
             self.held.clear();
@@ -49,10 +59,20 @@ impl Autopilot {
         if ground.status.membership_is_changing {
             return Vec::new();
         }
+        for (node, disk) in returned {
+            match ground.plan(&Wish::Reseat { node: *node, disk: *disk }, false) {
+                Ok(_) => return vec![Decision::Reseat(*node, *disk)],
+                Err(error) => {
+                    if self.held.insert(*node, RETURNED.to_owned()).is_none() {
+                        return vec![Decision::Hold(*node, error.to_string())];
+                    }
+                }
+            }
+        }
         if let Some(promote) = self.promotion(ground, now) {
             return vec![promote];
         }
-        self.burials(ground)
+        self.burials(ground, returned)
     }
 
     /// Dead nodes whose seats stay, for the metric.
@@ -82,12 +102,13 @@ impl Autopilot {
         ground.plan(&wish, false).is_ok().then_some(Decision::Promote(*node))
     }
 
-    fn burials(&mut self, ground: Ground<'_>) -> Vec<Decision> {
+    fn burials(&mut self, ground: Ground<'_>, returned: &[(NodeId, u64)]) -> Vec<Decision> {
         let Some(dead_after) = self.rules.dead_after else { return Vec::new() };
         let dead: Vec<_> = ground.status.peers.iter().filter(|peer| peer.silence >= dead_after).collect();
-        self.held.retain(|node, _| dead.iter().any(|peer| peer.node == *node));
+        let back = |node: &NodeId| returned.iter().any(|(returned, _)| returned == node);
+        self.held.retain(|node, _| dead.iter().any(|peer| peer.node == *node) || back(node));
         let mut decisions = Vec::new();
-        for peer in dead {
+        for peer in dead.into_iter().filter(|peer| !back(&peer.node)) {
             let Some(reason) = self.why_not(ground, peer.node) else {
                 decisions.push(Decision::Remove(peer.node, peer.silence));
                 break;
@@ -149,7 +170,7 @@ mod tests {
         let behind = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, Some(0)), (4, Some(5000))]);
         let close = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, Some(0)), (4, Some(2))]);
         let mut autopilot = autopilot(None);
-        let mut at = |status, now| autopilot.decisions(Ground { status, members: &members }, now);
+        let mut at = |status, now| autopilot.decisions(Ground { status, members: &members }, &[], now);
         assert_eq!(at(&behind, NOW), []);
         assert_eq!(at(&close, NOW), []);
         assert_eq!(at(&behind, NOW + KEPT_UP_FOR / 2), [], "it fell behind: its time begins anew");
@@ -163,8 +184,8 @@ mod tests {
         let status = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, Some(0)), (4, Some(0))]);
         let ground = Ground { status: &status, members: &members };
         let mut autopilot = autopilot(None);
-        assert_eq!(autopilot.decisions(ground, NOW), []);
-        assert_eq!(autopilot.decisions(ground, NOW + HOUR), []);
+        assert_eq!(autopilot.decisions(ground, &[], NOW), []);
+        assert_eq!(autopilot.decisions(ground, &[], NOW + HOUR), []);
     }
 
     #[test]
@@ -173,21 +194,21 @@ mod tests {
         let four = status(&[1, 2, 3, 4], &[], &[(2, Some(0)), (3, None), (4, Some(0))]);
         let mut patient = autopilot(Some(HOUR));
         assert_eq!(
-            patient.decisions(Ground { status: &four, members: &members }, NOW),
+            patient.decisions(Ground { status: &four, members: &members }, &[], NOW),
             [],
             "it is not dead yet"
         );
         let mut autopilot = autopilot(Some(Duration::from_secs(60)));
-        let removed = autopilot.decisions(Ground { status: &four, members: &members }, NOW);
+        let removed = autopilot.decisions(Ground { status: &four, members: &members }, &[], NOW);
         assert_eq!(removed, [Decision::Remove(NodeId(3), Duration::from_secs(60))]);
         let three = status(&[1, 2, 3], &[], &[(2, Some(0)), (3, None)]);
         let ground = Ground { status: &three, members: &members };
-        let told = autopilot.decisions(ground, NOW);
+        let told = autopilot.decisions(ground, &[], NOW);
         assert!(
             matches!(&told[..], [Decision::Hold(NodeId(3), why)] if why.contains("fewer than 3")),
             "{told:?}"
         );
-        assert_eq!((autopilot.decisions(ground, NOW), autopilot.held()), (Vec::new(), 1));
+        assert_eq!((autopilot.decisions(ground, &[], NOW), autopilot.held()), (Vec::new(), 1));
     }
 
     #[test]
@@ -197,10 +218,14 @@ mod tests {
         let wounded = status(&[1, 2, 3, 4, 5], &[6], &others);
         let mut autopilot = autopilot(Some(Duration::from_secs(60)));
         let ground = Ground { status: &wounded, members: &members };
-        assert_eq!(autopilot.decisions(ground, NOW).len(), 1, "3 of 4 would answer: one of the dead goes");
+        assert_eq!(
+            autopilot.decisions(ground, &[], NOW).len(),
+            1,
+            "3 of 4 would answer: one of the dead goes"
+        );
         let others = [(2, None), (3, None), (4, Some(0)), (6, None)];
         let half = status(&[1, 2, 3, 4], &[6], &others);
-        let decisions = autopilot.decisions(Ground { status: &half, members: &members }, NOW);
+        let decisions = autopilot.decisions(Ground { status: &half, members: &members }, &[], NOW);
         let removed: Vec<_> = decisions.iter().filter(|one| matches!(one, Decision::Remove(..))).collect();
         assert_eq!(removed, [&Decision::Remove(NodeId(2), Duration::from_secs(60))], "2 of 3 would answer");
     }
@@ -211,10 +236,23 @@ mod tests {
         let mut status = status(&[1, 2, 3, 4], &[], &[(2, Some(0)), (3, None), (4, Some(0))]);
         let mut autopilot = autopilot(Some(Duration::from_secs(60)));
         status.membership_is_changing = true;
-        assert_eq!(autopilot.decisions(Ground { status: &status, members: &members }, NOW), []);
+        assert_eq!(autopilot.decisions(Ground { status: &status, members: &members }, &[], NOW), []);
         status.membership_is_changing = false;
         status.role = Role::Follower;
-        assert_eq!(autopilot.decisions(Ground { status: &status, members: &members }, NOW), []);
-        assert_eq!(autopilot.decisions(Ground { status: &healthy(), members: &members }, NOW), []);
+        assert_eq!(autopilot.decisions(Ground { status: &status, members: &members }, &[], NOW), []);
+        assert_eq!(autopilot.decisions(Ground { status: &healthy(), members: &members }, &[], NOW), []);
+    }
+
+    #[test]
+    fn a_node_that_came_back_without_its_log_is_brought_in_again_before_anything_else() {
+        let members = members(&[]);
+        let (well, lost) = (healthy(), [(NodeId(3), 9)]);
+        let mut autopilot = autopilot(Some(HOUR));
+        let decided = autopilot.decisions(Ground { status: &well, members: &members }, &lost, NOW);
+        assert_eq!(decided, [Decision::Reseat(NodeId(3), 9)]);
+        let wounded = status(&[1, 2, 3], &[], &[(2, None), (3, None)]);
+        let ground = Ground { status: &wounded, members: &members };
+        assert!(matches!(&autopilot.decisions(ground, &lost, NOW)[..], [Decision::Hold(NodeId(3), _)]));
+        assert_eq!((autopilot.decisions(ground, &lost, NOW), autopilot.held()), (Vec::new(), 1), "told once");
     }
 }

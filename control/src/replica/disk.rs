@@ -33,6 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 enum Job {
     Persist(Batch),
     Compact(u64),
+    EndDoubt,
 }
 
 /// Where jobs are left.
@@ -105,6 +106,11 @@ impl Disk {
         self.give(Job::Persist(batch));
     }
 
+    /// The group vouches for this node's disk.
+    pub(super) fn end_doubt(&self) {
+        self.give(Job::EndDoubt);
+    }
+
     /// Entries below `below` are in a durable snapshot.
     pub(super) fn compact(&self, below: u64) {
         self.give(Job::Compact(below));
@@ -136,6 +142,7 @@ struct Round {
     batches: Vec<Batch>,
     // Compaction only gives up what nobody needs: it may wait for the batches that came with it.
     below: Option<u64>,
+    end_doubt: bool,
 }
 
 impl Round {
@@ -145,6 +152,7 @@ impl Round {
             match job {
                 Job::Persist(batch) => round.batches.push(batch),
                 Job::Compact(index) => round.below = round.below.max(Some(index)),
+                Job::EndDoubt => round.end_doubt = true,
             }
         }
         round
@@ -220,6 +228,13 @@ impl Writer {
 
     /// Makes the round's batches durable, and tells so.
     fn persist(&mut self, round: &Round) -> Settled {
+        // Before the batches, of which one may be this node's first vote: who has voted is not in doubt after a restart.
+        if round.end_doubt {
+            let result = self.log.end_doubt();
+            if self.settled(result) == Settled::Full {
+                return Settled::Full;
+            }
+        }
         let Some(last) = round.batches.last() else { return Settled::Done };
         let started = Instant::now();
         let result = self.log.persist(&round.batches);

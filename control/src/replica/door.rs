@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::actor::ReplicaActor;
 use super::leadership::Leadership;
 use super::messages::{
-    ChangeError, ChangeMembership, Changed, Class, Consult, GroundReport, Propose, ProposeError, ReadError,
-    ReportCheckpoints, ReportGround, ReportStatus, TransferLeadership,
+    ChangeError, ChangeMembership, Changed, Class, Consult, FoundingConfirmed, GroundReport, Propose,
+    ProposeError, ReadError, ReportCheckpoints, ReportGround, ReportStatus, TransferLeadership,
 };
 use super::peers::PeerCalls;
 use super::refusal;
@@ -104,6 +104,11 @@ impl Door {
     /// How this node sees the group and what the log knows of the nodes; `None` when the replica has stopped.
     pub(crate) async fn ground(&self) -> Option<GroundReport> {
         self.replica.send(ReportGround).await.ok()
+    }
+
+    /// Tells the replica that the group is only being founded.
+    pub(crate) async fn confirm_founding(&self) {
+        let _ = self.replica.send(FoundingConfirmed).await; // an error is a replica that has stopped: nothing to found
     }
 
     /// Changes the members, if this node leads.

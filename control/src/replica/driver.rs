@@ -2,6 +2,7 @@
 //! proposers and readers. Called by [`super::actor`] alone, on the truth thread; it decides nothing that Raft decides.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use actix::Addr;
 use api::log::v1::command::Body;
 use api::log::v1::{Begin, Command, Outcome};
 use bytes::Bytes;
-use consensus::{Committed, Membership, Output, Replica, SnapshotFiles};
+use consensus::{Committed, Membership, NodeId, Output, Replica, SnapshotFiles};
 use prost::Message as _;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
@@ -42,7 +43,7 @@ pub(super) struct Driver {
     pub(super) links: Links,
     pub(super) checkpoints: Checkpoints,
     pub(super) catalog: Rc<RefCell<Catalog>>,
-    disk: Disk,
+    pub(super) disk: Disk,
     files: SnapshotFiles,
     admission: Admission<(Command, Answer)>,
     yielding: Yielding,
@@ -58,6 +59,10 @@ pub(super) struct Driver {
     pub(super) commands: u32,
     /// The members as the roster was told last.
     pub(super) followed: Option<(Membership, Members)>,
+    /// The entry that removed this node.
+    pub(super) removed: Option<u64>,
+    /// Members that have come back with another disk, and when they last said so.
+    pub(super) returned: BTreeMap<NodeId, (u64, Duration)>,
 }
 
 /// How far a leader is with handing over for want of space.
@@ -107,6 +112,8 @@ impl Driver {
             metrics: parts.metrics,
             commands: parts.commands,
             followed: None,
+            removed: None,
+            returned: BTreeMap::new(),
         }
     }
 

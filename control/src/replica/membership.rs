@@ -1,22 +1,71 @@
 //! The driver's part in changes of the members: plans them, proposes them, and tells the roster who belongs once they are
 //! applied. What may be done is decided by [`super::seats`]; who votes is Raft's.
 
+use std::time::Duration;
+
 use api::log::v1::{Command, command::Body};
 use bytes::Bytes;
+use consensus::NodeId;
 use prost::Message as _;
-use tracing::info;
+use tracing::{error, info};
 
 use super::driver::{Answer, Driver, wire_error};
 use super::ending;
 use super::messages::{ChangeError, Changed, GroundReport, ProposeError};
 use super::seats::{Wish, WishError};
 use super::waiting::Proposer;
-use crate::catalog::versions;
+use crate::catalog::{Members, versions};
+
+/// For how long it counts that a member said that it is back with another disk: it says so several times a second.
+const RETURNED_LATELY: Duration = Duration::from_secs(3);
 
 impl Driver {
     /// How this node sees the group.
-    pub(super) fn ground(&self) -> GroundReport {
-        GroundReport { status: self.replica.status(), members: self.catalog.borrow().members().clone() }
+    pub(super) fn ground(&self, now: Duration) -> GroundReport {
+        let lately = |(_, (_, at)): &(&NodeId, &(u64, Duration))| now.saturating_sub(*at) < RETURNED_LATELY;
+        let returned = self.returned.iter().filter(lately).map(|(node, (disk, _))| (*node, *disk));
+        GroundReport {
+            status: self.replica.status(),
+            members: self.catalog.borrow().members().clone(),
+            removed: self.removed,
+            doubtful: self.replica.is_doubtful(),
+            returned: returned.collect(),
+        }
+    }
+
+    /// A peer says that the entry of this index removed this node. True only if this node has not come further: a peer that
+    /// lags may not know that it was brought in again.
+    pub(super) fn told_removed(&mut self, index: u64) {
+        let applied = self.catalog.borrow().applied().index;
+        if applied < index {
+            self.retire(index);
+        }
+    }
+
+    fn retire(&mut self, index: u64) {
+        if self.removed.replace(index).is_some() {
+            return;
+        }
+        error!(
+            index,
+            "this node was removed from the group: it takes no part any more; stop it, and give its host a new number to join again"
+        );
+        self.replica.retire();
+        self.links.roster().stir();
+    }
+
+    /// A member has come back with another disk.
+    pub(super) fn returned_anew(&mut self, node: NodeId, disk: u64, now: Duration) {
+        self.returned.insert(node, (disk, now));
+    }
+
+    /// The group vouches for this node's disk.
+    pub(super) fn end_doubt(&mut self, why: &str) {
+        if self.replica.is_doubtful() {
+            info!(why, "this node's disk is not in doubt any more: it takes part in elections");
+            self.replica.end_doubt();
+            self.disk.end_doubt();
+        }
     }
 
     /// Proposes what an operator wishes. `answer` is told when it is applied, or that it never will be.
@@ -25,12 +74,13 @@ impl Driver {
         wish: &Wish,
         force: bool,
         answer: Answer,
+        now: Duration,
     ) -> Result<Changed, ChangeError> {
         let leadership = *self.leadership.borrow();
         if !leadership.is_here() {
             return Err(ProposeError::NotLeader { leader: leadership.leader }.into());
         }
-        let report = self.ground();
+        let report = self.ground(now);
         if report.status.membership_is_changing {
             let said = "another change of the members is under way, and they go one at a time; try again in a moment";
             return Err(WishError::Refused(said.to_owned()).into());
@@ -72,6 +122,33 @@ impl Driver {
             ending::too_old(members.version(), self.commands);
         }
         self.links.roster().follow(membership, members);
-        self.followed = Some((membership.clone(), members.clone()));
+        let followed = (membership.clone(), members.clone());
+        drop(catalog);
+        let before = self.followed.replace(followed.clone());
+        self.draw_consequences(before.map(|(_, members)| members), &followed.1);
+    }
+
+    /// What a change of the members means for this node itself, and for those who came back with another disk.
+    fn draw_consequences(&mut self, before: Option<Members>, now: &Members) {
+        let (own, own_disk) = {
+            let own = self.links.identity().own();
+            (own.node, own.disk)
+        };
+        if let Some(index) = now.removed_at(own.0) {
+            self.retire(index);
+        }
+        if now.get(own.0).is_some_and(|member| member.disk != 0 && member.disk == own_disk) {
+            self.end_doubt("the log names it");
+        }
+        let known =
+            |node: u64| before.as_ref().and_then(|members| members.get(node)).map(|member| member.disk);
+        for (node, member) in now.iter().filter(|(node, _)| *node != own.0) {
+            if known(node).is_some_and(|disk| disk != 0 && disk != member.disk) {
+                self.replica.peer_began_anew(NodeId(node));
+            }
+            if self.returned.get(&NodeId(node)).is_some_and(|(disk, _)| *disk == member.disk) {
+                self.returned.remove(&NodeId(node));
+            }
+        }
     }
 }

@@ -186,6 +186,30 @@ pub enum ChangeError {
 #[rtype(result = "GroundReport")]
 pub struct ReportGround;
 
+/// A peer refuses this node, because the entry of this index removed it. Sent by the link to that peer.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ToldRemoved {
+    /// Which entry.
+    pub index: u64,
+}
+
+/// A member says that it has come back with another disk than the log knows, and without its log. Sent by the peers' service,
+/// several times a second while it is so.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ReturnedAnew {
+    /// Which member.
+    pub node: NodeId,
+    /// Its new disk.
+    pub disk: u64,
+}
+
+/// Nobody has begun yet, as a majority of the founders says: this node's new disk is its first. Sent by the steward, once.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct FoundingConfirmed;
+
 /// The group as this node sees it.
 #[derive(Debug, Clone)]
 pub struct GroundReport {
@@ -193,6 +217,12 @@ pub struct GroundReport {
     pub status: Status,
     /// What the log knows of the nodes.
     pub members: Members,
+    /// The entry that removed this node.
+    pub removed: Option<u64>,
+    /// Whether this node's disk is in doubt.
+    pub doubtful: bool,
+    /// Members that lately said that they have come back with another disk.
+    pub returned: Vec<(NodeId, u64)>,
 }
 
 impl GroundReport {

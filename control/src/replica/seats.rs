@@ -38,6 +38,14 @@ pub enum Wish {
         /// A voter that leaves in the same step.
         instead_of: Option<NodeId>,
     },
+    /// A member has come back with another disk and without its log: it begins again as a learner, and gets its vote back
+    /// once it has caught up.
+    Reseat {
+        /// Which.
+        node: NodeId,
+        /// Its new disk.
+        disk: u64,
+    },
     /// A node goes, for ever.
     Remove {
         /// Which.
@@ -94,6 +102,7 @@ impl<'a> Ground<'a> {
             Wish::Add { node, peer_address, disk, promote } => self.add(*node, peer_address, *disk, *promote),
             Wish::Promote { node, instead_of } => self.promote(*node, *instead_of, force),
             Wish::Remove { node } => self.remove(*node, force),
+            Wish::Reseat { node, disk } => self.reseat(*node, *disk),
         }
     }
 
@@ -170,6 +179,29 @@ impl<'a> Ground<'a> {
         let change =
             ChangeMembers { seats: vec![seat], removed: instead_of.map(|gone| gone.0).into_iter().collect() };
         Ok(Plan { wanted, change: self.known_to_all(change), says })
+    }
+
+    fn reseat(self, node: NodeId, disk: u64) -> Result<Plan, WishError> {
+        let now = self.membership();
+        let votes = now.voters.contains(&node.0);
+        let promote = votes || self.members.get(node.0).is_some_and(|member| member.promote);
+        let mut wanted = now.clone();
+        if votes {
+            self.check_leaves(node)?;
+            wanted.voters.retain(|voter| *voter != node.0);
+            wanted.learners.push(node.0);
+            self.check_quorum(&wanted, &format!("bringing node {node} in again"), false)?;
+        } else if now.learners.contains(&node.0) {
+            // Nothing changes for Raft, and so its change would not be made: it is removed first, and then brought in.
+            return Err(WishError::Refused(format!(
+                "node {node} has no vote and another disk than the log knows; remove it, and add it under a new number"
+            )));
+        } else {
+            return Err(WishError::NotFound(node));
+        }
+        let seat = Seat { node: node.0, disk, promote, ..Seat::default() };
+        let says = format!("node {node} begins again as a learner, on a new disk");
+        Ok(Plan { wanted, change: ChangeMembers { seats: vec![seat], removed: Vec::new() }, says })
     }
 
     fn remove(self, node: NodeId, force: bool) -> Result<Plan, WishError> {

@@ -116,6 +116,16 @@ fn what_would_lose_the_quorum_is_refused_unless_forced() {
 }
 
 #[test]
+fn a_voter_with_a_new_disk_begins_again_as_a_learner_if_the_others_are_a_quorum() {
+    let reseat = Wish::Reseat { node: NodeId(3), disk: 9 };
+    let begun = plan(&healthy(), &reseat, false).unwrap();
+    assert_eq!((&begun.wanted.voters[..], &begun.wanted.learners[..]), (&[1, 2][..], &[3][..]));
+    assert_eq!((begun.change.seats[0].disk, begun.change.seats[0].promote), (9, true));
+    let wounded = status(&[1, 2, 3], &[], &[(2, None), (3, None)]);
+    assert!(plan(&wounded, &reseat, true).unwrap_err().to_string().contains("only 1 of 2 answer"));
+}
+
+#[test]
 fn the_leader_and_the_last_voter_do_not_go() {
     assert_eq!(plan(&healthy(), &remove(1), true).unwrap_err(), WishError::Leads(NodeId(1)));
     let alone = status(&[1], &[], &[]);

@@ -23,20 +23,30 @@ use crate::settings::Autopilot as Rules;
 /// cluster without its members' addresses.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Tends for ever. Ends with the replica.
+/// How often a node whose disk is in doubt asks the others about it. Shorter floods them; longer delays the first election of
+/// a cluster.
+const DOUBT_EVERY: Duration = Duration::from_millis(25);
+
+/// Tends for ever. Ends with the replica, or when this node is removed.
 pub(crate) async fn tend(door: Door, rules: Rules, metrics: AutopilotMetrics) {
     let (started, mut autopilot) = (Instant::now(), Autopilot::new(rules));
-    let mut beat = tokio::time::interval(LOOK_EVERY);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut said = Said::default();
+    let mut pause = Duration::ZERO;
     loop {
-        beat.tick().await;
+        tokio::time::sleep(pause).await;
         let Some(ground) = door.ground().await else { return };
+        if ground.removed.is_some() {
+            return;
+        }
+        pause = if ground.doubtful { DOUBT_EVERY } else { LOOK_EVERY };
+        if ground.doubtful {
+            ask_founders(&door, &ground).await;
+        }
         let own = door.peers().identity().own().clone();
         if ground.status.role == Role::Leader {
             open_gate(&door, &ground, &own, &mut said).await;
         }
-        for decision in autopilot.decisions(ground.ground(), started.elapsed()) {
+        for decision in autopilot.decisions(ground.ground(), &ground.returned, started.elapsed()) {
             carry_out(&door, decision, &metrics).await;
         }
         metrics.held.set(i64::try_from(autopilot.held()).unwrap_or(i64::MAX));
@@ -52,18 +62,43 @@ struct Said {
     unreachable: bool,
 }
 
+/// Whether the group is only being founded: then this node's empty disk is its first. If anybody has begun, this tells the
+/// leader that the node is back, and the log has to say the rest.
+async fn ask_founders(door: &Door, ground: &GroundReport) {
+    let peers = door.peers();
+    let known = peers.identity().roster().peers().into_values().filter(|peer| !peer.address.is_empty());
+    let asked = known.map(|peer| async move { peers.greet(&peer.address, true).await });
+    let answers: Vec<_> = join_all(asked).await.into_iter().filter_map(Result::ok).collect();
+    let founders = ground.status.membership.voters.len();
+    if doubt_is_unfounded(founders, &answers.iter().map(|answer| answer.begun).collect::<Vec<_>>()) {
+        door.confirm_founding().await;
+    }
+}
+
+/// A majority of the founders, this node among them, has not begun, and nobody else has.
+fn doubt_is_unfounded(founders: usize, others_have_begun: &[bool]) -> bool {
+    founders > 0 && others_have_begun.iter().all(|begun| !begun) && others_have_begun.len() + 1 > founders / 2
+}
+
 async fn carry_out(door: &Door, decision: Decision, metrics: &AutopilotMetrics) {
     let (wish, done) = match decision {
         Decision::Promote(node) => {
             info!(node = node.0, "it was to get a vote, and has caught up: promoting it");
             (Wish::Promote { node, instead_of: None }, &metrics.promoted)
         }
+        Decision::Reseat(node, disk) => {
+            warn!(
+                node = node.0,
+                "it has come back on a new disk, without its log: it begins again as a learner"
+            );
+            (Wish::Reseat { node, disk }, &metrics.reseated)
+        }
         Decision::Remove(node, silence) => {
             warn!(node = node.0, silent_seconds = silence.as_secs(), "a dead node's seat goes");
             (Wish::Remove { node }, &metrics.removed)
         }
         Decision::Hold(node, reason) => {
-            warn!(node = node.0, reason, "a dead node's seat stays");
+            warn!(node = node.0, reason, "a node that is dead or has lost its disk stays as it is");
             return;
         }
     };
@@ -146,5 +181,20 @@ async fn propose(door: &Door, body: Body) {
         }
         Ok(_) => {}
         Err(error) => debug!(%error, "not told yet; it is said again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_founder_trusts_its_empty_disk_only_when_a_majority_has_not_begun_and_nobody_has() {
+        assert!(doubt_is_unfounded(3, &[false]));
+        assert!(doubt_is_unfounded(3, &[false, false]));
+        assert!(!doubt_is_unfounded(3, &[]), "the others may have begun without it");
+        assert!(!doubt_is_unfounded(3, &[false, true]), "somebody has");
+        assert!(!doubt_is_unfounded(5, &[false]));
+        assert!(!doubt_is_unfounded(0, &[false, false]), "who waits to be brought in founds nothing");
     }
 }

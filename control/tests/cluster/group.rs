@@ -47,15 +47,25 @@ impl Group {
 
     /// Starts so many nodes with settings of the test's own.
     pub(crate) fn with(count: u64, change: impl Fn(&mut Settings)) -> Self {
-        Self::with_disks(count, change, &BTreeMap::new())
+        Self::with_all(count, change, &BTreeMap::new(), None)
+    }
+
+    /// Starts so many nodes that know commands up to this version, as an older program would.
+    pub(crate) fn of_version(count: u64, commands: u32) -> Self {
+        Self::with_all(count, |_| {}, &BTreeMap::new(), Some(commands))
     }
 
     /// Starts a node on each of these disks.
     pub(crate) fn on(disks: &BTreeMap<u64, SwitchedDisk>) -> Self {
-        Self::with_disks(disks.len() as u64, |_| {}, disks)
+        Self::with_all(disks.len() as u64, |_| {}, disks, None)
     }
 
-    fn with_disks(count: u64, change: impl Fn(&mut Settings), disks: &BTreeMap<u64, SwitchedDisk>) -> Self {
+    fn with_all(
+        count: u64,
+        change: impl Fn(&mut Settings),
+        disks: &BTreeMap<u64, SwitchedDisk>,
+        commands: Option<u32>,
+    ) -> Self {
         static GROUPS: AtomicU64 = AtomicU64::new(0);
         let number = GROUPS.fetch_add(1, Ordering::Relaxed);
         let name = format!("group-{}-{number}", std::process::id());
@@ -82,7 +92,8 @@ impl Group {
                 settings.peers = peers.clone();
             }
             change(&mut settings);
-            group.start(node, settings, Some(socket), disks.get(&node));
+            let given = disks.get(&node).map(given).unwrap_or_default();
+            group.start_given(node, settings, Given { peers: Some(socket), commands, ..given });
         }
         group
     }
@@ -198,6 +209,12 @@ impl Group {
             let rows = client.members(MembersRequest {}).await.ok()?.into_inner().members;
             fit(&rows).then_some(())
         });
+    }
+
+    /// The version of commands that the log takes, as a node knows it.
+    pub(crate) fn version(&self, node: u64) -> u32 {
+        let mut client = self.query(node);
+        self.runtime.block_on(client.members(MembersRequest {})).unwrap().into_inner().commands
     }
 
     /// Waits until the log takes the commands of this version, as every running node knows.

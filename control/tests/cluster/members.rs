@@ -171,3 +171,78 @@ fn leadership_is_transferred_to_whom_an_operator_names() {
     assert!(refused.message().contains("node 77 has no vote"), "{refused}");
     assert_ne!(leader, to);
 }
+
+#[test]
+fn a_removed_node_says_so_in_its_rows_and_its_readiness_and_leaves_the_others_in_peace() {
+    let group = Group::of(3);
+    group.until_version(2);
+    let (leader, gone) = (group.leader(), group.follower());
+    remove(&group, leader, gone, false).unwrap();
+    group.until_rows(gone, "it says that it was removed", |rows| {
+        rows.iter().any(|row| row.node == gone && row.role == "removed")
+    });
+    let http = group.running_node(gone).http_address;
+    group.until("its readiness says so", async || {
+        crate::starting::http(http, "/ready").contains("was removed from the group").then_some(())
+    });
+    let term = group.rows(leader).iter().map(|row| row.term).max();
+    group.register(leader, registration("web", "after")).unwrap();
+    assert_eq!(group.rows(leader).iter().map(|row| row.term).max(), term);
+    assert_eq!(group.rows(leader).len(), 2);
+}
+
+#[test]
+fn a_node_that_comes_back_with_an_empty_disk_begins_again_as_a_learner_and_gets_its_vote_back() {
+    let mut group = Group::of(3);
+    group.until_version(2);
+    let (leader, lost) = (group.leader(), group.follower());
+    group.register(leader, registration("web", "before")).unwrap();
+    group.until_rows(leader, "the log knows everybody", |rows| {
+        rows.iter().all(|row| !row.client_address.is_empty())
+    });
+    group.end_abruptly(lost);
+    std::fs::remove_dir_all(&group.settings(lost).data_directory).unwrap();
+    group.start_again(lost);
+    let mut door = group.running_node(leader).door().clone();
+    let learner = group.until("it is a learner", async || {
+        let membership = door.status().await?.membership;
+        membership.learners.contains(&lost).then_some(membership)
+    });
+    assert!(!learner.voters.contains(&lost));
+    door = group.running_node(lost).door().clone();
+    group.until("it votes again", async || {
+        door.status().await?.membership.voters.contains(&lost).then_some(())
+    });
+    let other = group.running().into_iter().find(|node| *node != leader && *node != lost).unwrap();
+    group.end_abruptly(other);
+    group.register(lost, registration("web", "after")).unwrap();
+    assert_eq!(group.instances(lost, "web"), ["after", "before"]);
+}
+
+#[test]
+fn nothing_of_a_newer_version_is_proposed_until_the_last_node_is_upgraded() {
+    let mut group = Group::of_version(3, 1);
+    group.register(1, registration("web", "old")).unwrap();
+    for node in [1, 2] {
+        group.end_abruptly(node);
+        group.start_again(node);
+        group.register(node, registration("web", &format!("mixed-{node}"))).unwrap();
+    }
+    let at = group.start_joining(4);
+    let mut client = group.members(group.leader());
+    let request = AddMemberRequest { node: 4, peer_address: at, promote: false, force: false };
+    let refused = group.runtime.block_on(client.add(request)).unwrap_err();
+    assert!(refused.message().contains("version 2"), "{refused}");
+    for node in [1, 2, 3] {
+        assert_eq!(group.version(node), 1, "node {node}");
+    }
+    group.end_abruptly(3);
+    group.start_again(3);
+    for node in [1, 2, 3] {
+        let mut client = group.query(node);
+        group.until("the version is raised", async move || {
+            let commands = client.members(api::v1::MembersRequest {}).await.ok()?.into_inner().commands;
+            (commands == 2).then_some(())
+        });
+    }
+}

@@ -8,7 +8,7 @@ use control::Settings;
 
 use crate::group::Group;
 
-fn http(address: SocketAddr, path: &str) -> String {
+pub(crate) fn http(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: penstock\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

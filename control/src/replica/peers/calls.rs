@@ -99,14 +99,14 @@ impl PeerCalls {
         timed(async { client.proxies(self.identity.sign(request)).await }).await
     }
 
-    /// Who answers at an address, a member or not.
+    /// Who answers at an address, a member or not; a node whose disk is in doubt says so, and is brought in anew.
     ///
     /// # Errors
     /// If nobody does, or a node of another cluster.
-    pub async fn greet(&self, address: &str) -> Result<Greeting, Status> {
+    pub async fn greet(&self, address: &str, doubtful: bool) -> Result<Greeting, Status> {
         let endpoint = endpoint(address).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let mut client = PeerClient::new(self.connected_lazily(&endpoint));
-        timed(async { client.greet(self.identity.sign(GreetRequest {})).await }).await
+        timed(async { client.greet(self.identity.sign(GreetRequest { doubtful })).await }).await
     }
 
     /// Asks the leader for a change of the members.

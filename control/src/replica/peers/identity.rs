@@ -104,8 +104,7 @@ impl Identity {
     /// `PERMISSION_DENIED`, with what differs and what to check.
     pub(super) fn caller(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
         let node = self.of_cluster(metadata)?;
-        let disk = number(metadata, DISK).unwrap_or_default();
-        self.check_standing(node, disk)?;
+        self.check_standing(node, self.disk_of(metadata))?;
         self.roster.met(node, text(metadata, ADDRESS).unwrap_or_default());
         Ok(node)
     }
@@ -115,7 +114,12 @@ impl Identity {
     /// # Errors
     /// As [`Self::caller`].
     pub(super) fn still(&self, node: NodeId, metadata: &MetadataMap) -> Result<(), Status> {
-        self.check_standing(node, number(metadata, DISK).unwrap_or_default())
+        self.check_standing(node, self.disk_of(metadata))
+    }
+
+    /// The disk that a caller says is its own; 0 when it says none.
+    pub(super) fn disk_of(&self, metadata: &MetadataMap) -> u64 {
+        number(metadata, DISK).unwrap_or_default()
     }
 
     fn check_life(&self, theirs: Option<Life>) -> Result<(), Status> {

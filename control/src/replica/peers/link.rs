@@ -29,7 +29,7 @@ use super::roster::Roster;
 use super::shipping::{self, Shipped};
 use crate::metrics::PeerMetrics;
 use crate::replica::ReplicaActor;
-use crate::replica::messages::{PeerLost, SnapshotSent};
+use crate::replica::messages::{PeerLost, SnapshotSent, ToldRemoved};
 
 /// Frames that wait for the socket. Raft keeps 256 appends in flight; more waiting ones only get old.
 const FRAMES_MAX: usize = 1024;
@@ -73,6 +73,11 @@ impl Links {
     /// No links yet; [`Self::follow`] makes them.
     pub(in crate::replica) fn new(identity: Arc<Identity>, dialler: Dialler, metrics: PeerMetrics) -> Self {
         Self { held: BTreeMap::new(), identity, dialler, metrics }
+    }
+
+    /// This node, as it signs.
+    pub(in crate::replica) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Whom this node takes for a peer.
@@ -200,7 +205,13 @@ impl Link {
         match ended {
             Err(status) if status.code() == Code::PermissionDenied => {
                 if let Some(index) = removed_at(&status) {
-                    warn!(peer = self.peer.0, index, "the peers say that this node was removed");
+                    let told = self.replica.send(ToldRemoved { index }).await;
+                    debug!(
+                        peer = self.peer.0,
+                        index,
+                        told = told.is_ok(),
+                        "a peer says that this node was removed"
+                    );
                 }
                 warn!(peer = self.peer.0, reason = status.message(), "peer refuses this node");
                 REFUSED_WAIT

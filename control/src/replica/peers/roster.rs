@@ -110,6 +110,16 @@ impl Roster {
         }
     }
 
+    /// Whether the group knows a member with another disk than this.
+    pub(super) fn is_on_another_disk(&self, node: NodeId, disk: u64) -> bool {
+        self.standing(node, disk) == Standing::OtherDisk
+    }
+
+    /// Something beside the others has changed that whoever watches the roster should look at.
+    pub(in crate::replica) fn stir(&self) {
+        self.changes.send_modify(|times| *times += 1);
+    }
+
     /// The other nodes.
     #[must_use]
     pub fn peers(&self) -> BTreeMap<NodeId, Peer> {

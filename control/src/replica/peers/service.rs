@@ -23,12 +23,13 @@ use super::shipping::Receiving;
 use crate::replica::ReplicaActor;
 use crate::replica::ending;
 use crate::replica::messages::{
-    Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportCheckpoints, ReportStatus,
+    Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportCheckpoints, ReportStatus, ReturnedAnew,
 };
 use crate::replica::refusal;
 
-/// Where every founded log begins (`consensus::Recovered::founding`).
+/// Where every founded log begins, and in which term (`consensus::Recovered::founding`).
 const FOUNDING_INDEX: u64 = 1;
+const FOUNDING_TERM: u64 = 1;
 
 /// What the rooms above the replica answer to a peer; `node.rs` wires it.
 #[tonic::async_trait]
@@ -160,7 +161,11 @@ impl Peer for PeerService {
     }
 
     async fn greet(&self, request: Request<GreetRequest>) -> Result<Response<Greeting>, Status> {
-        self.identity.of_cluster(request.metadata())?;
+        let node = self.identity.of_cluster(request.metadata())?;
+        let disk = self.identity.disk_of(request.metadata());
+        if request.into_inner().doubtful && self.identity.roster().is_on_another_disk(node, disk) {
+            self.replica.send(ReturnedAnew { node, disk }).await.map_err(|_| stopped())?;
+        }
         let status = self.replica.send(ReportStatus).await.map_err(|_| stopped())?;
         let own = self.identity.own();
         Ok(Response::new(Greeting {
@@ -169,7 +174,7 @@ impl Peer for PeerService {
             commands: own.commands,
             disk: own.disk,
             members: [status.membership.voters, status.membership.learners].concat(),
-            begun: status.last_index > FOUNDING_INDEX,
+            begun: status.last_index > FOUNDING_INDEX || status.term > FOUNDING_TERM,
         }))
     }
 
