@@ -56,6 +56,33 @@ impl Replica {
         }
     }
 
+    /// A leader looks once in an election timeout whether a majority was heard since it last looked (thesis 6.2), and steps
+    /// down if not. Who is late only as usual here counts as heard.
+    pub(super) fn count_late_followers(&mut self) {
+        let patience = self.pace.patience(self.settings.election_timeout_min);
+        let (now, heard) = (self.now, &self.heard);
+        for (node, progress) in self.raw.raft.mut_prs().iter_mut() {
+            let late = heard.get(node).is_some_and(|at| now.saturating_sub(*at) < patience);
+            progress.recent_active |= late && patience > self.settings.election_timeout_min;
+        }
+    }
+
+    /// Whether this node's log is longer than that of who asks for its vote, so that it cannot have it.
+    pub(super) fn outlasts(&self, asked: &Message) -> bool {
+        let log = &self.raw.raft.raft_log;
+        (log.last_term(), log.last_index()) > (asked.log_term, asked.index)
+    }
+
+    /// The longest log goes first: who asked in its turn cannot win, and to wait for one's own turn would only be outage.
+    pub(super) fn take_the_turn_of_a_shorter_log(&mut self) {
+        if self.raw.raft.leader_id != 0 || self.raw.raft.state != StateRole::Follower {
+            return;
+        }
+        if let Some((_, every)) = self.campaign_rank(0) {
+            self.campaign.schedule(self.now, every);
+        }
+    }
+
     /// This node's rank among the voters but `lost`, and the time in which each of them has its turn.
     fn campaign_rank(&self, lost: u64) -> Option<(u32, Duration)> {
         let voters = &self.membership().voters;

@@ -22,6 +22,7 @@ mod errors;
 mod leadership;
 mod memory_log;
 mod output;
+mod pace;
 mod persisting;
 mod proposals;
 mod raft_logger;

@@ -18,6 +18,7 @@ use super::election::{self, Campaign};
 use super::errors::{ReadError, ReceiveError};
 use super::memory_log::MemoryLog;
 use super::output::{Output, Role};
+use super::pace::Pace;
 use super::persisting::Persisting;
 use super::proposals::Proposals;
 use super::raft_logger;
@@ -53,6 +54,8 @@ pub struct Replica {
     pub(super) reads: Reads,
     pub(super) persisting: Persisting,
     pub(super) campaign: Campaign,
+    /// How regularly the leader is heard.
+    pub(super) pace: Pace,
     pub(super) snapshotting: Snapshotting,
     /// Campaigns of this node in `attempts_term`, for the election timeout.
     pub(super) attempts: u64,
@@ -98,6 +101,7 @@ impl Replica {
             reads: Reads::new(settings.node.0, settings.seed),
             persisting: Persisting::default(),
             campaign: Campaign::default(),
+            pace: Pace::default(),
             snapshotting: Snapshotting::default(),
             attempts: 0,
             attempts_term: 0,
@@ -153,6 +157,9 @@ impl Replica {
     fn tick_raft(&mut self) {
         let leads = self.raw.raft.state == StateRole::Leader;
         // A node that cannot bear a campaign now must not be ticked into one.
+        if leads {
+            self.count_late_followers();
+        }
         let bears_tick = leads || self.bears_campaign() || !self.raw.raft.promotable();
         let acted = bears_tick && self.raw.tick();
         if acted && !leads {
@@ -202,6 +209,10 @@ impl Replica {
             return Ok(());
         }
         self.heard.insert(from.0, self.now);
+        if self.raw.raft.leader_id == from.0 || self.raw.raft.state == StateRole::Leader {
+            self.pace.heard(self.now, self.settings.heartbeat);
+        }
+        let longer = message.msg_type == MessageType::MsgRequestPreVote && self.outlasts(&message);
         let answers_append = message.msg_type == MessageType::MsgAppendResponse;
         // What raft refuses here is an answer from a node that is no member any more.
         let _not_a_member = self.raw.step(message);
@@ -209,6 +220,9 @@ impl Replica {
             self.keep_next_above_matched(from);
         }
         self.settle();
+        if longer {
+            self.take_the_turn_of_a_shorter_log();
+        }
         Ok(())
     }
 
@@ -305,7 +319,7 @@ impl Replica {
             raft.id,
             raft.term,
             self.attempts,
-            self.settings.election_ticks(),
+            self.settings.election_ticks_from(self.pace.patience(self.settings.election_timeout_min)),
         );
         raft.set_randomized_election_timeout(ticks);
     }
@@ -347,7 +361,7 @@ fn raft_config(settings: &ReplicaSettings, applied: u64) -> Config {
     Config {
         id: settings.node.0,
         election_tick: settings.election_ticks().start,
-        max_election_tick: settings.election_ticks().end,
+        max_election_tick: settings.election_ticks_max(),
         heartbeat_tick: settings.heartbeat_ticks(),
         applied,
         max_size_per_msg: settings.message_bytes_max,

@@ -179,6 +179,7 @@ impl Replica {
         let (role, term, leader) = current;
         self.outputs.push(Output::RoleChanged { role, term, leader });
         if before.map(|(_, _, leader)| leader) != Some(leader) {
+            self.pace.lost();
             self.reads.begin_again(Duration::MAX);
         }
         if leader.is_some() {

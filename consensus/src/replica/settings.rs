@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::pace::STRETCH_MAX;
 use crate::nouns::NodeId;
 
 /// Settings of one replica. All nodes of a group should have the same timings.
@@ -18,8 +19,9 @@ pub struct ReplicaSettings {
     pub tick: Duration,
     /// How often a leader shows that it lives.
     pub heartbeat: Duration,
-    /// A follower that hears nothing for this long to half as long again campaigns. Smaller elects for a late
-    /// heartbeat; larger prolongs the outage when a host freezes.
+    /// A follower that hears nothing for this long to half as long again campaigns; longer where the leader's
+    /// messages are seen to come late (`pace.rs`). Smaller elects for a late heartbeat; larger prolongs the outage
+    /// when a host freezes.
     pub election_timeout_min: Duration,
     /// How long after losing the connection to the leader the first in rank asks for votes.
     pub campaign_delay: Duration,
@@ -84,8 +86,18 @@ impl ReplicaSettings {
     /// Election timeouts, in ticks: from the shortest to half as much again. A wider spread makes ties rarer,
     /// but they cost some 60 ms (the campaign is repeated by rank), and the spread is outage each time.
     pub(super) fn election_ticks(&self) -> Range<usize> {
-        let min = ticks(self.election_timeout_min, self.tick).max(self.heartbeat_ticks() + 1);
+        self.election_ticks_from(self.election_timeout_min)
+    }
+
+    /// The same, where a silence counts only after `patience`.
+    pub(super) fn election_ticks_from(&self, patience: Duration) -> Range<usize> {
+        let min = ticks(patience, self.tick).max(self.heartbeat_ticks() + 1);
         min..min + (min / 2).max(1)
+    }
+
+    /// No election timeout is longer, in ticks.
+    pub(super) fn election_ticks_max(&self) -> usize {
+        self.election_ticks_from(self.election_timeout_min * STRETCH_MAX).end
     }
 
     pub(super) fn heartbeat_ticks(&self) -> usize {

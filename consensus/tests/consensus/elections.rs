@@ -88,6 +88,64 @@ fn a_node_that_hears_nothing_does_not_raise_its_term() {
 }
 
 #[test]
+fn no_cut_of_any_link_in_one_direction_raises_the_term_more_than_one_election_does() {
+    for (from, to) in [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2)] {
+        let mut cluster = Cluster::new(&[1, 2, 3], 10);
+        let leader = cluster.elect();
+        cluster.run(MILLISECOND * 300);
+        let term = cluster.nodes[&leader].replica.status().term;
+        cluster.cut.insert((from, to));
+        cluster.run(Duration::from_secs(10));
+        let terms: Vec<u64> = cluster.nodes.values().map(|node| node.replica.status().term).collect();
+        assert!(terms.iter().all(|now| *now <= term + 1), "cut {from} to {to}: {term} became {terms:?}");
+        let now = cluster.leader().unwrap();
+        cluster.propose(now, "goes on").unwrap();
+        cluster.until(Duration::from_secs(1), "a commit", |cluster| !cluster.acknowledged.is_empty());
+    }
+}
+
+#[test]
+fn the_survivor_with_the_longest_log_takes_the_turn_of_one_that_cannot_win() {
+    let mut worst = Duration::ZERO;
+    for seed in 0..30 {
+        let mut cluster = Cluster::with(&[1, 2, 3], seed, |settings| {
+            // Long enough that a turn that had to be waited for would show.
+            settings.campaign_delay_step = MILLISECOND * 100;
+        });
+        let leader = cluster.elect();
+        cluster.run(MILLISECOND * 300);
+        let first = if leader == 1 { 2 } else { 1 };
+        cluster.cut.extend([(leader, first), (first, leader)]);
+        cluster.propose(leader, "only the last in rank has it").unwrap();
+        cluster.until(MILLISECOND * 100, "a commit", |cluster| cluster.acknowledged.len() == 1);
+        cluster.kill(leader, Unsynced::Lost);
+        let killed = cluster.now;
+        cluster.until(Duration::from_secs(2), "a new leader", |cluster| cluster.leader().is_some());
+        assert_eq!(cluster.leader(), Some(6 - leader - first), "seed {seed}");
+        worst = worst.max(cluster.now - killed);
+    }
+    assert!(worst < MILLISECOND * 50, "{worst:?}: it waited for its own turn");
+}
+
+#[test]
+fn a_group_whose_heartbeats_come_late_in_bursts_keeps_its_leader() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 11);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 500);
+    let term = cluster.nodes[&leader].replica.status().term;
+    let others: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != leader).collect();
+    // Each silence is a little longer than the one before, as on a host whose load rises.
+    for silence in (60..=280).step_by(10) {
+        cluster.cut.extend(others.iter().map(|other| (leader, *other)));
+        cluster.run(MILLISECOND * silence);
+        cluster.cut.clear();
+        cluster.run(MILLISECOND * 60);
+    }
+    assert_eq!(cluster.nodes[&leader].replica.status().term, term);
+    assert_eq!(cluster.leader(), Some(leader));
+}
+
+#[test]
 fn a_leader_without_a_quorum_steps_down_and_says_that_it_does_not_know_the_outcome() {
     let mut cluster = Cluster::new(&[1, 2, 3], 5);
     let leader = cluster.elect();

@@ -8,7 +8,7 @@ use api::log::v1::command::Body;
 pub const FIRST: u32 = 1;
 /// The newest that this program knows. It is also the newest format of a catalog's snapshot that it reads.
 ///
-/// 2: where members are reached, and on which disks their logs lie.
+/// 2: members that come and go by the log.
 pub const NEWEST: u32 = 2;
 
 /// The version from which on such a command may enter the log. Raising the version is itself of the first one: who does not
@@ -24,7 +24,8 @@ pub fn needed(body: &Body) -> u32 {
         | Body::Partial(_)
         | Body::Tick(_)
         | Body::Begin(_)
+        | Body::Announce(_)
         | Body::RaiseVersion(_) => FIRST,
-        Body::Announce(_) | Body::ChangeMembers(_) => 2,
+        Body::ChangeMembers(_) => 2,
     }
 }

@@ -27,6 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// a cluster.
 const DOUBT_EVERY: Duration = Duration::from_millis(25);
 
+/// For how long it asks that often: the nodes of a new cluster are started within seconds of each other.
+const DOUBT_HASTE: Duration = Duration::from_secs(5);
+
 /// Tends for ever. Ends with the replica, or when this node is removed.
 pub(crate) async fn tend(door: Door, rules: Rules, metrics: AutopilotMetrics) {
     let (started, mut autopilot) = (Instant::now(), Autopilot::new(rules));
@@ -38,7 +41,7 @@ pub(crate) async fn tend(door: Door, rules: Rules, metrics: AutopilotMetrics) {
         if ground.removed.is_some() {
             return;
         }
-        pause = if ground.doubtful { DOUBT_EVERY } else { LOOK_EVERY };
+        pause = if ground.doubtful && started.elapsed() < DOUBT_HASTE { DOUBT_EVERY } else { LOOK_EVERY };
         if ground.doubtful {
             ask_founders(&door, &ground).await;
         }
@@ -151,7 +154,7 @@ async fn announce(door: &Door, ground: &GroundReport, own: &Own, said: &mut Said
         }
         return;
     }
-    if ground.members.version() < 2 || !ground.status.membership.contains(own.node.0) {
+    if !ground.status.membership.contains(own.node.0) {
         return;
     }
     let known = ground.members.get(own.node.0).cloned().unwrap_or_default();

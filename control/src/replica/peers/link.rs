@@ -40,8 +40,9 @@ const FRAMES_PER_BATCH_MAX: usize = 64;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// First and longest wait between two dials. Shorter spins on a dead host; longer keeps a restarted node out of the group.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// Wait after a refusal that a person must mend (another cluster, a stranger).
-const REFUSED_WAIT: Duration = Duration::from_secs(5);
+/// Wait after a refusal (another cluster, a stranger, another disk). Shorter fills both logs until a person mends it; longer
+/// keeps a node that is let in again waiting.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
 /// A silent host is noticed after this, when no FIN tells of its death; elections do not wait for it.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 

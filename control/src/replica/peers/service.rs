@@ -16,7 +16,7 @@ use consensus::{NodeId, ReceiveError, SnapshotFiles};
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::identity::Identity;
 use super::shipping::Receiving;
@@ -90,6 +90,10 @@ fn refuse(received: Result<(), ReceiveError>) -> Result<(), Status> {
         Err(error @ ReceiveError::Malformed { .. }) => {
             warn!(%error, "closing the peer's stream");
             Err(Status::invalid_argument(error.to_string()))
+        }
+        Err(error @ ReceiveError::Unknown { .. }) => {
+            debug!(%error, "frame dropped");
+            Ok(())
         }
         Err(error @ ReceiveError::LogLost { .. }) => ending::log_lost(&error),
         Err(error) => {
