@@ -125,11 +125,11 @@ impl Driver {
         let followed = (membership.clone(), members.clone());
         drop(catalog);
         let before = self.followed.replace(followed.clone());
-        self.draw_consequences(before.map(|(_, members)| members), &followed.1);
+        self.draw_consequences(before.as_ref().map(|(_, members)| members), &followed.1);
     }
 
     /// What a change of the members means for this node itself, and for those who came back with another disk.
-    fn draw_consequences(&mut self, before: Option<Members>, now: &Members) {
+    fn draw_consequences(&mut self, before: Option<&Members>, now: &Members) {
         let (own, own_disk) = {
             let own = self.links.identity().own();
             (own.node, own.disk)
@@ -140,8 +140,7 @@ impl Driver {
         if now.get(own.0).is_some_and(|member| member.disk != 0 && member.disk == own_disk) {
             self.end_doubt("the log names it");
         }
-        let known =
-            |node: u64| before.as_ref().and_then(|members| members.get(node)).map(|member| member.disk);
+        let known = |node: u64| before.and_then(|members| members.get(node)).map(|member| member.disk);
         for (node, member) in now.iter().filter(|(node, _)| *node != own.0) {
             if known(node).is_some_and(|disk| disk != 0 && disk != member.disk) {
                 self.replica.peer_began_anew(NodeId(node));
