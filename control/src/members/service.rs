@@ -9,6 +9,7 @@ use api::v1::{
     AddMemberRequest, MembersChanged, PromoteMemberRequest, RemoveMemberRequest, TransferLeadershipRequest,
 };
 use consensus::{Membership, NodeId};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
@@ -19,6 +20,9 @@ use crate::replica::{Door, refusal};
 
 /// How long leadership may take to move. A transfer takes some milliseconds; it is given up after an election timeout.
 const TRANSFER_WAIT: Duration = Duration::from_secs(1);
+
+/// Wait before a transfer that found nobody fit is tried again: about a heartbeat.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The members' service of one node; cheap to clone.
 #[derive(Clone)]
@@ -158,10 +162,22 @@ impl MembersService {
     /// Hands leadership over and waits until another node is known to lead; answers which.
     async fn moved(&self, to: Option<NodeId>) -> Result<NodeId, Status> {
         let mut leadership = self.door.leadership();
-        let Some(asked) = self.door.transfer_leadership(to).await else {
+        let until = Instant::now() + TRANSFER_WAIT;
+        // A voter counts as fit once it was heard after the leader last looked: for some milliseconds that may be nobody.
+        let asked = loop {
+            let asked = self.door.transfer_leadership(to).await;
+            if asked.is_some() || !leadership.borrow().is_here() || Instant::now() >= until {
+                break asked;
+            }
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+        };
+        let Some(asked) = asked else {
+            if !leadership.borrow().is_here() {
+                return Err(Status::unavailable("leadership has moved in this moment; ask again"));
+            }
             let whom = to.map_or_else(|| "no other voter".to_owned(), |to| format!("node {to} does not"));
             return Err(Status::failed_precondition(format!(
-                "leadership stays: {whom} answers, or this node does not lead any more; look at `penstock members`"
+                "leadership stays: {whom} answers; look at `penstock members`"
             )));
         };
         let elsewhere = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));

@@ -82,7 +82,9 @@ fn a_node_alone_grows_to_three_and_every_node_still_knows_the_others_after_a_res
     group.register(group.follower(), registration("web", "after")).unwrap();
     for node in group.running() {
         assert_eq!(group.instances(node, "web"), ["after", "before"], "node {node}");
-        assert_eq!(seats(&group.rows(node)), [(1, "voter"), (2, "voter"), (3, "voter")]);
+        group.until_rows(node, "it knows the others", |rows| {
+            seats(rows) == [(1, "voter"), (2, "voter"), (3, "voter")]
+        });
     }
 }
 

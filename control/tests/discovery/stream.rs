@@ -260,7 +260,7 @@ async fn a_drain_sends_every_client_to_another_node() {
     let mut client = served.delta().await;
     client.ask(Kind::Cluster, &["web"]).await;
     client.next(Kind::Cluster).await;
-    served.discovery.end_streams().await.unwrap();
+    served.discovery.end_streams("drained").await.unwrap();
     assert_eq!(client.answer().await.unwrap_err().code(), Code::Unavailable);
 }
 
