@@ -7,6 +7,7 @@ mod application;
 pub mod arrival;
 pub mod balance;
 mod control;
+pub mod detect;
 pub mod discovery;
 mod handover;
 pub mod http;

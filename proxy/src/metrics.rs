@@ -130,6 +130,8 @@ pub struct WorkerMetrics {
     pub tunnels: IntGauge,
     /// Times that bytes were copied because no pipe was left.
     pub pipes_exhausted: IntCounter,
+    /// Connections that were looked at, by what they speak and what decided.
+    pub detected: IntCounterVec,
     /// Intercepted connections passed on to where they were going.
     pub passed_through: IntCounter,
     /// Of those, the ones for which no word came in time.
@@ -285,6 +287,8 @@ impl WorkerMetrics {
         let options =
             Opts::new("penstock_proxy_refused_total", "Requests and connections refused by the proxy");
         let refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
+        let options = Opts::new("penstock_proxy_detected_total", "Connections looked at for what they speak");
+        let detected = IntCounterVec::new(options, &["spoken", "by"]).expect(VALID);
         let options = Opts::new("penstock_proxy_retries_refused_total", "Retries wanted and not made");
         let retries_refused = IntCounterVec::new(options, &["reason"]).expect(VALID);
         let options = Opts::new("penstock_proxy_records_dropped_total", "Records that found a queue full");
@@ -305,6 +309,7 @@ impl WorkerMetrics {
                 "pipes_exhausted_total",
                 "Times that no pipe was left to splice",
             ),
+            detected: registered(registry, detected),
             passed_through: counter(registry, "passed_through_total", "Connections to what is no service's"),
             owner_timeouts: counter(registry, "owner_timeouts_total", "Destinations without word in time"),
             accepted: counter(registry, "connections_accepted_total", "Connections accepted"),
@@ -349,6 +354,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.workers.refused.with_label_values(&["malformed"]).inc();
         metrics.workers.ejections.with_label_values(&["success_rate"]).inc();
+        metrics.workers.detected.with_label_values(&["http1", "bytes"]).inc();
         metrics.workers.retries_refused.with_label_values(&["budget"]).inc();
         metrics.workers.records_dropped.with_label_values(&["access_log"]).inc();
         metrics.workers.open_connections.with_label_values(&["inbound", "src"]).set(1);

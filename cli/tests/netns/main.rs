@@ -9,3 +9,4 @@ mod programs;
 mod rules;
 mod services;
 mod stage;
+mod streams;

@@ -29,6 +29,11 @@ apiVersion: v1
 kind: Service
 metadata: {name: mail}
 spec: {clusterIP: '10.96.0.13', ports: [{port: 25, appProtocol: tcp}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: greeter}
+spec: {clusterIP: '10.96.0.14', ports: [{port: 9000, appProtocol: grpc}]}
 ";
 
 impl Stage {

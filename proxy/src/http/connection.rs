@@ -26,6 +26,9 @@ use super::state::{Closing, Opened, Signs, WorkerState};
 /// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How a record with a client's hello begins (RFC 8446, section 5.1); no request does.
+const TLS_HANDSHAKE: u8 = 22;
+
 /// What the first read asks for: a whole head as a rule.
 const FIRST_READ_BYTES: usize = 4 * 1024;
 
@@ -59,6 +62,16 @@ pub trait Serve: 'static {
         signs: Rc<Signs>,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<AnswerBody>> + 'static;
+
+    /// Takes a connection that begins like TLS, of which `first` was read; gives it back where it takes none.
+    fn take_tls(
+        self: Rc<Self>,
+        stream: TcpStream,
+        first: BytesMut,
+        _signs: Rc<Signs>,
+    ) -> impl Future<Output = Option<(TcpStream, BytesMut)>> + 'static {
+        std::future::ready(Some((stream, first)))
+    }
 }
 
 /// Runs futures on the worker's own thread.
@@ -74,12 +87,34 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 }
 
 /// Serves `stream` until it ends.
-pub async fn serve<S: Serve>(mut stream: TcpStream, opened: Opened, state: Rc<WorkerState>, service: Rc<S>) {
+pub fn serve<S: Serve>(
+    stream: TcpStream,
+    opened: Opened,
+    state: Rc<WorkerState>,
+    service: Rc<S>,
+) -> impl Future<Output = ()> {
+    serve_from(stream, BytesMut::new(), opened, state, service)
+}
+
+/// Serves `stream`, of which `read` was read already, until it ends.
+pub async fn serve_from<S: Serve>(
+    mut stream: TcpStream,
+    read: BytesMut,
+    opened: Opened,
+    state: Rc<WorkerState>,
+    service: Rc<S>,
+) {
     let signs = Rc::clone(&opened.signs);
-    match first_bytes(&mut stream, &signs, &state).await {
+    match first_bytes(&mut stream, read, &signs, &state).await {
         // Boxed, like all that is rare below: a future is as large as the largest thing it may ever wait for, and every
         // idle connection pays for it.
         Some((first, true)) => Box::pin(serve_h2(stream, first.freeze(), &signs, &state, service)).await,
+        Some((first, false)) if first.first() == Some(&TLS_HANDSHAKE) => {
+            let taken = Box::pin(Rc::clone(&service).take_tls(stream, first, Rc::clone(&signs)));
+            if let Some((stream, first)) = taken.await {
+                serve_h1(stream, first, &signs, &state, service).await;
+            }
+        }
         Some((first, false)) => serve_h1(stream, first, &signs, &state, service).await,
         None => {
             if let Some(refusal) = signs.refusal.get() {
@@ -96,9 +131,26 @@ pub fn turn_away(stream: &TcpStream) {
 }
 
 /// What came first, and whether it is HTTP/2's preface. Holds no buffer until the first byte is there.
-async fn first_bytes(stream: &mut TcpStream, signs: &Signs, state: &WorkerState) -> Option<(BytesMut, bool)> {
-    let mut first = BytesMut::new();
+async fn first_bytes(
+    stream: &mut TcpStream,
+    mut first: BytesMut,
+    signs: &Signs,
+    state: &WorkerState,
+) -> Option<(BytesMut, bool)> {
     loop {
+        if !first.is_empty() {
+            let compared = first.len().min(PREFACE.len());
+            if first[..compared] != PREFACE[..compared] {
+                return Some((first, false));
+            }
+            if compared == PREFACE.len() {
+                signs.head_since.set(None);
+                return Some((first, true));
+            }
+            if signs.head_since.get().is_none() {
+                signs.head_since.set(Some(Instant::now()));
+            }
+        }
         let read = std::future::poll_fn(|cx| {
             signs.wake_by(cx.waker());
             if signs.refusal.get().is_some() || signs.closing.get() == Closing::WhenIdle {
@@ -116,17 +168,6 @@ async fn first_bytes(stream: &mut TcpStream, signs: &Signs, state: &WorkerState)
         .await;
         if read == 0 {
             return None;
-        }
-        let compared = first.len().min(PREFACE.len());
-        if first[..compared] != PREFACE[..compared] {
-            return Some((first, false));
-        }
-        if compared == PREFACE.len() {
-            signs.head_since.set(None);
-            return Some((first, true));
-        }
-        if signs.head_since.get().is_none() {
-            signs.head_since.set(Some(Instant::now()));
         }
     }
 }

@@ -27,9 +27,18 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 /// What the system said, or `TimedOut`.
 pub(super) async fn dial(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
     let stream = connect(address, time).await?;
-    #[cfg(target_os = "linux")]
-    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    bound_silence(&stream)?;
     Ok(stream)
+}
+
+/// Bounds how long a connection for requests may leave bytes unacknowledged.
+///
+/// # Errors
+/// The socket is gone.
+pub(crate) fn bound_silence(stream: &TcpStream) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    Ok(())
 }
 
 /// Connects to `address` within `time`, for bytes of any kind. A receiver may leave them waiting for as long as it likes:

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -128,6 +128,15 @@ impl Signs {
         if known.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             *known = Some(waker.clone());
         }
+    }
+
+    /// Waits until the connection is to end because nothing runs on it.
+    pub async fn closes(&self) {
+        std::future::poll_fn(|cx| {
+            self.wake_by(cx.waker());
+            if self.closing.get() == Closing::WhenIdle { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Passes an interim answer on to a caller that can be told; the connection writes it before it waits again.

@@ -1,14 +1,17 @@
 //! A connection for the application: requests are served, and opaque bytes are carried. Opaque callers cannot be told
 //! apart, and count as unknown.
 
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use mesh::{Direction, Edge, Failure, Protocol};
 use tokio::net::TcpStream;
 
 use super::serve::Inbound;
 use crate::arrival::{Arrival, arrival};
+use crate::detect::{How, Learned, Spoken, look};
 use crate::http::connection;
 use crate::http::dial::{connect, keep_alive};
 use crate::http::state::Opened;
@@ -40,6 +43,9 @@ impl Inbound {
                 };
                 Box::pin(pass(stream, destination, edge, &self.state)).await;
             }
+            Arrival::Direct | Arrival::Redirected(_) if self.application.protocol == Protocol::Http1 => {
+                Box::pin(self.seen(stream, opened)).await;
+            }
             Arrival::Direct | Arrival::Redirected(_) => self.take(stream, opened).await,
         }
     }
@@ -56,14 +62,24 @@ impl Inbound {
     }
 
     async fn carry(&self, stream: TcpStream) {
+        let reached = self.reach().await;
+        self.join(stream, BytesMut::new(), reached).await;
+    }
+
+    async fn reach(&self) -> io::Result<Application> {
+        let in_flight = InFlight::on(&self.application);
+        let stream = connect(self.application.address, self.application.connect_timeout.get()).await?;
+        Ok(Application { stream, in_flight })
+    }
+
+    async fn join(&self, stream: TcpStream, first: BytesMut, reached: io::Result<Application>) {
         let _ = keep_alive(&stream); // fails only on a socket that is gone
         let edge = self.edge(0, None);
-        let in_flight = InFlight::on(&self.application);
-        match connect(self.application.address, self.application.connect_timeout.get()).await {
-            Ok(application) => {
+        match reached {
+            Ok(Application { stream: application, in_flight }) => {
                 self.state.edges.borrow_mut().reached(edge, 0);
                 let tunnel = Tunnel::new(application, BytesMut::new(), &self.state, edge, Some(in_flight));
-                tunnel.carry(stream, Bytes::new()).await;
+                tunnel.carry(stream, first.freeze()).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "the application does not take connections");
@@ -71,5 +87,49 @@ impl Inbound {
                 tcp::reset(&stream);
             }
         }
+    }
+
+    /// Looks at what a connection speaks, as `outbound/toward.rs` does. The application says no more than HTTP; HTTP/2, which
+    /// it may take too, and everything else is carried to it as it comes.
+    async fn seen(self: Rc<Self>, stream: TcpStream, opened: Opened) {
+        if self.learned.get() == Some(Learned::ServerFirst) {
+            self.state.count(|counters| counters.detected.add(&Spoken::Other, How::Remembered));
+            opened.signs.tunnel.set(true);
+            return self.carry(stream).await;
+        }
+        let seen = {
+            let mut reaching = pin!(self.reach());
+            let reach_at_once = self.learned.get() != Some(Learned::Requests);
+            let looking = look(&stream, reaching.as_mut(), reach_at_once, opened.signs.closes());
+            let Some(mut seen) = looking.await else { return };
+            if seen.spoken != Spoken::Http1 && seen.reached.is_none() {
+                seen.reached = Some(reaching.await);
+            }
+            seen
+        };
+        self.state.count(|counters| counters.detected.add(&seen.spoken, seen.how));
+        self.learned.set(seen.learned().or(self.learned.get()));
+        match seen.reached {
+            Some(reached) if seen.spoken != Spoken::Http1 => {
+                opened.signs.tunnel.set(true);
+                self.join(stream, seen.first, reached).await;
+            }
+            _ => {
+                let state = Rc::clone(&self.state);
+                connection::serve_from(stream, seen.first, opened, state, self).await;
+            }
+        }
+    }
+}
+
+/// A connection to the application that is not counted yet.
+struct Application {
+    stream: TcpStream,
+    in_flight: InFlight,
+}
+
+impl AsRef<TcpStream> for Application {
+    fn as_ref(&self) -> &TcpStream {
+        &self.stream
     }
 }

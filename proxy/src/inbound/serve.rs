@@ -1,7 +1,7 @@
 //! One request for the application, from its head to the head of its answer: who calls is read and taken away, the
 //! application gets the rest as it came.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request, Response};
 use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 
 use crate::balance::{ASSUMED_LATENCY, PeakEwma};
+use crate::detect::Learned;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::deadline::grpc_timeout;
@@ -28,6 +29,9 @@ use crate::report::edges::{EDGES_MAX, EdgeHandle};
 pub struct Inbound {
     pub(super) state: Rc<WorkerState>,
     pub(super) application: Rc<Upstream>,
+    /// What was learned of connections that are looked at. The application may be replaced by another behind the same
+    /// port: then what was learned of its servers' first word holds until the proxy starts anew.
+    pub(super) learned: Cell<Option<Learned>>,
     serves: Vec<Authority>,
     /// Which of `serves` a spelling means.
     spellings: RefCell<HashMap<Box<[u8]>, usize>>,
@@ -52,6 +56,7 @@ impl Inbound {
         }
         Rc::new(Self {
             state: Rc::clone(state),
+            learned: Cell::new(None),
             application: Rc::new(Upstream::new(application, protocol, PeakEwma::assumed(ASSUMED_LATENCY))),
             spellings: RefCell::default(),
             edges: RefCell::new(vec![HashMap::new(); serves.len()]),

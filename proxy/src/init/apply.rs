@@ -52,40 +52,48 @@ struct Run {
     may_fail: bool,
 }
 
-/// Puts the rules of `plan` in place, or takes away all that are ours (`None`). `backend`: `None` takes nft where it is
-/// installed. Answers what was run, or would be.
+/// Puts the rules of `plan` in place, or takes away all that are ours (`None`). Without a `backend` rules are written by nft
+/// where it is installed, and taken away by every tool that is. Answers what was run, or would be.
 ///
 /// # Errors
 /// See [`InitError`].
 pub fn apply(plan: Option<&Plan>, backend: Option<Backend>, dry_run: bool) -> Result<String, InitError> {
-    let backend = match backend {
-        Some(backend) => backend,
-        None if is_installed("nft") => Backend::Nft,
-        None if is_installed("iptables") => Backend::Iptables,
-        None if dry_run => Backend::Nft,
-        None => return Err(InitError::NoTool),
-    };
-    let runs = runs(plan, backend);
+    let backends = backends(plan, backend, dry_run)?;
+    let runs: Vec<_> = backends.iter().flat_map(|backend| runs(plan, *backend)).collect();
     let shown: String = runs.iter().map(Run::shown).collect();
     if dry_run {
         return Ok(shown);
-    }
-    let (tool, package) = backend.tool();
-    if !is_installed(tool) {
-        return Err(InitError::Missing(tool, package));
     }
     if !may_change_rules() {
         return Err(InitError::NotRoot);
     }
     for run in &runs {
         if let Err(error) = run.run() {
-            for undo in self::runs(None, backend) {
+            for undo in backends.iter().flat_map(|backend| self::runs(None, *backend)) {
                 let _ = undo.run(); // the first failure is the one to tell
             }
             return Err(error);
         }
     }
     Ok(shown)
+}
+
+/// The tools to run.
+fn backends(plan: Option<&Plan>, backend: Option<Backend>, dry_run: bool) -> Result<Vec<Backend>, InitError> {
+    let mut installed: Vec<_> =
+        Backend::ALL.into_iter().filter(|backend| is_installed(backend.tool().0)).collect();
+    match backend {
+        Some(backend) if dry_run || installed.contains(&backend) => Ok(vec![backend]),
+        Some(backend) => Err(InitError::Missing(backend.tool().0, backend.tool().1)),
+        None if installed.is_empty() && dry_run => Ok(vec![Backend::Nft]),
+        None if installed.is_empty() => Err(InitError::NoTool),
+        None => {
+            if plan.is_some() {
+                installed.truncate(1);
+            }
+            Ok(installed)
+        }
+    }
 }
 
 /// Root in a container need not have the capability, and another user may.
@@ -95,6 +103,9 @@ fn may_change_rules() -> bool {
 }
 
 impl Backend {
+    /// Every tool, the one that is taken first where it is installed.
+    const ALL: [Self; 3] = [Self::Nft, Self::Iptables, Self::IptablesLegacy];
+
     fn tool(self) -> (&'static str, &'static str) {
         match self {
             Self::Nft => ("nft", "nftables"),

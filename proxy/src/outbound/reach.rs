@@ -7,31 +7,64 @@ use std::time::Instant;
 use bytes::BytesMut;
 use http::Response;
 use mesh::Protocol;
+use tokio::net::TcpStream;
 
 use super::serve::Outbound;
 use super::target::Target;
 use super::trying::TRIES_MAX;
 use crate::http::body::AnswerBody;
-use crate::http::dial::connect;
+use crate::http::dial::{self, connect};
+use crate::http::h1::Link;
 use crate::http::passing::refused;
 use crate::http::refusal::Refusal;
-use crate::http::state::Signs;
+use crate::http::state::{Signs, WorkerState};
 use crate::http::tally::Tally;
 use crate::http::tunnel::Tunnel;
 use crate::http::upstream::InFlight;
+use crate::report::edges::EdgeHandle;
 
-impl Outbound {
-    /// Connects to an endpoint of `target`, and counts that.
-    pub(super) async fn reach(&self, target: &Target) -> Result<Tunnel, Refusal> {
-        let reached = self.connect_to_one(target).await;
-        if let Err(refusal) = &reached {
-            self.state.count_refusal(*refusal);
-            self.state.edges.borrow_mut().unreached(target.unpicked, refusal.failure());
-        }
-        reached
+/// A connection to an endpoint that is not counted yet.
+#[derive(Debug)]
+pub(super) struct Reached {
+    stream: TcpStream,
+    edge: EdgeHandle,
+    in_flight: InFlight,
+    /// Endpoints that did not take it before.
+    retries: u64,
+}
+
+impl AsRef<TcpStream> for Reached {
+    fn as_ref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl Reached {
+    /// It is used for bytes of any kind.
+    pub(super) fn tunnel(self, state: &Rc<WorkerState>) -> Tunnel {
+        state.edges.borrow_mut().reached(self.edge, self.retries);
+        Tunnel::new(self.stream, BytesMut::new(), state, self.edge, Some(self.in_flight))
     }
 
-    async fn connect_to_one(&self, target: &Target) -> Result<Tunnel, Refusal> {
+    /// It was made for nothing, as requests come: the next one of them takes it.
+    pub(super) fn park(self, state: &Rc<WorkerState>) {
+        let upstream = self.in_flight.upstream();
+        state.edges.borrow_mut().connected(self.edge);
+        if upstream.protocol == Protocol::Http1 && dial::bound_silence(&self.stream).is_ok() {
+            upstream.park(Link::new(self.stream), state, Instant::now());
+        }
+    }
+}
+
+impl Outbound {
+    /// No endpoint takes an opaque connection.
+    pub(super) fn unreached(&self, target: &Target, refusal: Refusal) {
+        self.state.count_refusal(refusal);
+        self.state.edges.borrow_mut().unreached(target.unpicked, refusal.failure());
+    }
+
+    /// Connects to an endpoint of `target`.
+    pub(super) async fn reach(&self, target: &Target) -> Result<Reached, Refusal> {
         let Some(cluster) = &target.own else { return Err(Refusal::NoEndpoint) };
         let mut tried = [usize::MAX; TRIES_MAX];
         for attempt in 0..TRIES_MAX {
@@ -49,8 +82,7 @@ impl Outbound {
                         member.upstream.latency.borrow_mut().observe(now - started, now);
                     }
                     let edge = target.edge(&member.workload, &self.state);
-                    self.state.edges.borrow_mut().reached(edge, attempt as u64);
-                    return Ok(Tunnel::new(stream, BytesMut::new(), &self.state, edge, Some(in_flight)));
+                    return Ok(Reached { stream, edge, in_flight, retries: attempt as u64 });
                 }
                 Err(error) => {
                     tracing::debug!(address = %member.upstream.address, %error, "connection to an endpoint failed");
@@ -63,8 +95,8 @@ impl Outbound {
 
     /// The answer to CONNECT: from its head on, bytes pass as they are.
     pub(super) async fn connected(&self, target: &Target, signs: &Rc<Signs>) -> Response<AnswerBody> {
-        match self.connect_to_one(target).await {
-            Ok(tunnel) => Response::new(AnswerBody::tunnel(tunnel)),
+        match self.reach(target).await {
+            Ok(reached) => Response::new(AnswerBody::tunnel(reached.tunnel(&self.state))),
             Err(refusal) => {
                 let tally = Tally::open(&self.state, signs, target.unpicked, Instant::now());
                 refused(refusal, false, tally)

@@ -35,7 +35,7 @@ impl Outbound {
             Arrival::Redirected(destination) => match Box::pin(self.owner(destination)).await {
                 Owner::Service(authority) => {
                     let service = authority.to_string().into_bytes().into();
-                    self.take(stream, opened, service).await;
+                    self.take(stream, opened, service, true).await;
                 }
                 Owner::Nobody => {
                     opened.signs.tunnel.set(true);

@@ -7,9 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::header::SET_COOKIE;
 use http::{Method, Request, Response, Version};
 use mesh::{Authority, Direction, RouteRule};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::affinity::Affinity;
@@ -175,6 +177,15 @@ impl Serve for Outbound {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<AnswerBody>> + 'static {
         self.answer(signs, request, None)
+    }
+
+    fn take_tls(
+        self: Rc<Self>,
+        stream: TcpStream,
+        first: BytesMut,
+        signs: Rc<Signs>,
+    ) -> impl Future<Output = Option<(TcpStream, BytesMut)>> + 'static {
+        self.carry_tls(stream, first, signs)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a worker has made of the snapshot: for each authority as it is written in requests, the service's rules with their
 //! clusters, ready for use. Looked up by the bytes of the request, so that a known authority is never parsed again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use std::time::Instant;
 use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 
 use super::cluster::Cluster;
+use crate::detect::Learned;
 use crate::http::state::WorkerState;
 use crate::report::edges::{EdgeHandle, EdgeTable};
 use crate::snapshot::{Known, Owner, Reader, ServiceView};
@@ -32,6 +33,8 @@ pub(super) struct Target {
     pub(super) backends: Vec<Vec<Option<Rc<Cluster>>>>,
     /// Counts requests for which no endpoint was picked.
     pub(super) unpicked: EdgeHandle,
+    /// What was learned of its connections that are looked at.
+    pub(super) learned: Cell<Option<Learned>>,
     edges: RefCell<Vec<(WorkloadName, EdgeHandle)>>,
 }
 
@@ -156,6 +159,7 @@ impl Targets {
             own,
             backends,
             unpicked: outbound_edge(authority, None, state),
+            learned: Cell::new(None),
             edges: RefCell::default(),
             view,
         }

@@ -2,15 +2,19 @@
 //! one service. What the service speaks decides: opaque bytes are carried, requests are served.
 
 use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{Request, Response};
 use mesh::Protocol;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use super::reach::Reached;
 use super::serve::Outbound;
 use super::target::Target;
+use crate::detect::{How, Learned, Sight, Spoken, look, sight};
 use crate::http::body::AnswerBody;
 use crate::http::connection::{self, Serve};
 use crate::http::dial::keep_alive;
@@ -19,15 +23,28 @@ use crate::http::request_body::RequestBody;
 use crate::http::state::{Opened, Signs};
 use crate::tcp;
 
+/// The port that a TLS client means which says only a name.
+const HTTPS: u16 = 443;
+
 impl Outbound {
-    /// Serves a connection for the service that is spelled `service`.
-    pub async fn take(self: Rc<Self>, stream: TcpStream, opened: Opened, service: Rc<[u8]>) {
+    /// Serves a connection for the service that is spelled `service`. One of an application that does not know of us
+    /// (`is_looked_at`) may speak something else than its service's port says.
+    pub async fn take(
+        self: Rc<Self>,
+        stream: TcpStream,
+        opened: Opened,
+        service: Rc<[u8]>,
+        is_looked_at: bool,
+    ) {
         let known = self.targets.borrow_mut().known(&service);
         let found = match known {
             Some(target) => Ok(target),
             None => Box::pin(self.target(&service)).await,
         };
         match found {
+            Ok(target) if is_looked_at && target.protocol() == Protocol::Http1 => {
+                Box::pin(self.seen(stream, opened, service, target)).await;
+            }
             Ok(target) if target.protocol() != Protocol::Opaque => {
                 let state = Rc::clone(&self.state);
                 connection::serve(stream, opened, state, Rc::new(Toward { outbound: self, service })).await;
@@ -44,11 +61,96 @@ impl Outbound {
         }
     }
 
+    /// Carries TLS to the service that its hello asks for, at the port of HTTPS, without a look into it. One that asks for
+    /// none is given back, to be refused as what it is: no request.
+    pub(super) async fn carry_tls(
+        self: Rc<Self>,
+        mut stream: TcpStream,
+        mut first: BytesMut,
+        signs: Rc<Signs>,
+    ) -> Option<(TcpStream, BytesMut)> {
+        let mut closing = pin!(signs.closes());
+        let name = loop {
+            match sight(&first) {
+                Sight::Clear(Spoken::Tls(Some(name))) => break name,
+                Sight::Clear(_) => return Some((stream, first)),
+                Sight::Unclear => tokio::select! {
+                    () = closing.as_mut() => return None,
+                    read = stream.read_buf(&mut first) => if !matches!(read, Ok(1..)) { return None },
+                },
+            }
+        };
+        signs.tunnel.set(true);
+        let service = format!("{name}:{HTTPS}").into_bytes();
+        match self.target(&service).await {
+            Ok(target) => {
+                let reached = self.reach(&target).await;
+                self.join(stream, first, reached, &target).await;
+            }
+            Err((refusal, edge)) => {
+                self.state.count_refusal(refusal);
+                self.state.edges.borrow_mut().unreached(edge, refusal.failure());
+                tell(&stream, refusal);
+            }
+        }
+        None
+    }
+
     async fn carry(&self, stream: TcpStream, target: &Target) {
+        let reached = self.reach(target).await;
+        self.join(stream, BytesMut::new(), reached, target).await;
+    }
+
+    async fn join(
+        &self,
+        stream: TcpStream,
+        first: BytesMut,
+        reached: Result<Reached, Refusal>,
+        target: &Target,
+    ) {
         let _ = keep_alive(&stream); // fails only on a socket that is gone
-        match self.reach(target).await {
-            Ok(tunnel) => tunnel.carry(stream, Bytes::new()).await,
-            Err(refusal) => tell(&stream, refusal),
+        match reached {
+            Ok(reached) => reached.tunnel(&self.state).carry(stream, first.freeze()).await,
+            Err(refusal) => {
+                self.unreached(target, refusal);
+                tell(&stream, refusal);
+            }
+        }
+    }
+
+    /// Looks at what a connection speaks. Requests are served; everything else, HTTP/2 to a service that says no more than
+    /// HTTP included, is carried to one endpoint as it comes, since the application knows what its service takes.
+    async fn seen(self: Rc<Self>, stream: TcpStream, opened: Opened, service: Rc<[u8]>, target: Rc<Target>) {
+        if target.learned.get() == Some(Learned::ServerFirst) {
+            self.state.count(|counters| counters.detected.add(&Spoken::Other, How::Remembered));
+            opened.signs.tunnel.set(true);
+            return self.carry(stream, &target).await;
+        }
+        let seen = {
+            let mut reaching = pin!(self.reach(&target));
+            let reach_at_once = target.learned.get() != Some(Learned::Requests);
+            let looking = look(&stream, reaching.as_mut(), reach_at_once, opened.signs.closes());
+            let Some(mut seen) = looking.await else { return };
+            if seen.spoken != Spoken::Http1 && seen.reached.is_none() {
+                seen.reached = Some(reaching.await);
+            }
+            seen
+        };
+        self.state.count(|counters| counters.detected.add(&seen.spoken, seen.how));
+        target.learned.set(seen.learned().or(target.learned.get()));
+        match seen.reached {
+            Some(reached) if seen.spoken != Spoken::Http1 => {
+                opened.signs.tunnel.set(true);
+                self.join(stream, seen.first, reached, &target).await;
+            }
+            reached => {
+                if let Some(Ok(reached)) = reached {
+                    reached.park(&self.state);
+                }
+                let state = Rc::clone(&self.state);
+                let toward = Rc::new(Toward { outbound: self, service });
+                connection::serve_from(stream, seen.first, opened, state, toward).await;
+            }
         }
     }
 }

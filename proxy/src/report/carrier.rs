@@ -247,6 +247,9 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     metrics.running.set(gauge(counters.requests_running));
     metrics.tunnels.set(gauge(counters.tunnels));
     raise(&metrics.pipes_exhausted, counters.pipes_exhausted_total);
+    for (spoken, how, total) in counters.detected.totals().filter(|(_, _, total)| *total > 0) {
+        raise(&metrics.detected.with_label_values(&[spoken, how]), total);
+    }
     raise(&metrics.passed_through, counters.passed_through_total);
     raise(&metrics.owner_timeouts, counters.owner_timeout_total);
     raise(&metrics.accepted, counters.accepted_total);

@@ -1,5 +1,7 @@
 //! What a worker counts beside edges: open connections, and each time a bound was hit. Collected with the edges.
 
+use crate::detect::{How, Spoken};
+
 /// Totals only rise; the others are as of now. Added up over the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -19,6 +21,8 @@ pub struct Counters {
     pub owner_timeout_total: u64,
     /// Own connections that came back to the proxy.
     pub loops_refused_total: u64,
+    /// Connections that were looked at.
+    pub detected: Detected,
     /// Connections accepted so far.
     pub accepted_total: u64,
     /// Connections refused because a worker had its most.
@@ -67,6 +71,41 @@ pub struct Counters {
     pub spans_dropped_total: u64,
 }
 
+/// Connections that were looked at, by what they speak and by what decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Detected([[u64; 5]; 4]);
+
+impl Detected {
+    const SPOKEN: [&str; 4] = ["http1", "http2", "tls", "other"];
+    const HOW: [&str; 5] = ["bytes", "server_first", "waited", "ended", "remembered"];
+
+    /// One more.
+    pub fn add(&mut self, spoken: &Spoken, how: How) {
+        let spoken = match spoken {
+            Spoken::Http1 => 0,
+            Spoken::Http2 => 1,
+            Spoken::Tls(_) => 2,
+            Spoken::Other => 3,
+        };
+        self.0[spoken][how as usize] += 1;
+    }
+
+    /// What they speak, what decided, and how many, as labelled.
+    pub fn totals(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let of = |(spoken, counts): (&'static str, &[u64; 5])| {
+            let counts = *counts;
+            Self::HOW.into_iter().zip(counts).map(move |(how, count)| (spoken, how, count))
+        };
+        Self::SPOKEN.into_iter().zip(&self.0).flat_map(of).collect::<Vec<_>>().into_iter()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (sums, counts) in self.0.iter_mut().zip(&other.0) {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+    }
+}
+
 impl Counters {
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
@@ -78,6 +117,7 @@ impl Counters {
         self.passed_through_total += other.passed_through_total;
         self.owner_timeout_total += other.owner_timeout_total;
         self.loops_refused_total += other.loops_refused_total;
+        self.detected.merge(&other.detected);
         self.accepted_total += other.accepted_total;
         self.connections_refused_total += other.connections_refused_total;
         self.malformed_total += other.malformed_total;

@@ -135,7 +135,7 @@ impl Worker {
             let name = authority.to_string();
             let (outbound, text) = (Rc::clone(&self.outbound), Rc::<[u8]>::from(name.as_bytes()));
             let take = move |stream, opened| {
-                spawn_local(Rc::clone(&outbound).take(stream, opened, Rc::clone(&text)));
+                spawn_local(Rc::clone(&outbound).take(stream, opened, Rc::clone(&text), false));
             };
             doors.push(Door::new(Role::Upstream(name), listener, Direction::Outbound, false, take));
         }

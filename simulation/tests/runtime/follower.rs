@@ -57,7 +57,7 @@ async fn follow(name: &'static str, service: &'static str, seen: Shared) -> turm
     let asked = Asked { demands, questions, uplink: uplink.clone() };
     tokio::task::spawn_local(feed.run(asked, used, events));
     let authority: Authority = service.parse()?;
-    demand.send(Demand { authority: authority.clone() }).await?;
+    demand.send(Demand::Service(authority.clone())).await?;
     loop {
         look(&published, &authority, uplink.borrow().is_some(), &mut seen.lock().unwrap());
         pause(LOOK_EVERY).await;
