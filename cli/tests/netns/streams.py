@@ -81,7 +81,7 @@ async def websocket_server(port):
 async def websocket_client(url):
     from websockets.asyncio.client import connect
 
-    async with connect(url, max_size=None, open_timeout=20) as connection:
+    async with connect(url, max_size=None, open_timeout=20, compression=None) as connection:
         for message in ("hello", "x" * 1_000_000, b"\x00\xff" * 100_000):
             await connection.send(message)
             assert await asyncio.wait_for(connection.recv(), 20) == message
