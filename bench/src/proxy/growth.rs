@@ -13,8 +13,9 @@ use crate::http_load::{Http, closed_loop, in_turn};
 use crate::process::Failed;
 use crate::table::{median, print};
 
-/// Services known to the control plane besides the two of the benchmark, and how many of them are asked for.
-const SIZES: [(usize, usize); 4] = [(0, 0), (100, 100), (10_000, 0), (10_000, 400)];
+/// Services known to the control plane besides those of the benchmark, and how many of them are asked for. The catalog holds
+/// 10,000, a proxy follows 500.
+const SIZES: [(usize, usize); 4] = [(0, 0), (100, 100), (9_900, 0), (9_900, 400)];
 
 /// Endpoints of the service that has many.
 const ENDPOINTS: u8 = 250;
