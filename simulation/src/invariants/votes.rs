@@ -1,5 +1,5 @@
-//! A vote is durable before it is given: no node votes for two in one term, and none that comes back is in an earlier term than
-//! one in which it voted (Raft, figure 2, "persistent state"). Watches what nodes send to each other.
+//! A vote is durable before it is given: no node votes for two in one term, and none comes back from its disk without the last
+//! vote that it gave (Raft, figure 2, "persistent state"). Watches what nodes send to each other.
 
 use std::collections::BTreeMap;
 
@@ -51,13 +51,16 @@ impl VotesAreKept {
         }
     }
 
-    /// `node` starts from its disk, in `term`.
-    pub(crate) fn started(&self, node: u64, term: u64) -> Result<(), Violation> {
-        let voted = self.0.get(&node).and_then(BTreeMap::last_key_value).map_or(0, |(term, _)| *term);
-        if voted <= term {
+    /// `node` starts from its disk, on which these stand.
+    pub(crate) fn started(&self, node: u64, term: u64, vote: u64) -> Result<(), Violation> {
+        let voted = self.0.get(&node).and_then(BTreeMap::last_key_value);
+        let Some((voted_in, voted_for)) = voted.filter(|(voted_in, _)| **voted_in >= term) else { return Ok(()) };
+        if (*voted_in, *voted_for) == (term, vote) {
             return Ok(());
         }
-        let story = format!("node {node} starts in term {term}, but voted in term {voted} before");
+        let story = format!(
+            "node {node} starts in term {term} with a vote for {vote}, but voted for {voted_for} in term {voted_in}"
+        );
         Err(Violation::new(NAME, story))
     }
 }
@@ -83,10 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_comes_back_before_its_vote_is_a_violation() {
+    fn a_node_that_comes_back_without_its_vote_is_a_violation() {
         let mut invariant = VotesAreKept::default();
         invariant.sent(3, &vote(1, 5, false)).ok();
-        assert!(invariant.started(3, 4).is_err() && invariant.started(3, 5).is_ok());
-        assert!(invariant.started(1, 0).is_ok());
+        assert!(invariant.started(3, 4, 0).is_err(), "in an earlier term");
+        assert!(invariant.started(3, 5, 0).is_err(), "in that term, and free to vote again");
+        assert!(invariant.started(3, 5, 1).is_ok() && invariant.started(3, 6, 0).is_ok());
+        assert!(invariant.started(1, 0, 0).is_ok());
     }
 }

@@ -124,7 +124,8 @@ impl World {
         }
         let life = node.life;
         let running = node.running.as_ref().expect("it was just started");
-        self.votes.started(id, running.replica.status().term)?;
+        let durable = running.storing.durable;
+        self.votes.started(id, durable.term, durable.vote)?;
         for peer in (1..=self.scenario.shape.nodes).filter(|peer| *peer != id) {
             self.network.forget(Host::Node(id), Host::Node(peer));
         }
