@@ -230,7 +230,7 @@ fn prove(first: u64) -> std::io::Result<bool> {
             .args(["--shrink", "0"])
             .output()?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let seeds = said.lines().filter(|line| line.starts_with("seed ")).count();
+        let seeds = said.lines().filter(|line| line.contains(" trace ")).count() + 1;
         let broken = said.lines().find_map(|line| line.split(" breaks \"").nth(1)?.split('"').next());
         let found = match (broken, output.status.code()) {
             (Some(invariant), _) => invariant,

@@ -11,7 +11,7 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Ready, StateRole};
 
 use crate::membership_change;
-use crate::nouns::{Batch, HardState, NodeId, Snapshot};
+use crate::nouns::{Batch, HardState, Membership, NodeId, Snapshot};
 use crate::wire;
 
 use super::errors::ProposeError;
@@ -147,7 +147,9 @@ impl Replica {
         let context = std::mem::take(&mut change.context);
         match self.raw.apply_conf_change(&change) {
             Ok(state) => {
-                self.memberships.insert(index, wire::membership_from_raft(&state));
+                let membership = wire::membership_from_raft(&state);
+                self.step_down_if_removed(&membership);
+                self.memberships.insert(index, membership);
                 Some(context)
             }
             // The same on every node: the change contradicts the membership it meets.
@@ -155,6 +157,16 @@ impl Replica {
                 tracing::warn!(index, %error, "a change of the membership was refused");
                 None
             }
+        }
+    }
+
+    /// A leader that has no vote any more: raft 0.7 lets it lead on, and panics when it next counts what is committed, because
+    /// it looks for its own progress. The others elect one of themselves.
+    fn step_down_if_removed(&mut self, membership: &Membership) {
+        let raft = &mut self.raw.raft;
+        let votes = [&membership.voters, &membership.voters_outgoing];
+        if raft.state == StateRole::Leader && !votes.iter().any(|voters| voters.contains(&raft.id)) {
+            raft.become_follower(raft.term, 0);
         }
     }
 

@@ -156,3 +156,20 @@ fn a_removed_node_that_never_heard_of_it_stands_aside_once_it_is_told() {
         "it has no vote of the retired one"
     );
 }
+
+#[test]
+fn a_leader_that_was_removed_steps_down_and_the_others_go_on() {
+    let (mut cluster, leader) = three(5);
+    let others: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != leader).collect();
+    let replica = &mut cluster.nodes.get_mut(&leader).unwrap().replica;
+    replica.propose_membership(77, &members(&others, &[]), Bytes::new()).unwrap();
+    cluster.carry_out(leader);
+    let leads = |cluster: &Cluster, node: u64| cluster.nodes[&node].replica.status().role == Role::Leader;
+    cluster.until(Duration::from_secs(2), "another leader", |cluster| {
+        others.iter().any(|other| leads(cluster, *other))
+    });
+    assert!(!leads(&cluster, leader));
+    let next = others.iter().copied().find(|other| leads(&cluster, *other)).unwrap();
+    cluster.propose(next, "after").unwrap();
+    cluster.until(Duration::from_secs(1), "a commit", |cluster| cluster.acknowledged.len() == 1);
+}

@@ -54,7 +54,9 @@ impl VotesAreKept {
     /// `node` starts from its disk, on which these stand.
     pub(crate) fn started(&self, node: u64, term: u64, vote: u64) -> Result<(), Violation> {
         let voted = self.0.get(&node).and_then(BTreeMap::last_key_value);
-        let Some((voted_in, voted_for)) = voted.filter(|(voted_in, _)| **voted_in >= term) else { return Ok(()) };
+        let Some((voted_in, voted_for)) = voted.filter(|(voted_in, _)| **voted_in >= term) else {
+            return Ok(());
+        };
         if (*voted_in, *voted_for) == (term, vote) {
             return Ok(());
         }
