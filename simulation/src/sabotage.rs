@@ -36,25 +36,24 @@ macro_rules! sabotages {
 }
 
 sabotages! {
-    VoteForgotten "vote-forgotten" 100 "A vote is not written to disk before it is given";
-    EarlyAck "early-ack" 100 "A batch is confirmed before it is durable";
-    NoSync "no-sync" 100 "The log writes and never syncs";
-    NoDirectorySync "no-directory-sync" 100 "The log never syncs its directory";
-    SnapshotMembership "snapshot-membership" 100 "A snapshot is kept with the founders for its membership";
-    SnapshotStale "snapshot-stale" 100 "A snapshot names a later entry than it holds";
-    LocalRead "local-read" 100 "A read is answered without a round to a quorum";
-    RetryApplied "retry-applied" 100 "A write carries no identity, so that its retry is applied again";
-    ClockInApply "clock-in-apply" 100 "A node puts its own clock where the leader's stamp stands";
-    PartialTwice "partial-twice" 100 "A partial names no windows, so that its repetition is counted again";
-    EarlyCount "early-count" 100 "A report is acknowledged before its partial is committed";
-    LostRemoval "lost-removal" 100 "After a reconnect a session leaves removals out";
-    LostChange "lost-change" 100 "A session misses a change once in a while";
-    OldVersion "old-version" 100 "A session sends a resource in an older version";
-    BreakBeforeMake "break-before-make" 100 "A proxy puts new rules in force before it knows their clusters";
-    RefusalForgotten "refusal-forgotten" 100 "A refusal is passed on as an acknowledgement";
-    Hoarding "hoarding" 100 "Answers to a slow proxy are queued and not held back";
-    EarlyExpiry "early-expiry" 100 "A new leader counts the silence before its time against leases";
-    NoBrake "no-brake" 100 "Mass expiry is not held";
+    VoteForgotten "vote-forgotten" 20 "A vote is not written to disk before it is given";
+    EarlyAck "early-ack" 20 "A batch is confirmed before it is durable";
+    NoSync "no-sync" 20 "The log writes and never syncs";
+    NoDirectorySync "no-directory-sync" 20 "The log never syncs its directory";
+    SnapshotMembership "snapshot-membership" 20 "A snapshot is kept with the founders for its membership";
+    SnapshotStale "snapshot-stale" 20 "A snapshot names a later entry than it holds";
+    LocalRead "local-read" 20 "A read is answered without a round to a quorum";
+    RetryApplied "retry-applied" 20 "A write carries no identity, so that its retry is applied again";
+    ClockInApply "clock-in-apply" 20 "A node puts its own clock where the leader's stamp stands";
+    PartialTwice "partial-twice" 20 "A partial names no windows, so that its repetition is counted again";
+    EarlyCount "early-count" 20 "A report is acknowledged before its partial is committed";
+    LostRemoval "lost-removal" 20 "After a reconnect a session leaves removals out";
+    LostChange "lost-change" 20 "A session misses a change once in a while";
+    OldVersion "old-version" 20 "A session sends a resource in an older version";
+    BreakBeforeMake "break-before-make" 20 "A proxy puts new rules in force before it knows their clusters";
+    RefusalForgotten "refusal-forgotten" 20 "A refusal is passed on as an acknowledgement";
+    Hoarding "hoarding" 20 "Answers to a slow proxy are queued and not held back";
+    EarlyExpiry "early-expiry" 20 "A new leader counts the silence before its time against leases";
 }
 
 impl fmt::Display for Sabotage {

@@ -28,9 +28,7 @@ pub(super) struct Leasing {
 
 impl Leasing {
     pub(super) fn new(sabotage: Option<Sabotage>) -> Self {
-        let percent = if sabotage == Some(Sabotage::NoBrake) { 100 } else { BRAKE.percent };
-        let leases = Leases::new(Brake { percent, ..BRAKE });
-        Self { leases, leading: None, stale: BTreeSet::new(), sabotage }
+        Self { leases: Leases::new(BRAKE), leading: None, stale: BTreeSet::new(), sabotage }
     }
 
     /// Leadership came (in this term) or went.

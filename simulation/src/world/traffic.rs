@@ -108,6 +108,8 @@ impl World {
     /// A proxy counts, and tells what was not acknowledged.
     fn traffic(&mut self, id: u64, life: u64) {
         let now = self.heap.now();
+        // Told to the node that it follows, or to any when it follows none.
+        let open = self.proxies[&id].stream.map(|(node, _)| node);
         let teller = &mut self.proxies.get_mut(&id).expect("every proxy exists").teller;
         if teller.life.1 != life {
             return;
@@ -119,7 +121,8 @@ impl World {
         if let Some(report) = teller.ring.report().filter(|_| due) {
             teller.call += 1;
             teller.told_at = Some(now);
-            let (from, node) = (Host::Proxy(id), self.chance.below(self.scenario.shape.nodes) + 1);
+            let any = self.chance.below(self.scenario.shape.nodes) + 1;
+            let (from, node) = (Host::Proxy(id), open.unwrap_or(any));
             let body = Request::Report(Box::new(report));
             let call = teller.call;
             if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {
