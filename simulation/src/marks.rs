@@ -1,5 +1,5 @@
 //! Marks: rare states that runs are to reach. A simulator that never gets there proves nothing about them; so a batch of seeds
-//! says which marks none of them reached, and `.ci/run` demands all. Named after the coverage marks of TigerBeetle.
+//! says which marks none of them reached, and `.ci/run` prints it. Named after the coverage marks of TigerBeetle.
 
 use std::collections::BTreeSet;
 
