@@ -10,6 +10,7 @@ mod members;
 mod names;
 mod program;
 mod query;
+mod simulate;
 mod snapshot;
 mod span;
 
@@ -25,6 +26,7 @@ pub use members::{
 pub use names::{DocumentKind, Name, Resource, ResourceKind};
 pub use program::{ControlArgs, ProcessArgs, ProxyArgs, ProxyLine, UpgradeArgs};
 pub use query::{ConnectionArgs, EdgesArgs, EndpointsArgs, Form, ProxiesArgs, ServicesArgs, StatArgs};
+pub use simulate::{SimulateArgs, SimulateForm};
 pub use snapshot::{
     BackupForm, DirectoryArgs, InspectArgs, RecoverArgs, RestoreArgs, SaveArgs, SnapshotArgs, SnapshotCommand,
 };

@@ -18,6 +18,7 @@ mod proxies;
 mod recover;
 mod run;
 mod services;
+mod simulate;
 mod snapshot;
 mod stat;
 mod telling;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod fixtures;
+mod simulations;
 
 use std::path::PathBuf;
 
@@ -115,6 +116,14 @@ fn the_end_of_the_demo_is_as_its_goldens() {
     let report = fixtures::demo_report();
     assert_golden("demo.txt", &report.text(Ink::Plain));
     assert_golden("demo.json", &report.json());
+}
+
+#[test]
+fn simulations_of_one_and_of_many_seeds_are_as_their_goldens() {
+    let (scenario, one, many, measured) = simulations::runs();
+    assert_golden("simulate.txt", &render::simulated("my.scenario", &scenario, &one, Some(&measured)));
+    assert_golden("simulate-many.txt", &render::simulated("my.scenario", &scenario, &many, None));
+    assert_golden("simulate.json", &render::simulated_json("my.scenario", &scenario, &many));
 }
 
 #[test]

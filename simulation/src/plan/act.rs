@@ -135,6 +135,18 @@ impl Act {
         }
     }
 
+    /// The same act with its node 0, if it has one, replaced by `leader`.
+    #[must_use]
+    pub(crate) fn at_leader(&self, leader: u64) -> Self {
+        let leader = leader.to_string();
+        let fields = self.fields();
+        let named = fields.iter().map(|(name, value)| match (*name, value.as_str()) {
+            ("node", "0") => ("node", leader.as_str()),
+            (name, value) => (name, value),
+        });
+        Self::read_fields(self.verb(), &named.collect()).expect("what was written can be read")
+    }
+
     /// Whether a world of this shape has what the act names.
     ///
     /// # Errors
@@ -142,7 +154,9 @@ impl Act {
     pub fn check(&self, shape: &Shape) -> Result<(), PlanError> {
         for (name, value) in self.fields() {
             let numbers = match name {
-                "node" | "from" | "to" | "one" | "other" => 1..=shape.nodes,
+                // Node 0 is whichever leads by then.
+                "node" => 0..=shape.nodes,
+                "from" | "to" | "one" | "other" => 1..=shape.nodes,
                 "without" => 0..=shape.nodes,
                 "proxy" if shape.proxies > 0 => 0..=shape.proxies - 1,
                 "workload" if shape.workloads > 0 => 0..=shape.workloads - 1,

@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(wrong("seed 1\n1s kill node=1"), "line 2: kill: dead= is missing");
         assert!(wrong("1s murder node=1").starts_with("line 1: \"murder\" is no act; there are: kill,"));
         assert_eq!(wrong("1s kill node=1 dead=1s why=not"), "line 1: kill: has no field why");
-        assert_eq!(wrong("1s kill node=4 dead=1s"), "kill: node=4: must be 1 to 3");
+        assert_eq!(wrong("1s kill node=4 dead=1s"), "kill: node=4: must be 0 to 3");
         assert!(wrong("sabotage nothing").contains("there are"));
     }
 }

@@ -23,13 +23,22 @@ impl World {
         if self.healed {
             return Ok(());
         }
-        let act = self.scenario.plan.steps[step].act.clone();
+        let act = self.resolved(step);
         self.tell(act.sentence());
+        self.measures.act(self.heap.now(), act.sentence());
         self.trace.tell(act.verb().as_bytes());
         if let Some(lasts) = self.begin_act(&act)? {
             self.heap.put_in(lasts, Event::Over(step));
         }
         Ok(())
+    }
+
+    /// The act of a step, with node 0 replaced by the node that leads now, for as long as the step lasts.
+    fn resolved(&mut self, step: usize) -> Act {
+        let leader = self.leader().unwrap_or(1);
+        let act = &mut self.scenario.plan.steps[step].act;
+        *act = act.at_leader(leader);
+        act.clone()
     }
 
     /// Does an act; says how long it lasts, if it has to be undone.
@@ -189,6 +198,7 @@ impl World {
         node.crash(&mut self.chance);
         self.crashes += 1;
         self.terms.killed(id);
+        self.measures.died(self.heap.now(), id);
         let now = self.heap.now();
         for other in (1..=self.scenario.shape.nodes).filter(|other| *other != id) {
             if let Some(at) = self.network.stream(Host::Node(id), Host::Node(other), now, &mut self.chance) {
@@ -196,6 +206,7 @@ impl World {
             }
         }
         self.break_streams_of(id, FIN);
+        self.lose_calls_to(id, FIN);
     }
 
     fn doom(&mut self, id: u64, dead: Duration) {

@@ -17,6 +17,9 @@ use crate::shape::Shape;
 /// How long a client waits for an answer before it asks another node.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// How soon a client whose connection is refused asks another node: nobody listens on a dead one.
+const REFUSED: Duration = Duration::from_millis(10);
+
 /// Of 1,000 requests that were not answered in time, so many are given up.
 const GIVES_UP_PER_MILLE: u32 = 30;
 
@@ -125,7 +128,17 @@ impl World {
         if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {
             self.heap.put(at, Event::Request { from, to: node, call, body });
         }
-        self.heap.put_in(ASK_AGAIN, Event::ClientWake { client: id, call });
+        let listens = self.nodes[&node].running.is_some();
+        let again = if listens { ASK_AGAIN } else { REFUSED };
+        self.heap.put_in(again, Event::ClientWake { client: id, call });
+    }
+
+    /// The connections to a node end: whoever waits for it asks another one.
+    pub(super) fn lose_calls_to(&mut self, node: u64, after: Duration) {
+        let waiting = self.clients.values().filter(|client| client.waits && client.node == node);
+        for client in waiting {
+            self.heap.put_in(after, Event::ClientWake { client: client.id, call: client.call });
+        }
     }
 
     pub(super) fn client_answered(&mut self, id: u64, call: u64, reply: Reply) -> Result<(), Violation> {
@@ -138,6 +151,7 @@ impl World {
             Reply::Outcome(outcome) => {
                 client.asks_since_answer = 0;
                 let doing = client.doing.take().expect("an answer to the last call answers something");
+                self.measures.acknowledged(self.heap.now());
                 self.history.ends(doing.operation, told(&outcome));
                 if let Some(write) = doing.command.and_then(|command| command.id) {
                     self.acknowledged.acknowledged((write.client, write.sequence), outcome.index)?;

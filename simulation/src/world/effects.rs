@@ -100,12 +100,14 @@ impl World {
         let now = self.heap.now();
         for (term, last_index) in &effects.leads {
             self.tell(format!("node {id} leads in term {term}"));
+            self.measures.leads(now, id, *term);
             self.leaders.leads(id, *term)?;
             self.completeness.leads(id, *term, *last_index)?;
             self.leases.leads(*term, now);
         }
         for entry in &effects.applied {
             self.trace.tell_number(entry.state ^ entry.index);
+            self.measures.applied(now, entry.index);
             self.logs.applied(id, entry)?;
             self.completeness.applied(entry.index, entry.seen_in_term);
             if self.acknowledged.applied(entry)? {

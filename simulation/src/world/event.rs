@@ -64,6 +64,8 @@ pub(crate) enum Event {
     Restart(u64),
     /// An operator asks for the whole membership again.
     Reinstate,
+    /// Somebody looks what callers meet.
+    Look,
     /// All faults end for good.
     Heal,
 }

@@ -68,6 +68,10 @@ impl World {
             }
             Event::Restart(node) => self.restart(node),
             Event::Reinstate => self.reinstate(),
+            Event::Look => {
+                self.look();
+                Ok(())
+            }
             Event::Heal => self.heal(),
         }
     }

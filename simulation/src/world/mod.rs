@@ -11,6 +11,7 @@
 //! - `acts.rs`      how faults are done and undone; `atlas.rs` which ones would destroy too much
 //! - `operating.rs`  what operators do, the starting of nodes and the healing included
 //! - `end.rs`       what must be true in the end
+//! - `measuring.rs` what a run was like, when people ask
 
 mod acts;
 mod atlas;
@@ -21,6 +22,7 @@ mod end;
 mod event;
 mod happen;
 mod leasing;
+mod measuring;
 mod node;
 mod operating;
 mod proxies;
@@ -34,6 +36,6 @@ mod workloads;
 mod writes;
 
 pub(crate) use leasing::BRAKE;
-pub use run::{Failure, Report, run};
+pub use run::{Failure, Report, run, run_measured};
 pub(crate) use workloads::LEASE;
 pub(crate) use writes::{Deed, Key, Seen, Told};

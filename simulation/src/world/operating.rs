@@ -26,7 +26,7 @@ const PUSHED: u64 = 8;
 
 impl World {
     /// The node that leads with the highest term and does something, if one does.
-    fn leader(&self) -> Option<u64> {
+    pub(super) fn leader(&self) -> Option<u64> {
         let leads = self.nodes.values().filter(|node| node.acts()).filter_map(|node| {
             let status = node.running.as_ref()?.replica.status();
             (status.role == consensus::Role::Leader).then_some((status.term, node.id))
@@ -105,7 +105,7 @@ impl World {
             return Ok(());
         }
         match node.start(now, &self.scenario.shape, &mut self.chance) {
-            Ok(()) => {}
+            Ok(()) => self.measures.started(now, id),
             Err(error) if node.forgot => {
                 node.out = Some(error.to_string());
                 self.reached.insert(Mark::Out);

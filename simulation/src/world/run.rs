@@ -10,6 +10,7 @@ use control::discovery::{Kind, Resource};
 use super::clients::Client;
 use super::clock::Clock;
 use super::event::Event;
+use super::measuring::Measures;
 use super::node::Node;
 use super::proxies::Proxy;
 use super::workloads::Workload;
@@ -21,6 +22,7 @@ use crate::invariants::{
     TermsDoNotInflate, Violation, VotesAreKept,
 };
 use crate::marks::Reached;
+use crate::measured::Measured;
 use crate::network::Network;
 use crate::plan::Scenario;
 use crate::story::Story;
@@ -90,6 +92,7 @@ pub(crate) struct World {
     pub(super) writes_end: Duration,
     pub(super) healed: bool,
     pub(super) story: Story,
+    pub(super) measures: Measures,
     pub(super) reached: Reached,
     pub(super) trace: TraceHash,
     pub(super) events: u64,
@@ -120,28 +123,47 @@ const EVENTS_PER_SECOND_MAX: u64 = 100_000;
 /// # Errors
 /// The first violation, with its story.
 pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
+    World::new(scenario.clone()).finished()
+}
+
+/// Runs one scenario, and measures what it was like for those who use the mesh, also when something broke.
+pub fn run_measured(scenario: &Scenario) -> (Result<Report, Failure>, Measured) {
     let mut world = World::new(scenario.clone());
+    world.begin_to_measure();
     let outcome = world.go();
-    let (at, events, seed) = (world.heap.now(), world.events, scenario.seed);
-    let undecided = match outcome {
-        Ok(undecided) => undecided,
-        Err(violation) => return Err(Failure { seed, at, events, violation, story: world.story }),
-    };
-    Ok(Report {
-        trace: world.trace.value(),
-        events,
-        simulated: at,
-        leaders: world.leaders.terms(),
-        acknowledged: world.acknowledged.count(),
-        reads: world.history.reads(),
-        entries: world.logs.last(),
-        crashes: world.crashes,
-        out: world.nodes.values().filter(|node| node.out.is_some()).count() as u64,
-        requests: world.rollups.told(),
-        undecided,
-        reached: world.reached,
-        story: world.story,
-    })
+    let measured = world.measured();
+    (world.reported(outcome), measured)
+}
+
+impl World {
+    fn finished(mut self) -> Result<Report, Failure> {
+        let outcome = self.go();
+        self.reported(outcome)
+    }
+
+    fn reported(self, outcome: Result<usize, Violation>) -> Result<Report, Failure> {
+        let world = self;
+        let (at, events, seed) = (world.heap.now(), world.events, world.scenario.seed);
+        let undecided = match outcome {
+            Ok(undecided) => undecided,
+            Err(violation) => return Err(Failure { seed, at, events, violation, story: world.story }),
+        };
+        Ok(Report {
+            trace: world.trace.value(),
+            events,
+            simulated: at,
+            leaders: world.leaders.terms(),
+            acknowledged: world.acknowledged.count(),
+            reads: world.history.reads(),
+            entries: world.logs.last(),
+            crashes: world.crashes,
+            out: world.nodes.values().filter(|node| node.out.is_some()).count() as u64,
+            requests: world.rollups.told(),
+            undecided,
+            reached: world.reached,
+            story: world.story,
+        })
+    }
 }
 
 impl World {
@@ -167,6 +189,7 @@ impl World {
             chance,
             healed: false,
             story: Story::default(),
+            measures: Measures::default(),
             reached: Reached::new(),
             trace: TraceHash::default(),
             events: 0,

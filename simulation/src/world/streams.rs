@@ -54,6 +54,7 @@ impl World {
         let now = self.proxy_time();
         let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
         let requests = proxy.wander(now, &self.scenario.shape, &mut self.chance);
+        self.measures.holds(id, &proxy.subscriber);
         self.send_requests(id, requests);
     }
 
@@ -101,6 +102,7 @@ impl World {
         if !response.removed_resources.is_empty() {
             self.reached.insert(Mark::Removed);
         }
+        self.measures.told(now, id, &response);
         let before = proxy.refuses().then(|| (versions(&response), held(&proxy.subscriber)));
         let Some(outputs) = proxy.answered(stream, response, now) else { return Ok(()) };
         self.revisions.answered(id, &proxy.subscriber)?;
@@ -124,6 +126,7 @@ impl World {
         }
         // What workers call they ask for again when it was dropped, for instance because it did not exist.
         let mut requests = proxy.subscriber.evict(now).requests;
+        self.measures.holds(id, &proxy.subscriber);
         if proxy.stream.is_none() {
             requests = proxy.dial(&self.scenario.shape, &mut self.chance);
         }
@@ -221,6 +224,7 @@ impl World {
         proxy.restart(self.heap.now());
         let life = proxy.life;
         self.revisions.restarted(id);
+        self.measures.restarted(id);
         if let Some((node, stream)) = open {
             self.heap.put_in(Duration::from_millis(2), Event::SessionBroken { node, proxy: id, stream });
         }

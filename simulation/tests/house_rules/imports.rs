@@ -13,7 +13,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("runtime", &["mesh"]),
     ("control", &["mesh", "api", "runtime", "consensus"]),
     ("proxy", &["mesh", "api", "runtime"]),
-    ("cli", &["mesh", "api", "runtime", "control", "proxy"]),
+    ("cli", &["mesh", "api", "runtime", "control", "proxy", "simulation"]),
     ("simulation", &["mesh", "api", "runtime", "consensus", "control", "proxy"]),
     ("bench", &["mesh", "api", "runtime"]),
 ];

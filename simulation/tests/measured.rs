@@ -1,0 +1,35 @@
+//! Measuring a run: it must tell what happened, and change nothing of it.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+use std::time::Duration;
+
+use simulation::{Scenario, run, run_measured};
+
+/// A small world whose leader is killed.
+fn leader_crash() -> Scenario {
+    let text =
+        "seed 3\nshape proxies=4 services=2 workloads=0 safety=4s healing=6s\n2s kill node=0 dead=1s\n";
+    Scenario::read(text).unwrap()
+}
+
+#[test]
+fn a_measured_run_has_the_same_trace_as_one_that_is_not() {
+    let (report, _) = run_measured(&leader_crash());
+    assert_eq!(report.unwrap(), run(&leader_crash()).unwrap());
+}
+
+#[test]
+fn a_killed_leader_shows_in_every_figure() {
+    let (report, measured) = run_measured(&leader_crash());
+    assert!(report.unwrap().crashes == 1);
+    let kill = Duration::from_secs(2);
+    let [(node, down)] = measured.down[..] else { panic!("one node was dead once: {:?}", measured.down) };
+    assert_eq!((down.from, down.to), (kill, kill + Duration::from_secs(1)));
+    let led = measured.leaders.iter().rev().find(|(at, ..)| *at < kill).unwrap().1;
+    assert_eq!(node, led, "node 0 is whichever leads");
+    assert_eq!(measured.acts, [(kill, format!("node {node} is killed and stays dead for 1s"))]);
+    assert!(measured.leaders.last().unwrap().0 > kill, "another one leads: {:?}", measured.leaders);
+    assert!(!measured.acknowledged.is_empty() && !measured.propagation.is_empty());
+    let (sent, failed, _) = measured.request_sums();
+    assert!(sent > 0 && failed < sent, "{failed} of {sent}");
+}
