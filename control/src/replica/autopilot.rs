@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_learner_that_was_to_get_a_vote_gets_it_once_it_has_kept_up_for_a_while() {
         let members = members(&[4]);
-        let behind = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, Some(0)), (4, Some(5000))]);
+        let behind = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, Some(0)), (4, Some(900))]);
         let close = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, Some(0)), (4, Some(2))]);
         let mut autopilot = autopilot(None);
         let mut at = |status, now| autopilot.decisions(Ground { status, members: &members }, &[], now);
