@@ -322,6 +322,7 @@ fn what_is_held_is_told_as_a_digest_once_a_minute_of_each_stream() {
     subscriber.disconnected();
     assert!(told(&mut subscriber, 999).is_empty(), "there is nobody to tell");
     subscriber.connected();
+    subscriber.used(&authority("web"), after(1000)); // idle, it would be forgotten by now
     assert!(told(&mut subscriber, 1000).is_empty() && !told(&mut subscriber, 1060).is_empty());
 }
 
