@@ -75,7 +75,7 @@ async fn proxies_are_upgraded_under_load_without_a_failed_request_or_a_lost_coun
         assert_eq!(callee.metric("penstock_proxy_registered").await, Some(1.0), "after round {round}");
     }
     let (answered, connections) = load.end().await;
-    println!("{answered} requests on {connections} connections over four upgrades, none failed");
+    eprintln!("{answered} requests on {connections} connections over four upgrades, none failed");
     let expected = first + answered as f64;
     caller
         .until("every request of every process is counted, once", async || {
