@@ -14,6 +14,9 @@ use crate::process::{Failed, Process, Scratch, free_addresses, until};
 /// How many nodes a cluster has.
 pub(crate) const NODES: usize = 3;
 
+/// How long a cluster may take to have a leader that every node knows.
+const READY_SECONDS: u64 = 30;
+
 /// Which store a cluster runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Store {
@@ -30,6 +33,7 @@ pub(crate) struct Cluster {
     arguments: Vec<Vec<String>>,
     directory: PathBuf,
     nodes: Vec<Option<Process>>,
+    addresses: Vec<SocketAddr>,
     channels: Vec<Channel>,
     _scratch: Scratch,
 }
@@ -92,6 +96,7 @@ impl Cluster {
             arguments: arguments.collect(),
             directory,
             nodes: (0..NODES).map(|_| None).collect(),
+            addresses: addresses[..NODES].to_vec(),
             channels: addresses[..NODES].iter().map(|address| channel(*address)).collect::<Result<_, _>>()?,
             _scratch: scratch,
         };
@@ -114,12 +119,17 @@ impl Cluster {
         self.nodes[node].take().expect("only a node that answered is taken")
     }
 
+    /// Takes a node back that was not killed after all.
+    pub(crate) fn give_back(&mut self, node: usize, process: Process) {
+        self.nodes[node] = Some(process);
+    }
+
     /// Waits until every node knows a leader.
     pub(crate) async fn ready(&self) -> Result<(), Failed> {
         for node in 0..NODES {
             let log = self.directory.join(format!("{node}.log"));
             let what = format!("node {node} of {:?}", self.store);
-            until(&what, 30, &log, async || self.leads(node).await.is_some()).await?;
+            until(&what, READY_SECONDS, &log, async || self.leads(node).await.is_some()).await?;
         }
         Ok(())
     }
@@ -147,9 +157,24 @@ impl Cluster {
         }
     }
 
+    /// Where clients reach `node`.
+    pub(crate) fn address(&self, node: usize) -> SocketAddr {
+        self.addresses[node]
+    }
+
+    /// A connection of its own to `node`, dialled on first use.
+    pub(crate) fn fresh_channel(&self, node: usize) -> Result<Channel, Failed> {
+        channel(self.addresses[node])
+    }
+
     /// A connection to `node`, dialled on first use and shared by all who ask.
     pub(crate) fn channel(&self, node: usize) -> Channel {
         self.channels[node].clone()
+    }
+
+    /// CPU time that the running nodes have used so far.
+    pub(crate) fn cpu(&self) -> Result<Duration, Failed> {
+        self.nodes.iter().flatten().map(Process::cpu).sum()
     }
 
     /// Resident memory of each running node, in MiB.

@@ -1,81 +1,230 @@
-//! Writes and failover: three nodes of ours and three of etcd on the same disk, in turn.
+//! Three nodes of ours and three of etcd on the same disk, in turn: writes, linearizable reads, memory, what happens to the
+//! leader, restarts. Each scenario prints its figures; one table with all ratios comes last.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Options;
-use crate::cluster::{Cluster, Store};
-use crate::failover::unavailability;
+use crate::asks::Ask;
+use crate::cluster::{Cluster, NODES, Store};
+use crate::failover::{self, Event};
+use crate::load::{self, Load, To};
 use crate::process::Failed;
-use crate::table::{median, print, quantile};
-use crate::writes::{Load, closed_loop};
+use crate::restart;
+use crate::summary::{Better, Summary};
+use crate::table::{median, print};
 
-/// Closed loops that write at once.
+/// Closed loops that run at once.
 const CLIENTS: [usize; 4] = [1, 16, 64, 256];
-/// Length of one measurement.
-const MEASURE: Duration = Duration::from_secs(4);
+/// Clients of the row that reads from followers.
+const FOLLOWER_CLIENTS: usize = 64;
+/// Entries, and things, that a restarted node holds.
+const ENTRIES: u64 = 100_000;
+/// Restarts of one node, and of all: each of ours is followed by one of etcd's.
+const RESTARTS: (usize, usize) = (7, 5);
 
-/// Prints the tables of writes and of failover.
+/// How long the trials of one kind of event go on at most, so that a slow machine ends with fewer of them.
+const EVENTS_LAST: Duration = Duration::from_secs(200);
+
+/// What can be run alone.
+const SCENARIOS: [&str; 7] = ["writes", "reads", "failover", "frozen", "stopped", "transfer", "restart"];
+
+/// One run of the benchmark.
+struct Run<'a> {
+    options: &'a Options,
+    ours: Cluster,
+    theirs: Cluster,
+    summary: Summary,
+}
+
+/// Prints the tables of the scenarios asked for.
 pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
-    let mut ours = Cluster::start(Store::Penstock, options.penstock.clone()).await?;
-    let mut theirs = Cluster::start(Store::Etcd, "etcd".into()).await?;
-    writes(options, &ours, &theirs).await?;
-    println_memory(&ours, &theirs)?;
-    failover(options, &mut ours, &mut theirs).await
+    let ours = Cluster::start(Store::Penstock, options.penstock.clone()).await?;
+    let theirs = Cluster::start(Store::Etcd, options.etcd.clone()).await?;
+    let mut run = Run { options, ours, theirs, summary: Summary::default() };
+    let started = Instant::now();
+    let ended = run.scenarios().await;
+    run.summary.print(started.elapsed());
+    ended
 }
 
-async fn writes(options: &Options, ours: &Cluster, theirs: &Cluster) -> Result<(), Failed> {
-    let mut rows = Vec::new();
-    for clients in CLIENTS {
-        let (mut us, mut them) = (Vec::new(), Vec::new());
-        for round in 0..options.rounds {
-            us.push(closed_loop(ours, ours.leader().await?, clients, round, MEASURE).await);
-            them.push(closed_loop(theirs, theirs.leader().await?, clients, round, MEASURE).await);
+impl Run<'_> {
+    async fn scenarios(&mut self) -> Result<(), Failed> {
+        let wanted = SCENARIOS.map(|name| self.options.wants(name));
+        let [writes, reads, failover, frozen, stopped, transfer, restart] = wanted;
+        if writes || reads {
+            self.memory("idle").await?;
         }
-        rows.push(write_row(clients, &us, &them));
+        if writes {
+            self.loads(Ask::Write, "durable writes to the leader", false).await?;
+        }
+        if reads {
+            self.loads(Ask::Read, "linearizable reads from the leader", false).await?;
+            self.loads(Ask::Read, "linearizable reads from followers", true).await?;
+        }
+        for (wanted, event, trials) in [
+            (failover, Event::Killed, (self.options.kills, self.options.etcd_kills)),
+            (frozen, Event::Frozen, (self.options.kills.div_ceil(4), self.options.etcd_kills.div_ceil(2))),
+            (stopped, Event::Stopped, (self.options.kills.div_ceil(4), self.options.etcd_kills)),
+        ] {
+            if wanted {
+                self.event(event, trials).await?;
+            }
+        }
+        if transfer {
+            self.transfer().await?;
+        }
+        if restart {
+            self.restart().await?;
+        }
+        Ok(())
     }
-    let head = ["clients", "ours/s", "p50 ms", "p99 ms", "etcd/s", "p50 ms", "p99 ms", "ratio", "errors"];
-    print("Durable writes over gRPC, to the leader", &head, &rows);
-    Ok(())
+
+    /// Both stores in turn, `rounds` times, at each number of clients.
+    async fn loads(&mut self, ask: Ask, title: &str, followers: bool) -> Result<(), Failed> {
+        let mut rows = Vec::new();
+        let counts = if followers { &[FOLLOWER_CLIENTS][..] } else { &CLIENTS };
+        for clients in counts.iter().copied() {
+            let (mut us, mut them) = (Vec::new(), Vec::new());
+            for round in 0..self.options.rounds {
+                for (cluster, loads) in [(&self.ours, &mut us), (&self.theirs, &mut them)] {
+                    cluster.ready().await?;
+                    let leader = cluster.leader().await?;
+                    if ask == Ask::Read {
+                        load::lay_out(cluster, leader)?;
+                    }
+                    let to = if followers { To::AllBut(leader) } else { To::One(leader) };
+                    // Letters that a service's name may have.
+                    let name = format!("{ask:?}-{clients}-{round}").to_lowercase();
+                    loads.push(load::run(cluster, to, ask, clients, &name, self.options.measure)?);
+                }
+            }
+            rows.push(load_row(clients, &us, &them));
+            let per_second = |loads: &[Load]| loads.iter().map(|load| load.per_second).collect::<Vec<_>>();
+            let what = format!("{title}, {clients} client{}: calls/s", if clients == 1 { "" } else { "s" });
+            self.summary.row(what, &per_second(&us), &per_second(&them), Better::More, target(ask, clients));
+        }
+        let head = [
+            "clients",
+            "ours/s",
+            "p50 ms",
+            "p99 ms",
+            "CPU us",
+            "etcd/s",
+            "p50 ms",
+            "p99 ms",
+            "CPU us",
+            "ratio",
+            "CPU ratio",
+            "load us",
+            "failed",
+        ];
+        print(&capitalized(title), &head, &rows);
+        self.memory(&format!("after {title}")).await
+    }
+
+    async fn event(&mut self, event: Event, (ours, theirs): (usize, usize)) -> Result<(), Failed> {
+        let (mut us, mut them) = (Vec::new(), Vec::new());
+        let deadline = Instant::now() + EVENTS_LAST;
+        // One of etcd's among every few of ours, so that both see the same machine.
+        let every = ours.div_ceil(theirs.max(1)).max(1);
+        for number in 0..ours {
+            if Instant::now() > deadline {
+                break;
+            }
+            us.push(failover::trial(&mut self.ours, event, number).await?);
+            if number % every == 0 && them.len() < theirs {
+                them.push(failover::trial(&mut self.theirs, event, number).await?);
+            }
+        }
+        self.summary.spread(event.title(), &mut us, &mut them);
+        Ok(())
+    }
+
+    async fn transfer(&mut self) -> Result<(), Failed> {
+        let (mut us, mut them) = (Vec::new(), Vec::new());
+        for number in 0..self.options.etcd_kills {
+            us.push(failover::hand_over(&self.ours, number).await?);
+            them.push(failover::hand_over(&self.theirs, number).await?);
+        }
+        self.summary.spread(
+            "leadership handed over by command: longest ms without a write",
+            &mut us,
+            &mut them,
+        );
+        Ok(())
+    }
+
+    async fn restart(&mut self) -> Result<(), Failed> {
+        for cluster in [&self.ours, &self.theirs] {
+            cluster.ready().await?;
+            load::fill(cluster, cluster.leader().await?, ENTRIES, "fill")?;
+        }
+        self.memory("with 100,000 things").await?;
+        let (mut us, mut them) = (Vec::new(), Vec::new());
+        for _ in 0..RESTARTS.0 {
+            us.push(restart::one_node(&mut self.ours).await?);
+            them.push(restart::one_node(&mut self.theirs).await?);
+        }
+        self.summary.spread("one node restarted with 100,000 things: ms to a read", &mut us, &mut them);
+        let (mut us, mut them) = (Vec::new(), Vec::new());
+        for number in 0..RESTARTS.1 {
+            us.push(restart::all_nodes(&mut self.ours, number).await?);
+            them.push(restart::all_nodes(&mut self.theirs, number).await?);
+        }
+        self.summary.spread("all nodes killed and restarted with them: ms to a write", &mut us, &mut them);
+        Ok(())
+    }
+
+    #[allow(clippy::cast_precision_loss)] // MiB of a process
+    async fn memory(&mut self, when: &str) -> Result<(), Failed> {
+        self.ours.ready().await?;
+        self.theirs.ready().await?;
+        let mib = |cluster: &Cluster| -> Result<Vec<f64>, Failed> {
+            Ok(cluster.resident_mib()?.into_iter().map(|mib| mib as f64).collect())
+        };
+        let (us, them) = (mib(&self.ours)?, mib(&self.theirs)?);
+        debug_assert_eq!(us.len(), NODES);
+        self.summary.row(format!("resident MiB of a node, {when}"), &us, &them, Better::Less, "");
+        Ok(())
+    }
 }
 
-fn write_row(clients: usize, ours: &[Load], theirs: &[Load]) -> Vec<String> {
+/// What the design promises of a load.
+fn target(ask: Ask, clients: usize) -> &'static str {
+    match (ask, clients) {
+        (Ask::Write, 1) => ">= 2",
+        (Ask::Write, 64 | 256) => ">= 4",
+        (Ask::Write, _) => "",
+        (Ask::Read, _) => ">= 10",
+    }
+}
+
+fn capitalized(title: &str) -> String {
+    let mut characters = title.chars();
+    characters
+        .next()
+        .map(|first| first.to_uppercase().collect::<String>() + characters.as_str())
+        .unwrap_or_default()
+}
+
+fn load_row(clients: usize, ours: &[Load], theirs: &[Load]) -> Vec<String> {
     let middle = |loads: &[Load], figure: fn(&Load) -> f64| median(loads.iter().map(figure).collect());
+    let of_pairs = |figure: fn(&Load) -> f64| {
+        format!(
+            "{:.2}",
+            median(ours.iter().zip(theirs).map(|(us, them)| figure(us) / figure(them)).collect())
+        )
+    };
     let mut row = vec![clients.to_string()];
     for loads in [ours, theirs] {
         row.push(format!("{:.0}", middle(loads, |load| load.per_second)));
         row.push(format!("{:.2}", middle(loads, |load| load.p50_ms)));
         row.push(format!("{:.2}", middle(loads, |load| load.p99_ms)));
+        row.push(format!("{:.0}", middle(loads, |load| load.servers_us)));
     }
-    let pairs = ours.iter().zip(theirs).map(|(us, them)| us.per_second / them.per_second);
-    row.push(format!("{:.2}", median(pairs.collect())));
-    row.push(ours.iter().chain(theirs).map(|load| load.errors).sum::<u64>().to_string());
+    row.push(of_pairs(|load| load.per_second));
+    row.push(of_pairs(|load| load.servers_us));
+    row.push(format!("{:.0}", middle(ours, |load| load.client_us)));
+    row.push(ours.iter().chain(theirs).map(|load| load.failed).sum::<u64>().to_string());
     row
-}
-
-#[allow(clippy::print_stdout)] // what a benchmark is for
-fn println_memory(ours: &Cluster, theirs: &Cluster) -> Result<(), Failed> {
-    println!(
-        "\nResident MiB per node after it: ours {:?}, etcd {:?}",
-        ours.resident_mib()?,
-        theirs.resident_mib()?
-    );
-    Ok(())
-}
-
-async fn failover(options: &Options, ours: &mut Cluster, theirs: &mut Cluster) -> Result<(), Failed> {
-    let mut us = unavailability(ours, options.kills).await?;
-    let mut them = unavailability(theirs, options.kills.div_ceil(2)).await?;
-    let figures = |figures: &mut [f64]| [0.0, 0.5, 0.9, 0.99, 1.0].map(|q| quantile(figures, q));
-    let (us, them, counts) = (figures(&mut us), figures(&mut them), (us.len(), them.len()));
-    let mut rows =
-        vec![vec!["ours".to_owned(), counts.0.to_string()], vec!["etcd".to_owned(), counts.1.to_string()]];
-    rows.push(vec!["ratio".to_owned(), String::new()]);
-    for (ours, theirs) in us.iter().zip(them) {
-        rows[0].push(format!("{ours:.0}"));
-        rows[1].push(format!("{theirs:.0}"));
-        rows[2].push(format!("{:.3}", ours / theirs));
-    }
-    let head = ["kill -9 of the leader, ms to the next write", "kills", "min", "p50", "p90", "p99", "max"];
-    print("Failover", &head, &rows);
-    Ok(())
 }

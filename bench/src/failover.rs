@@ -1,10 +1,16 @@
-//! kill -9 of the leader under steady writes: how long until a write begun after the kill is acknowledged.
+//! What writers notice when the leader goes: killed, frozen, stopped, or asked to hand over. Steady writers that ask every node
+//! in turn see it as any client would.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, NODES};
+use api::v1::TransferLeadershipRequest;
+use api::v1::members_client::MembersClient;
+use rustix::process::Signal;
+
+use crate::cluster::{Cluster, NODES, Store};
+use crate::etcd;
 use crate::process::Failed;
 use crate::writes::Writer;
 
@@ -14,8 +20,34 @@ const WRITERS: usize = 4;
 const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Time from one write to the next.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long the writers run before and after a kill.
-const SETTLE: Duration = Duration::from_millis(500);
+/// How long the writers run before what happens to the leader.
+const SETTLE: Duration = Duration::from_millis(300);
+/// How long they run after a leader went in good order: its largest gap lies in here.
+const WATCHED: Duration = Duration::from_millis(600);
+/// How long an outage may last before the benchmark is given up.
+const OUTAGE_MAX: Duration = Duration::from_secs(20);
+
+/// What happens to the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// SIGKILL: its connections end.
+    Killed,
+    /// SIGSTOP: its connections stay, and it says nothing.
+    Frozen,
+    /// SIGTERM: it drains, as in a rolling restart.
+    Stopped,
+}
+
+impl Event {
+    /// What the table calls it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Killed => "leader killed (SIGKILL): ms to a write begun after it",
+            Self::Frozen => "leader frozen (SIGSTOP): ms to a write begun after it",
+            Self::Stopped => "leader stopped (SIGTERM): longest ms without a write",
+        }
+    }
+}
 
 /// When tries that succeeded began and ended. Only a try that began after the kill proves a new leader.
 type Successes = Rc<RefCell<Vec<(Instant, Instant)>>>;
@@ -32,42 +64,115 @@ async fn write_on(cluster: &Cluster, name: String, successes: Successes, stop: R
             begun = Instant::now();
             answer = tokio::time::timeout(WRITE_TIMEOUT, writer.again(cluster.channel(node))).await;
         }
-        successes.borrow_mut().push((begun, Instant::now()));
+        if matches!(answer, Ok(Ok(()))) {
+            successes.borrow_mut().push((begun, Instant::now()));
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Milliseconds from each kill to the first acknowledgement of a write that was tried after it.
-pub(crate) async fn unavailability(cluster: &mut Cluster, kills: usize) -> Result<Vec<f64>, Failed> {
-    let mut figures = Vec::new();
-    for kill in 0..kills {
-        cluster.ready().await?;
-        let leader = cluster.leader().await?;
-        let (successes, stop) = (Successes::default(), Rc::new(Cell::new(false)));
-        let killed = {
-            let (mut victim, shared) = (cluster.take(leader), &*cluster);
-            let writers = (0..WRITERS).map(|writer| {
-                write_on(shared, format!("k{kill}-{writer}"), Rc::clone(&successes), Rc::clone(&stop))
-            });
-            let killer = async {
-                tokio::time::sleep(SETTLE).await;
-                let killed = Instant::now();
-                victim.kill();
-                let over = || successes.borrow().iter().any(|(begun, _)| *begun > killed);
-                while !over() && killed.elapsed() < Duration::from_secs(20) {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                stop.set(true);
-                killed
-            };
-            futures_util::future::join(futures_util::future::join_all(writers), killer).await.1
+/// One trial: milliseconds without the service, as [`Event::title`] says. The cluster is whole again after it.
+pub(crate) async fn trial(cluster: &mut Cluster, event: Event, number: usize) -> Result<f64, Failed> {
+    cluster.ready().await?;
+    let leader = cluster.leader().await?;
+    let (successes, stop) = (Successes::default(), Rc::new(Cell::new(false)));
+    let mut victim = cluster.take(leader);
+    let happened = {
+        let shared = &*cluster;
+        let writers = (0..WRITERS).map(|writer| {
+            let name = format!("{event:?}-{number}-{writer}").to_lowercase();
+            write_on(shared, name, Rc::clone(&successes), Rc::clone(&stop))
+        });
+        let culprit = async {
+            tokio::time::sleep(SETTLE).await;
+            let happened = Instant::now();
+            match event {
+                Event::Killed => victim.kill(),
+                Event::Frozen => victim.signal(Signal::STOP)?,
+                Event::Stopped => victim.signal(Signal::TERM)?,
+            }
+            match event {
+                Event::Stopped => tokio::time::sleep(WATCHED).await,
+                Event::Killed | Event::Frozen => until_served(&successes, happened).await,
+            }
+            stop.set(true);
+            Ok::<_, Failed>(happened)
         };
-        let ends = successes.borrow();
-        let after = ends.iter().filter(|(begun, _)| *begun > killed).map(|(_, end)| *end).min();
-        let first =
-            after.ok_or_else(|| Failed::Other("no write succeeded within 20 s of a kill".to_owned()))?;
-        figures.push((first - killed).as_secs_f64() * 1000.0);
-        cluster.restart(leader)?;
+        futures_util::future::join(futures_util::future::join_all(writers), culprit).await.1?
+    };
+    let figure = figure(event, &successes.borrow(), happened);
+    match event {
+        Event::Frozen => {
+            victim.signal(Signal::CONT)?;
+            cluster.give_back(leader, victim);
+        }
+        Event::Stopped => {
+            victim.ended(10).await;
+            cluster.restart(leader)?;
+        }
+        Event::Killed => cluster.restart(leader)?,
     }
-    Ok(figures)
+    figure.ok_or_else(|| Failed::Other(format!("no write succeeded within {OUTAGE_MAX:?} of {event:?}")))
+}
+
+async fn until_served(successes: &Successes, happened: Instant) {
+    let over = || successes.borrow().iter().any(|(begun, _)| *begun > happened);
+    while !over() && happened.elapsed() < OUTAGE_MAX {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn figure(event: Event, successes: &[(Instant, Instant)], happened: Instant) -> Option<f64> {
+    let milliseconds = |span: Duration| span.as_secs_f64() * 1000.0;
+    match event {
+        Event::Killed | Event::Frozen => {
+            let after = successes.iter().filter(|(begun, _)| *begun > happened).map(|(_, end)| *end).min()?;
+            Some(milliseconds(after - happened))
+        }
+        Event::Stopped => {
+            let mut ends: Vec<Instant> = successes.iter().map(|(_, end)| *end).collect();
+            ends.sort_unstable();
+            let from = ends.partition_point(|end| *end < happened).saturating_sub(1);
+            // Also from the last write to the end of the watch: nothing may have come at all.
+            ends.push((happened + WATCHED).max(*ends.last()?));
+            ends[from..].windows(2).map(|pair| milliseconds(pair[1] - pair[0])).max_by(f64::total_cmp)
+        }
+    }
+}
+
+/// One trial of a hand-over that nobody dies of: the longest milliseconds without a write.
+pub(crate) async fn hand_over(cluster: &Cluster, number: usize) -> Result<f64, Failed> {
+    cluster.ready().await?;
+    let leader = cluster.leader().await?;
+    let (successes, stop) = (Successes::default(), Rc::new(Cell::new(false)));
+    let writers = (0..WRITERS).map(|writer| {
+        write_on(cluster, format!("hand-over-{number}-{writer}"), Rc::clone(&successes), Rc::clone(&stop))
+    });
+    let culprit = async {
+        tokio::time::sleep(SETTLE).await;
+        let happened = Instant::now();
+        let asked = transfer(cluster, leader).await;
+        tokio::time::sleep(WATCHED.saturating_sub(happened.elapsed())).await;
+        stop.set(true);
+        asked.map(|()| happened)
+    };
+    let happened = futures_util::future::join(futures_util::future::join_all(writers), culprit).await.1?;
+    let figure = figure(Event::Stopped, &successes.borrow(), happened);
+    figure.ok_or_else(|| Failed::Other("no write succeeded beside a hand-over".to_owned()))
+}
+
+async fn transfer(cluster: &Cluster, leader: usize) -> Result<(), Failed> {
+    let other = (leader + 1) % NODES;
+    let failed = |status: tonic::Status| Failed::Other(format!("the hand-over was refused: {status}"));
+    match cluster.store {
+        Store::Penstock => {
+            let request = TransferLeadershipRequest { node: other as u64 + 1 };
+            MembersClient::new(cluster.channel(leader)).transfer(request).await.map_err(failed)?;
+        }
+        Store::Etcd => {
+            let target = etcd::member(cluster.channel(other)).await.map_err(failed)?;
+            etcd::move_leader(cluster.channel(leader), target).await.map_err(failed)?;
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Why a benchmark could not go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
@@ -76,6 +78,24 @@ impl Process {
         Ok(Self { child, log })
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), Failed> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let id = id.ok_or_else(|| Failed::Other(format!("{} is no process id", self.child.id())))?;
+        kill_process(id, signal).map_err(|errno| Failed::Io(errno.into()))
+    }
+
+    /// Waits until it has ended by itself; kills it after `seconds`.
+    pub(crate) async fn ended(&mut self, seconds: u64) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if tokio::time::Instant::now() > deadline {
+                return self.kill();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -84,12 +104,7 @@ impl Process {
 
     /// CPU time that all its threads have used so far.
     pub(crate) fn cpu(&self) -> Result<Duration, Failed> {
-        let mut nanos = 0_u64;
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let stat = std::fs::read_to_string(task?.path().join("schedstat"))?;
-            nanos += stat.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
-        }
-        Ok(Duration::from_nanos(nanos))
+        cpu_of(&self.child.id().to_string())
     }
 
     /// Resident memory in KiB.
@@ -98,6 +113,29 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         Ok(line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default())
     }
+}
+
+fn cpu_of(process: &str) -> Result<Duration, Failed> {
+    let mut nanos = 0_u64;
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may end between the two looks; what it used is lost.
+        let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        nanos += stat.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// Length of a tick of `/proc/PID/stat`: what `sysconf(_SC_CLK_TCK)` answers on every Linux.
+const STAT_TICK: Duration = Duration::from_millis(10);
+
+/// CPU time that this process has used so far, its ended threads included.
+pub(crate) fn own_cpu() -> Result<Duration, Failed> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    // User and system time, fields 14 and 15 of proc(5); the name is field 2.
+    let ticks =
+        after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum::<u32>();
+    Ok(STAT_TICK * ticks)
 }
 
 impl Drop for Process {
