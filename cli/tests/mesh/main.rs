@@ -89,7 +89,7 @@ fn the_admin_port_tells_what_was_carried_in_the_families_that_dashboards_know() 
     let authority = "authority=\"shop.default.svc.cluster.local:80\"";
     let outbound = format!(
         "response_total{{{authority},deployment=\"web\",direction=\"outbound\",dst_deployment=\"shop\",\
-         dst_namespace=\"default\",namespace=\"default\",tls=\"false\",classification=\"success\"}}"
+         dst_namespace=\"default\",namespace=\"default\",tls=\"false\",classification=\"success\",status_code=\"200\"}}"
     );
     assert_eq!(caller.metric(&outbound), Some(10.0));
     let inbound = format!(

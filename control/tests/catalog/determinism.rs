@@ -235,9 +235,9 @@ fn a_damaged_snapshot_is_refused_or_read_and_never_a_panic() {
 #[test]
 fn a_snapshot_of_a_newer_format_is_refused_with_what_to_do() {
     let mut bytes = Catalog::new(1).snapshot();
-    bytes[4] = 2;
+    bytes[4] = 9;
     let error = Catalog::restore(&bytes).unwrap_err();
-    assert_eq!(error, RestoreError::NewerFormat { found: 2, known: 1 });
+    assert!(matches!(error, RestoreError::NewerFormat { found: 9, known } if known < 9), "{error:?}");
     assert!(error.to_string().contains("start the newer version of penstock again"), "{error}");
     assert!(matches!(Catalog::restore(b"PSC"), Err(RestoreError::Malformed(_))));
     assert!(matches!(Catalog::restore(b"not a snapshot"), Err(RestoreError::Malformed(_))));

@@ -235,11 +235,11 @@ mod tests {
         for authority in followed(&responses) {
             subscriber.want(&authority, NOW);
         }
-        let mut last = Outputs::default();
+        let mut all = Outputs::default();
         for response in responses {
-            last = subscriber.response(response, NOW);
+            all.resolutions.extend(subscriber.response(response, NOW).resolutions);
         }
-        (subscriber, last)
+        (subscriber, all)
     }
 
     #[test]
@@ -250,8 +250,9 @@ mod tests {
             panic!("{outputs:?}");
         };
         assert_eq!(view.clusters[&authority("web")].endpoints[0].address.port(), 7);
-        let shown = &subscriber.connected()[1].initial_resource_versions;
-        assert_eq!(shown[&authority("web").to_string()], "1.6");
+        let asked = subscriber.connected();
+        let endpoints = asked.iter().find(|request| request.type_url == Kind::Endpoints.type_url()).unwrap();
+        assert_eq!(endpoints.initial_resource_versions[&authority("web").to_string()], "1.6");
     }
 
     #[test]

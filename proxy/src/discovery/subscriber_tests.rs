@@ -362,7 +362,7 @@ fn a_removed_service_becomes_unknown_and_later_ones_bring_it_back_but_earlier_on
 fn a_response_of_a_kind_that_was_not_asked_for_is_refused_and_changes_nothing() {
     let mut subscriber = following_web();
     let mut odd = response(Kind::Routes, "n", vec![routes("web", "1.9", &[("/new/", "canary")])]);
-    odd.type_url = "type.googleapis.com/envoy.config.listener.v3.Listener".to_owned();
+    odd.type_url = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret".to_owned();
     let outputs = subscriber.response(odd, NOW);
     assert_eq!(outputs.requests.len(), 1);
     assert!(outputs.requests[0].error_detail.as_ref().unwrap().message.contains("was not subscribed to"));
