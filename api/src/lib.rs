@@ -34,6 +34,8 @@ pub mod otlp {
 mod balancing;
 mod endpoint;
 mod field;
+mod filters;
+mod limits;
 mod name;
 mod policy;
 mod policy_rules;
@@ -49,14 +51,15 @@ pub use field::FieldError;
 pub use policy::POLICY_TYPE_URL;
 pub use policy_rules::{
     BACKOFF_MS, BUDGET_WINDOW_MS, CONNECT_MS, COOKIE_MS, COUNT, EJECTION_MS, MIN_RETRIES_MAX,
-    POLICY_TARGETS_MAX, RETRY_CODES, RETRY_CODES_MAX, SLOW_START_MS, SOME_PERCENT, STDEV_FACTOR,
+    POLICY_TARGETS_MAX, RATE_MS, RETRY_CODES, RETRY_CODES_MAX, SLOW_START_MS, SOME_PERCENT, STDEV_FACTOR,
 };
 pub use registration::{
     CLIENT_BYTES_MAX, DEFAULT_LEASE_SECONDS, LEASE_SECONDS, LeaseKey, Registration, WriteId, lease_seconds,
 };
 pub use route_rules::{
-    BACKEND_WEIGHT_MAX, BACKENDS_MAX, HEADERS_MAX, MATCHES_MAX, METHODS, PARENTS_MAX, ROUTE_MATCHES_MAX,
-    RULES_MAX, TIMEOUT_MS_MAX, header_name_fault, header_value_fault, path_fault,
+    BACKEND_WEIGHT_MAX, BACKENDS_MAX, FAULT_DELAY_MS, HEADERS_MAX, MATCHES_MAX, METHODS, MIRRORS_MAX,
+    PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX, TIMEOUT_MS_MAX, changed_header_fault, header_name_fault,
+    header_value_fault, host_fault, path_fault,
 };
 pub use service::{ADDRESSES_MAX, PORTS_MAX, is_virtual};
 pub use traffic::PROXY_NAME_BYTES_MAX;

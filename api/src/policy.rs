@@ -170,6 +170,7 @@ impl TryFrom<&v1::RequestPolicy> for RequestPolicy {
             retry: field::optional(message.retry.as_ref(), "retry")?,
             stream_idle: optional_span(message.stream_idle_ms, "stream_idle_ms", &(1..=TIMEOUT_MS_MAX))?,
             hash: field::optional(message.hash.as_ref(), "hash")?,
+            fault: field::optional(message.fault.as_ref(), "fault")?,
         })
     }
 }
@@ -180,6 +181,7 @@ impl From<&RequestPolicy> for v1::RequestPolicy {
             retry: policy.retry.as_ref().map(Into::into),
             stream_idle_ms: policy.stream_idle.map_or(0, millis),
             hash: policy.hash.as_ref().map(Into::into),
+            fault: policy.fault.as_ref().map(Into::into),
         }
     }
 }
@@ -195,6 +197,8 @@ impl TryFrom<&v1::ServicePolicy> for ServicePolicy {
             slow_start: field::optional(message.slow_start.as_ref(), "slow_start")?,
             zones: field::optional(message.zones.as_ref(), "zones")?,
             ejection: field::optional(message.ejection.as_ref(), "ejection")?,
+            breaker: field::optional(message.breaker.as_ref(), "breaker")?,
+            rate_limit: field::optional(message.rate_limit.as_ref(), "rate_limit")?,
         })
     }
 }
@@ -208,6 +212,8 @@ impl From<&ServicePolicy> for v1::ServicePolicy {
             slow_start: policy.slow_start.as_ref().map(Into::into),
             zones: policy.zones.as_ref().map(Into::into),
             ejection: policy.ejection.as_ref().map(Into::into),
+            breaker: policy.breaker.as_ref().map(Into::into),
+            rate_limit: policy.rate_limit.as_ref().map(Into::into),
         }
     }
 }
@@ -261,7 +267,10 @@ impl From<&TrafficPolicy> for v1::TrafficPolicy {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
-    use mesh::{Balancer, Ejection, HashKey, SlowStart, SuccessRate, ZonePreference};
+    use mesh::{
+        Abort, Balancer, CircuitBreaker, Ejection, Fault, HashKey, RateLimit, SlowStart, SuccessRate,
+        ZonePreference,
+    };
 
     use super::*;
 
@@ -278,6 +287,10 @@ mod tests {
                 }),
                 stream_idle: Some(Duration::from_secs(5)),
                 hash: Some(HashKey::Cookie { name: "user".into(), ttl: Some(Duration::from_secs(60)) }),
+                fault: Some(Fault {
+                    delay: Some((10, Duration::from_millis(200))),
+                    abort: Some((5, Abort::Grpc(14))),
+                }),
             },
             service: ServicePolicy {
                 connect_timeout: Some(Duration::from_millis(300)),
@@ -290,6 +303,12 @@ mod tests {
                     success_rate: Some(SuccessRate::default()),
                     ..Ejection::default()
                 }),
+                breaker: Some(CircuitBreaker {
+                    max_connections: Some(3),
+                    max_pending: Some(0),
+                    max_requests: None,
+                }),
+                rate_limit: Some(RateLimit { requests: 9, interval: Duration::from_secs(2), burst: 4 }),
             },
         }
     }

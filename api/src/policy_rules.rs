@@ -31,3 +31,5 @@ pub const STDEV_FACTOR: RangeInclusive<u32> = 1..=100_000;
 pub const COOKIE_MS: RangeInclusive<u64> = 1_000..=31_536_000_000;
 /// Percentages of which none would make no sense.
 pub const SOME_PERCENT: RangeInclusive<u32> = 1..=100;
+/// Time of a rate limit, in milliseconds: shorter ones let all through or nothing, longer ones are quotas.
+pub const RATE_MS: RangeInclusive<u64> = 100..=3_600_000;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh::{
-    Backend, HeaderMatch, MatchKind, PathMatch, RequestPolicy, Route, RouteMatch, RouteRule, ServiceName,
+    Backend, HeaderMatch, MatchKind, PathMatch, QueryMatch, RequestPolicy, Route, RouteMatch, RouteRule,
+    ServiceName,
 };
 
 use crate::field::{self, FieldError};
@@ -33,13 +34,17 @@ impl TryFrom<&v1::HeaderMatch> for HeaderMatch {
                 fault("exact", value, header_value_fault(value))?;
                 Ok(Self { name, value: value.clone(), kind: MatchKind::Exact })
             }
+            Some(v1::header_match::Value::Prefix(value)) => {
+                fault("prefix", value, header_value_fault(value))?;
+                Ok(Self { name, value: value.clone(), kind: MatchKind::Prefix })
+            }
             Some(v1::header_match::Value::Present(true)) => {
                 Ok(Self { name, value: String::new(), kind: MatchKind::Present })
             }
             Some(v1::header_match::Value::Present(false)) => {
                 Err(FieldError::wrong("present", false, "must be true: absence cannot be matched"))
             }
-            None => Err(FieldError::missing("exact or present")),
+            None => Err(FieldError::missing("exact, prefix or present")),
         }
     }
 }
@@ -48,9 +53,42 @@ impl From<&HeaderMatch> for v1::HeaderMatch {
     fn from(header: &HeaderMatch) -> Self {
         let value = match header.kind {
             MatchKind::Exact => v1::header_match::Value::Exact(header.value.clone()),
+            MatchKind::Prefix => v1::header_match::Value::Prefix(header.value.clone()),
             MatchKind::Present => v1::header_match::Value::Present(true),
         };
         Self { name: header.name.clone(), value: Some(value) }
+    }
+}
+
+impl TryFrom<&v1::QueryMatch> for QueryMatch {
+    type Error = FieldError;
+
+    fn try_from(message: &v1::QueryMatch) -> Result<Self, FieldError> {
+        fault("name", &message.name, header_name_fault(&message.name))?;
+        let (value, kind) = match &message.value {
+            Some(v1::query_match::Value::Exact(value)) => (value.as_str(), MatchKind::Exact),
+            Some(v1::query_match::Value::Prefix(value)) => (value.as_str(), MatchKind::Prefix),
+            Some(v1::query_match::Value::Present(true)) => ("", MatchKind::Present),
+            Some(v1::query_match::Value::Present(false)) => {
+                return Err(FieldError::wrong("present", false, "must be true: absence cannot be matched"));
+            }
+            None => return Err(FieldError::missing("exact, prefix or present")),
+        };
+        if kind != MatchKind::Present {
+            fault("value", value, header_value_fault(value))?;
+        }
+        Ok(Self { name: message.name.clone(), value: value.to_owned(), kind })
+    }
+}
+
+impl From<&QueryMatch> for v1::QueryMatch {
+    fn from(query: &QueryMatch) -> Self {
+        let value = match query.kind {
+            MatchKind::Exact => v1::query_match::Value::Exact(query.value.clone()),
+            MatchKind::Prefix => v1::query_match::Value::Prefix(query.value.clone()),
+            MatchKind::Present => v1::query_match::Value::Present(true),
+        };
+        Self { name: query.name.clone(), value: Some(value) }
     }
 }
 
@@ -85,7 +123,8 @@ impl TryFrom<&v1::RouteMatch> for RouteMatch {
                 return Err(error.within(&format!("headers[{at}]")));
             }
         }
-        Ok(Self { path, headers, method })
+        let query: Vec<QueryMatch> = field::each(&message.query, "query", HEADERS_MAX)?;
+        Ok(Self { path, headers, query, method })
     }
 }
 
@@ -99,6 +138,7 @@ impl From<&RouteMatch> for v1::RouteMatch {
             path,
             headers: route_match.headers.iter().map(Into::into).collect(),
             method: route_match.method.clone().unwrap_or_default(),
+            query: route_match.query.iter().map(Into::into).collect(),
         }
     }
 }
@@ -137,6 +177,7 @@ impl TryFrom<&v1::RouteRule> for RouteRule {
             backends: field::each(&message.backends, "backends", BACKENDS_MAX)?,
             request_timeout: timeout(message.request_timeout_ms, "request_timeout_ms")?,
             try_timeout: timeout(message.try_timeout_ms, "try_timeout_ms")?,
+            filters: field::optional(message.filters.as_ref(), "filters")?.unwrap_or_default(),
             policy: field::optional(message.policy.as_ref(), "policy")?.unwrap_or_default(),
         })
     }
@@ -151,6 +192,7 @@ impl From<&RouteRule> for v1::RouteRule {
             request_timeout_ms: rule.request_timeout.map_or(0, millis),
             try_timeout_ms: rule.try_timeout.map_or(0, millis),
             policy: (!says_nothing).then(|| (&rule.policy).into()),
+            filters: (!rule.filters.is_empty()).then(|| (&rule.filters).into()),
         }
     }
 }
@@ -225,6 +267,11 @@ mod tests {
                             header("x-a", "1", MatchKind::Exact),
                             header("x-b", "", MatchKind::Present),
                         ],
+                        query: vec![QueryMatch {
+                            name: "q".into(),
+                            value: "1".into(),
+                            kind: MatchKind::Prefix,
+                        }],
                         method: Some("GET".into()),
                     },
                     RouteMatch { path: Some(PathMatch::Prefix("/b".into())), ..RouteMatch::default() },
@@ -232,6 +279,24 @@ mod tests {
                 backends: vec![Backend { authority: "web-v2.shop:80".parse().unwrap(), weight: 0 }],
                 request_timeout: Some(Duration::from_millis(1500)),
                 try_timeout: Some(Duration::from_millis(500)),
+                filters: mesh::Filters {
+                    request_headers: mesh::HeaderChanges {
+                        remove: vec!["x-old".into()],
+                        set: vec![("x-a".into(), "1".into())],
+                        add: vec![("x-b".into(), "2".into())],
+                    },
+                    redirect: Some(mesh::Redirect {
+                        scheme: Some("https".into()),
+                        host: Some("a.example".into()),
+                        port: Some(8443),
+                        path: Some(mesh::PathChange::Full("/z".into())),
+                        status: 308,
+                    }),
+                    host: Some("b.example".into()),
+                    path: Some(mesh::PathChange::Prefix("/y".into())),
+                    mirrors: vec![mesh::Mirror { authority: "m:81".parse().unwrap(), millionths: 7 }],
+                    ..mesh::Filters::default()
+                },
                 policy: RequestPolicy {
                     stream_idle: Some(Duration::from_secs(1)),
                     ..RequestPolicy::default()
@@ -248,7 +313,10 @@ mod tests {
     #[test]
     fn a_route_that_cannot_match_or_lead_anywhere_is_refused_with_the_whole_path() {
         type Break = fn(&mut v1::Route);
-        let cases: [(Break, &str); 8] = [
+        fn filters(route: &mut v1::Route) -> &mut v1::Filters {
+            route.rules[0].filters.as_mut().unwrap()
+        }
+        let cases: [(Break, &str); 11] = [
             (|r| r.parents.clear(), "parents = 0 items: must be 1 to 32"),
             (|r| r.parents[1] = r.parents[0].clone(), "parents[1] = web.shop: is there twice"),
             (
@@ -271,6 +339,15 @@ mod tests {
                 |r| r.rules[0].request_timeout_ms = u64::MAX,
                 "rules[0].request_timeout_ms = 18446744073709551615: must",
             ),
+            (
+                |r| filters(r).request_headers.as_mut().unwrap().set[0].name = "host".into(),
+                "rules[0].filters.request_headers.set = \"host\": is the proxy's own",
+            ),
+            (
+                |r| filters(r).redirect.as_mut().unwrap().status = 200,
+                "rules[0].filters.redirect.status = 200",
+            ),
+            (|r| filters(r).host = "B".into(), "rules[0].filters.host = \"B\": must be a host"),
             (|r| r.rules = vec![v1::RouteRule::default(); 17], "rules = 17 items: must be at most 16"),
         ];
         for (break_it, told) in cases {

@@ -21,6 +21,26 @@ pub const TIMEOUT_MS_MAX: u64 = 24 * 3600 * 1000;
 pub const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
+/// Most mirrors of a rule: each copies every request of its share.
+pub const MIRRORS_MAX: usize = 4;
+/// Delays that a fault may inject, in milliseconds: at most ten minutes, beyond which no caller waits.
+pub const FAULT_DELAY_MS: std::ops::RangeInclusive<u64> = 1..=600_000;
+/// Headers that are the proxy's own to set: they frame the message, name whom it is for or where it comes from, or belong to
+/// one connection. A host is changed by a rewrite.
+const OWN_HEADERS: [&str; 11] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "grpc-timeout",
+];
+
 /// Longest path of a match (Gateway API).
 const PATH_BYTES_MAX: usize = 1024;
 /// Longest header name of a match (Gateway API).
@@ -72,6 +92,35 @@ pub fn header_name_fault(name: &str) -> Option<&'static str> {
     None
 }
 
+/// What is wrong with the name of a header that a filter changes, if anything.
+#[must_use]
+pub fn changed_header_fault(name: &str) -> Option<&'static str> {
+    if let Some(fault) = header_name_fault(name) {
+        return Some(fault);
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some("must be lower case");
+    }
+    if OWN_HEADERS.contains(&name) || name.starts_with("penstock-") {
+        return Some("is the proxy's own, which no filter changes");
+    }
+    None
+}
+
+/// What is wrong with a host, without a port, if anything (RFC 1123, section 2.1).
+#[must_use]
+pub fn host_fault(host: &str) -> Option<&'static str> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let fits = host.len() <= 253 && host.split('.').all(label);
+    (!fits).then_some("must be a host: labels of a-z, 0-9 and '-' with dots between them, and no port")
+}
+
 /// What is wrong with the value of a header in a match, if anything.
 #[must_use]
 pub fn header_value_fault(value: &str) -> Option<&'static str> {
@@ -98,6 +147,18 @@ mod tests {
             assert!(path_fault(bad).is_some(), "{bad}");
         }
         assert!(path_fault(&format!("/{}", "a".repeat(1024))).is_some());
+    }
+
+    #[test]
+    fn no_filter_changes_a_header_that_is_the_proxys_own() {
+        assert_eq!(changed_header_fault("x-mine"), None);
+        for own in ["host", "content-length", "te", "penstock-caller", "X-Mine", ""] {
+            assert!(changed_header_fault(own).is_some(), "{own}");
+        }
+        assert_eq!(host_fault("a.b-c.example"), None);
+        for bad in ["", "a..b", "-a", "A", "a:80", "a b", "ä"] {
+            assert!(host_fault(bad).is_some(), "{bad}");
+        }
     }
 
     #[test]

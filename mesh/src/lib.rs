@@ -4,6 +4,9 @@
 mod balancing;
 mod digest;
 mod endpoint;
+mod fault;
+mod filters;
+mod limits;
 mod locality;
 mod name;
 mod policy;
@@ -18,12 +21,17 @@ mod traffic;
 pub use balancing::{Balancer, Ejection, HashKey, SlowStart, SuccessRate, ZonePreference};
 pub use digest::HeldDigest;
 pub use endpoint::{Endpoint, Health, InstanceName};
+pub use fault::{Abort, Fault};
+pub use filters::{Filters, HeaderChanges, Mirror, PathChange, Redirect};
+pub use limits::{CircuitBreaker, RateLimit};
 pub use locality::Locality;
 pub use name::{Authority, CLUSTER_DOMAIN, DEFAULT_NAMESPACE, NameError, ServiceName, WorkloadName};
 pub use policy::{PolicyName, PolicyTarget, RequestPolicy, ServicePolicy, TrafficPolicy};
 pub use retry::{GrpcCode, Retry, RetryBudget};
 pub use revision::{Revision, RevisionError};
-pub use route::{Backend, HeaderMatch, MatchKind, PathMatch, Route, RouteMatch, RouteName, RouteRule};
+pub use route::{
+    Backend, HeaderMatch, MatchKind, PathMatch, QueryMatch, Route, RouteMatch, RouteName, RouteRule,
+};
 pub use service::{Protocol, Service, ServicePort};
 pub use sketch::{LatencyRecorder, LatencySketch, SketchError};
 pub use timestamp::Timestamp;

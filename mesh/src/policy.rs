@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use crate::balancing::{Balancer, Ejection, HashKey, SlowStart, ZonePreference};
+use crate::fault::Fault;
+use crate::limits::{CircuitBreaker, RateLimit};
 use crate::name::ServiceName;
 use crate::retry::{Retry, RetryBudget};
 use crate::route::RouteName;
@@ -48,6 +50,8 @@ pub struct RequestPolicy {
     pub stream_idle: Option<Duration>,
     /// What leads it to the same endpoint again, where the balancer is a ring.
     pub hash: Option<HashKey>,
+    /// What happens to it before it is sent, if anything.
+    pub fault: Option<Fault>,
 }
 
 /// What concerns a service's endpoints, the same for every caller.
@@ -65,6 +69,10 @@ pub struct ServicePolicy {
     pub zones: Option<ZonePreference>,
     /// When an endpoint is set aside.
     pub ejection: Option<Ejection>,
+    /// How much may be under way to it.
+    pub breaker: Option<CircuitBreaker>,
+    /// How many requests may be sent to it in a time.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl RequestPolicy {
@@ -81,6 +89,7 @@ impl RequestPolicy {
         }
         self.stream_idle = self.stream_idle.or(wider.stream_idle);
         self.hash = self.hash.or_else(|| wider.hash.clone());
+        self.fault = self.fault.or(wider.fault);
         self
     }
 }
@@ -102,10 +111,11 @@ mod tests {
             retry: Some(retry(&[500], &[GrpcCode::Unavailable])),
             stream_idle: Some(Duration::from_secs(9)),
             hash: Some(HashKey::Header("x-user".to_owned())),
+            fault: None,
         };
         assert_eq!(RequestPolicy::default().within(&wider), wider);
         let hash = Some(HashKey::Header("x-own".to_owned()));
-        let own = RequestPolicy { retry: Some(retry(&[503], &[])), stream_idle: None, hash };
+        let own = RequestPolicy { retry: Some(retry(&[503], &[])), hash, ..RequestPolicy::default() };
         let both = own.within(&wider);
         assert_eq!(both.retry, Some(retry(&[503], &[GrpcCode::Unavailable])));
         assert_eq!(both.stream_idle, wider.stream_idle);

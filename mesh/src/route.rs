@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::filters::Filters;
 use crate::name::{Authority, ServiceName};
 use crate::policy::RequestPolicy;
 
@@ -38,6 +39,8 @@ pub struct RouteRule {
     pub request_timeout: Option<Duration>,
     /// Longest time of one try, if bounded (Gateway API `timeouts.backendRequest`).
     pub try_timeout: Option<Duration>,
+    /// What is done to its requests.
+    pub filters: Filters,
     /// What the rule itself says, and once policies are laid over it, what they say.
     pub policy: RequestPolicy,
 }
@@ -49,6 +52,8 @@ pub struct RouteMatch {
     pub path: Option<PathMatch>,
     /// Each of these headers.
     pub headers: Vec<HeaderMatch>,
+    /// Each of these parameters of the query.
+    pub query: Vec<QueryMatch>,
     /// The method, upper case.
     pub method: Option<String>,
 }
@@ -73,11 +78,24 @@ pub struct HeaderMatch {
     pub kind: MatchKind,
 }
 
+/// A parameter of the query that must be there with this value; of several of one name the first counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryMatch {
+    /// As it stands in the query, once decoded.
+    pub name: String,
+    /// The value, decoded, or the begin of it.
+    pub value: String,
+    /// How `value` is compared.
+    pub kind: MatchKind,
+}
+
 /// How a value is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatchKind {
     /// Byte by byte.
     Exact,
+    /// It begins with this.
+    Prefix,
     /// The header is there, whatever its value.
     Present,
 }

@@ -104,6 +104,7 @@ mod tests {
             protocol: Protocol::Grpc,
             serves: vec!["web.shop:80".parse().unwrap(), "admin.shop:81".parse().unwrap()],
             inbound_address: "0.0.0.0:4143".parse().unwrap(),
+            requests_max: None,
             advertise: None,
             weight: 100,
             lease: Duration::from_secs(15),

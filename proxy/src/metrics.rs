@@ -152,6 +152,12 @@ pub struct WorkerMetrics {
     pub ejections_refused: IntCounter,
     /// Requests that left the zone because it was too thin.
     pub zone_spilled: IntCounter,
+    /// Faults injected, by kind.
+    pub faults: IntCounterVec,
+    /// Copies sent to mirrors.
+    pub copies: IntCounter,
+    /// Copies dropped, by reason.
+    pub copies_dropped: IntCounterVec,
     /// Retries that were wanted and not made, by reason.
     pub retries_refused: IntCounterVec,
     /// Edges counted under `other` because a worker's table was full.
@@ -295,7 +301,15 @@ impl WorkerMetrics {
         let dropped = IntCounterVec::new(options, &["of"]).expect(VALID);
         let options = Opts::new("penstock_proxy_ejections_total", "Endpoints ejected");
         let ejections = IntCounterVec::new(options, &["reason"]).expect(VALID);
+        let options = Opts::new("penstock_proxy_faults_injected_total", "Faults injected by policies");
+        let faults = IntCounterVec::new(options, &["kind"]).expect(VALID);
+        let options =
+            Opts::new("penstock_proxy_mirror_dropped_total", "Copies for mirrors that were dropped");
+        let copies_dropped = IntCounterVec::new(options, &["reason"]).expect(VALID);
         Self {
+            faults: registered(registry, faults),
+            copies: counter(registry, "mirror_sent_total", "Copies of requests sent to mirrors"),
+            copies_dropped: registered(registry, copies_dropped),
             ejected: gauge(registry, "endpoints_ejected", "Endpoints ejected now, over all workers"),
             ejections: registered(registry, ejections),
             ejections_refused: counter(registry, "ejections_refused_total", "Ejections refused by the floor"),
@@ -353,6 +367,8 @@ mod tests {
         let documentation = include_str!("../../docs/metrics.md");
         let metrics = Metrics::new();
         metrics.workers.refused.with_label_values(&["malformed"]).inc();
+        metrics.workers.faults.with_label_values(&["delay"]).inc();
+        metrics.workers.copies_dropped.with_label_values(&["busy"]).inc();
         metrics.workers.ejections.with_label_values(&["success_rate"]).inc();
         metrics.workers.detected.with_label_values(&["http1", "bytes"]).inc();
         metrics.workers.retries_refused.with_label_values(&["budget"]).inc();

@@ -253,6 +253,7 @@ fn worker_settings(settings: &Settings, pressure: &Pressure, recorder: Option<Re
         application: application.address,
         protocol: application.protocol,
         serves: application.serves.clone(),
+        requests_max: application.requests_max,
     });
     WorkerSettings {
         workers: settings.workers,

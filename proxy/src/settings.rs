@@ -84,6 +84,8 @@ pub struct Application {
     pub serves: Vec<Authority>,
     /// Where callers' proxies connect.
     pub inbound_address: SocketAddr,
+    /// Most requests that each worker gives the application at a time; more are refused at once. `None`: no bound.
+    pub requests_max: Option<u32>,
     /// The address that is registered, where it differs from `inbound_address`; its port 0 means the inbound one.
     pub advertise: Option<SocketAddr>,
     /// Share of requests relative to its siblings.
@@ -216,6 +218,8 @@ fn read_application(reader: &mut Reader) -> Option<Application> {
     let words: Vec<_> = protocols.map(|protocol| (protocol.as_str(), protocol)).to_vec();
     let protocol = reader.or("protocol", parse::one_of(&words), Protocol::default());
     let inbound_address = reader.or("inbound_address", parse::socket_address, anywhere(4143));
+    let requests_max = reader.optional("inbound_requests_max", parse::whole(1..=1_000_000));
+    let requests_max = requests_max.and_then(|most| u32::try_from(most).ok());
     let advertise = reader.optional("advertise_address", advertised);
     let weight = reader.or(
         "weight",
@@ -238,7 +242,16 @@ fn read_application(reader: &mut Reader) -> Option<Application> {
         &format!("is set but {spelled} is not: say which services it serves, such as web.default:80"),
     );
     let weight = u32::try_from(weight).unwrap_or(Endpoint::DEFAULT_WEIGHT);
-    Some(Application { address: address?, protocol, serves, inbound_address, advertise, weight, lease })
+    Some(Application {
+        address: address?,
+        protocol,
+        serves,
+        inbound_address,
+        requests_max,
+        advertise,
+        weight,
+        lease,
+    })
 }
 
 fn check_apart(

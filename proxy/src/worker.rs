@@ -71,6 +71,8 @@ pub struct InboundSettings {
     pub application: SocketAddr,
     /// What the application speaks.
     pub protocol: Protocol,
+    /// Most requests that a worker gives the application at a time; more are refused at once.
+    pub requests_max: Option<u32>,
     /// The services that the application serves; requests that name none of them count under the first.
     pub serves: Vec<Authority>,
 }

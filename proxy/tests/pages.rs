@@ -37,6 +37,7 @@ fn started(application: SocketAddr) -> Running {
         protocol: Protocol::Http1,
         serves: vec!["web.demo".parse().unwrap()],
         inbound_address: "127.0.0.1:0".parse().unwrap(),
+        requests_max: None,
         advertise: None,
         weight: 100,
         lease: std::time::Duration::from_secs(15),

@@ -56,6 +56,7 @@ impl Stage {
     /// An application of the service `service`, and a proxy beside it. Waits until it is registered.
     pub(crate) fn instance(&self, name: &str, service: &str) -> Proxy {
         let application = Application {
+            requests_max: None,
             address: application(name.to_owned()),
             protocol: mesh::Protocol::Http1,
             serves: vec![service.parse().unwrap()],

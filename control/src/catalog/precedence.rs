@@ -1,7 +1,7 @@
 //! Several routes on one parent become one ordered list of rules, by Gateway API's precedence
 //! (<https://gateway-api.sigs.k8s.io/reference/spec/>, `HTTPRouteRule.matches`): the first match in the list rules.
 //!
-//! Order of matches: an exact path; the longest path prefix; a method; the most headers. Ties: the route that was
+//! Order of matches: an exact path; the longest path prefix; a method; the most headers; the most query parameters. Ties: the route that was
 //! created first; the route's namespace and name; the earlier rule; the earlier match. A rule's matches may thus stand
 //! apart in the list; a rule with no match matches what the prefix `/` does.
 
@@ -12,8 +12,16 @@ use mesh::{PathMatch, RequestPolicy, RouteMatch, RouteRule};
 use super::topology::StoredRoute;
 
 /// Smaller is tried first.
-type Rank<'a> =
-    (Reverse<bool>, Reverse<usize>, Reverse<bool>, Reverse<usize>, u64, (&'a str, &'a str), usize, usize);
+type Rank<'a> = (
+    Reverse<bool>,
+    Reverse<usize>,
+    Reverse<bool>,
+    Reverse<(usize, usize)>,
+    u64,
+    (&'a str, &'a str),
+    usize,
+    usize,
+);
 
 fn rank<'a>(stored: &'a StoredRoute, route_match: Option<&RouteMatch>, rule: usize, at: usize) -> Rank<'a> {
     let (exact, length) = match route_match.and_then(|route_match| route_match.path.as_ref()) {
@@ -22,9 +30,9 @@ fn rank<'a>(stored: &'a StoredRoute, route_match: Option<&RouteMatch>, rule: usi
         None => (false, 0),
     };
     let method = route_match.is_some_and(|route_match| route_match.method.is_some());
-    let headers = route_match.map_or(0, |route_match| route_match.headers.len());
+    let counts = route_match.map_or((0, 0), |one| (one.headers.len(), one.query.len()));
     let name = (stored.route.name.namespace.as_str(), stored.route.name.name.as_str());
-    (Reverse(exact), Reverse(length), Reverse(method), Reverse(headers), stored.created_index, name, rule, at)
+    (Reverse(exact), Reverse(length), Reverse(method), Reverse(counts), stored.created_index, name, rule, at)
 }
 
 /// The rules of all `routes` together, each with what the policy on its route says, in the order in which they are to be

@@ -9,7 +9,7 @@ use super::check::Kind;
 #[derive(Default)]
 pub(super) struct Lines {
     pub(super) text: String,
-    depth: usize,
+    pub(super) depth: usize,
     /// The next line is the first of a list's item.
     pub(super) item: bool,
 }

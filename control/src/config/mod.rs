@@ -4,7 +4,7 @@
 //!
 //! - [`check`] reads every document of every file, and complains of everything at once
 //! - `fields` reads a mapping's fields and knows which were asked for; `complaints` gathers what is wrong
-//! - `metadata`, `service`, `route`, `route_match`, `retry`, `policy`, `balancing` know the documents; `duration` Gateway API's durations
+//! - `metadata`, `service`, `route`, `route_match`, `retry`, `policy`, `balancing`, `filters`, `fault`, `limits` know the documents; `duration` Gateway API's durations
 //! - `grpc` is the gRPC face: it carries the command through the door, and shows what the catalog holds
 //! - [`service_yaml`], [`route_yaml`] and [`policy_yaml`] render what is stored, so that applying it again changes nothing
 
@@ -12,12 +12,16 @@ mod balancing;
 mod check;
 mod complaints;
 mod duration;
+mod fault;
 mod fields;
+mod filters;
 mod grpc;
+mod limits;
 mod lines;
 mod metadata;
 mod policy;
 mod render;
+mod render_filters;
 mod render_policy;
 mod retry;
 mod route;

@@ -8,12 +8,15 @@ use runtime::yaml::Node;
 use super::balancing;
 use super::complaints::Complaints;
 use super::duration;
+use super::fault;
 use super::fields::{Fields, shown};
+use super::limits;
 use super::metadata::Metadata;
 use super::retry::{self, Dialect};
 
 /// Fields that concern endpoints, and so have no meaning for a single route.
-const OF_SERVICES: [&str; 5] = ["retryConstraint", "balancer", "slowStart", "zonePreference", "ejection"];
+const OF_SERVICES: [&str; 7] =
+    ["retryConstraint", "balancer", "slowStart", "zonePreference", "ejection", "circuitBreaker", "rateLimit"];
 
 /// Reads the rest of a document whose kind is `TrafficPolicy`.
 pub(super) fn read(
@@ -32,11 +35,14 @@ pub(super) fn read(
     let (mut requests, mut service) = (RequestPolicy::default(), ServicePolicy::default());
     requests.retry = retry::read(&mut spec, Dialect::Ours, complaints);
     timeouts(&mut spec, &mut requests, &mut service, complaints);
+    requests.fault = fault::read(&mut spec, complaints);
     service.retry_budget = retry::constraint(&mut spec, complaints);
     (service.balancer, requests.hash) = balancing::balancer(&mut spec, complaints);
     service.slow_start = balancing::slow_start(&mut spec, complaints);
     service.zones = balancing::zones(&mut spec, complaints);
     service.ejection = balancing::ejection(&mut spec, complaints);
+    service.breaker = limits::breaker(&mut spec, complaints);
+    service.rate_limit = limits::rate(&mut spec, complaints);
     let on_route = targets.iter().any(|target| matches!(target, PolicyTarget::Route(_)));
     if on_route && complaints.count() == had {
         for_services_only(&mut spec, &service, complaints);

@@ -1,10 +1,11 @@
 //! What is stored of services and routes, as YAML of the kind it was applied as. Applying it again changes nothing.
 
-use mesh::{Backend, HeaderMatch, MatchKind, PathMatch, Route, RouteMatch, RouteRule, Service};
+use mesh::{Backend, MatchKind, PathMatch, Route, RouteMatch, RouteRule, Service};
 
 use super::check::Kind;
 use super::duration;
 use super::lines::{Lines, head, quoted};
+use super::render_filters::filter_lines;
 use super::render_policy::retry_lines;
 use super::route_match::ANY_VALUE;
 
@@ -53,6 +54,7 @@ pub fn route_yaml(route: &Route) -> String {
 
 fn rule_lines(lines: &mut Lines, rule: &RouteRule, namespace: &str) {
     lines.list("matches", &rule.matches, match_lines);
+    filter_lines(lines, &rule.filters, namespace);
     lines.list("backendRefs", &rule.backends, |lines, backend| backend_lines(lines, backend, namespace));
     let timeouts = [("request", rule.request_timeout), ("backendRequest", rule.try_timeout)];
     if timeouts.iter().any(|(_, timeout)| timeout.is_some()) {
@@ -86,20 +88,26 @@ fn match_lines(lines: &mut Lines, route_match: &RouteMatch) {
     if let Some(method) = &route_match.method {
         lines.line(&format!("method: {}", quoted(method)));
     }
-    lines.list("headers", &route_match.headers, header_lines);
+    lines.list("headers", &route_match.headers, |lines, header| {
+        value_lines(lines, &header.name, &header.value, header.kind);
+    });
+    lines.list("queryParams", &route_match.query, |lines, query| {
+        value_lines(lines, &query.name, &query.value, query.kind);
+    });
     if lines.item {
         lines.line("{}"); // a match that every request meets
     }
 }
 
-fn header_lines(lines: &mut Lines, header: &HeaderMatch) {
-    lines.line(&format!("name: {}", quoted(&header.name)));
-    let (kind, value) = match header.kind {
-        MatchKind::Exact => ("Exact", header.value.as_str()),
-        MatchKind::Present => ("RegularExpression", ANY_VALUE),
+fn value_lines(lines: &mut Lines, name: &str, value: &str, kind: MatchKind) {
+    lines.line(&format!("name: {}", quoted(name)));
+    let (kind, value) = match kind {
+        MatchKind::Exact => ("Exact", value.to_owned()),
+        MatchKind::Prefix => ("RegularExpression", format!("{value}{ANY_VALUE}")),
+        MatchKind::Present => ("RegularExpression", ANY_VALUE.to_owned()),
     };
     lines.line(&format!("type: {kind}"));
-    lines.line(&format!("value: {}", quoted(value)));
+    lines.line(&format!("value: {}", quoted(&value)));
 }
 
 fn backend_lines(lines: &mut Lines, backend: &Backend, namespace: &str) {

@@ -1,6 +1,9 @@
 //! What is stored of policies, as the YAML it was applied as, and the parts that routes have in common with them.
 
-use mesh::{Balancer, Ejection, GrpcCode, HashKey, PolicyTarget, Retry, RetryBudget, TrafficPolicy};
+use mesh::{
+    Abort, Balancer, Ejection, Fault, GrpcCode, HashKey, PolicyTarget, Retry, RetryBudget, ServicePolicy,
+    TrafficPolicy,
+};
 
 use super::balancing::BALANCERS;
 use super::check::Kind;
@@ -20,10 +23,14 @@ pub fn policy_yaml(policy: &TrafficPolicy) -> String {
         if let Some(budget) = &policy.service.retry_budget {
             constraint_lines(lines, budget);
         }
+        if let Some(fault) = &policy.requests.fault {
+            fault_lines(lines, fault);
+        }
         balancing_lines(lines, policy);
         if let Some(ejection) = &policy.service.ejection {
             ejection_lines(lines, ejection);
         }
+        limit_lines(lines, &policy.service);
         let timeouts =
             [("connect", policy.service.connect_timeout), ("streamIdle", policy.requests.stream_idle)];
         if timeouts.iter().any(|(_, timeout)| timeout.is_some()) {
@@ -65,6 +72,26 @@ pub(super) fn retry_lines(lines: &mut Lines, retry: &Retry) {
     });
 }
 
+fn fault_lines(lines: &mut Lines, fault: &Fault) {
+    lines.under("fault", |lines| {
+        if let Some((percent, delay)) = fault.delay {
+            lines.under("delay", |lines| {
+                lines.line(&format!("percent: {percent}"));
+                lines.line(&format!("duration: {}", rendered(delay)));
+            });
+        }
+        if let Some((percent, abort)) = fault.abort {
+            lines.under("abort", |lines| {
+                lines.line(&format!("percent: {percent}"));
+                lines.line(&match abort {
+                    Abort::Http(status) => format!("httpStatus: {status}"),
+                    Abort::Grpc(status) => format!("grpcStatus: {status}"),
+                });
+            });
+        }
+    });
+}
+
 fn balancing_lines(lines: &mut Lines, policy: &TrafficPolicy) {
     let service = &policy.service;
     if service.balancer != Balancer::default() {
@@ -96,6 +123,33 @@ fn balancing_lines(lines: &mut Lines, policy: &TrafficPolicy) {
     }
     if let Some(zones) = service.zones {
         lines.under("zonePreference", |lines| lines.line(&format!("minEndpoints: {}", zones.min_endpoints)));
+    }
+}
+
+fn limit_lines(lines: &mut Lines, service: &ServicePolicy) {
+    if let Some(breaker) = service.breaker {
+        let bounds = [
+            ("maxConnections", breaker.max_connections),
+            ("maxPendingRequests", breaker.max_pending),
+            ("maxRequests", breaker.max_requests),
+        ];
+        match bounds.iter().any(|(_, bound)| bound.is_some()) {
+            true => lines.under("circuitBreaker", |lines| {
+                for (key, bound) in bounds {
+                    if let Some(bound) = bound {
+                        lines.line(&format!("{key}: {bound}"));
+                    }
+                }
+            }),
+            false => lines.line("circuitBreaker: {}"),
+        }
+    }
+    if let Some(limit) = service.rate_limit {
+        lines.under("rateLimit", |lines| {
+            lines.line(&format!("requests: {}", limit.requests));
+            lines.line(&format!("interval: {}", rendered(limit.interval)));
+            lines.line(&format!("burst: {}", limit.burst));
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A route rules the requests of every caller, so it must stand in its parents' namespace (a producer route); consumer
 //! routes are not supported yet. Backends may stand in other namespaces without a ReferenceGrant: the mesh has no borders
-//! between namespaces yet. Filters, query matches and regular expressions are refused in words.
+//! between namespaces yet. Filters of a single backend and most regular expressions are refused in words.
 
 use api::{BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX};
 use mesh::{Authority, Backend, RequestPolicy, Route, RouteName, RouteRule, ServiceName};
@@ -10,6 +10,7 @@ use runtime::yaml::{Node, Position};
 
 use super::complaints::Complaints;
 use super::fields::{Fields, shown};
+use super::filters;
 use super::metadata::Metadata;
 use super::retry::{self, Dialect};
 use super::route_match;
@@ -114,7 +115,7 @@ fn parent(
 }
 
 /// `name` and `namespace` of a reference to a Service.
-fn service_name(
+pub(super) fn service_name(
     fields: &mut Fields<'_>,
     namespace: &str,
     complaints: &mut Complaints,
@@ -151,8 +152,9 @@ fn rule(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -
         backends.iter().map(|(path, item)| backend(item, path, namespace, complaints)).collect();
     let (request_timeout, try_timeout) = retry::timeouts(&mut fields, complaints);
     let retry = retry::read(&mut fields, Dialect::Gateway, complaints);
-    let why = "Penstock changes no request; leave it out";
-    fields.refuse(&["filters"], why, complaints);
+    let filters = fields.list("filters", filters::MAX, complaints);
+    let known: Vec<_> = matches.iter().flatten().cloned().collect();
+    let filters = filters::read(&filters, &known, namespace, complaints);
     fields.refuse(&["name", "sessionPersistence"], "leave it out", complaints);
     fields.finish(complaints);
     if complaints.count() > had {
@@ -161,7 +163,7 @@ fn rule(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -
     let matches = matches.into_iter().collect::<Option<_>>()?;
     let backends = backends.into_iter().collect::<Option<_>>()?;
     let policy = RequestPolicy { retry, ..RequestPolicy::default() };
-    Some(RouteRule { matches, backends, request_timeout, try_timeout, policy })
+    Some(RouteRule { matches, backends, request_timeout, try_timeout, filters, policy })
 }
 
 fn backend(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -> Option<Backend> {
@@ -176,7 +178,7 @@ fn backend(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints
         fields.missing("port", "the Service's port, 1 to 65535", complaints);
     }
     let weight = fields.number("weight", 0..=BACKEND_WEIGHT_MAX, complaints).unwrap_or(DEFAULT_WEIGHT);
-    fields.refuse(&["filters"], "Penstock changes no request; leave it out", complaints);
+    fields.refuse(&["filters"], "filter the requests of the whole rule instead", complaints);
     fields.finish(complaints);
     if complaints.count() > had {
         None

@@ -1,10 +1,10 @@
-//! One match of an `HTTPRoute`'s rule: path, headers, method. A regular expression is taken only as `.*` on a header,
-//! which says that the header is there.
+//! One match of an `HTTPRoute`'s rule: path, headers, query, method. A regular expression is taken only where it says that a
+//! header or parameter is there (`.*`), or how its value begins (`canary-.*`, without other special letters).
 
 use std::collections::BTreeSet;
 
 use api::{HEADERS_MAX, METHODS, header_name_fault, header_value_fault, path_fault};
-use mesh::{HeaderMatch, MatchKind, PathMatch, RouteMatch};
+use mesh::{HeaderMatch, MatchKind, PathMatch, QueryMatch, RouteMatch};
 use runtime::yaml::Node;
 
 use super::complaints::Complaints;
@@ -22,12 +22,16 @@ pub(super) fn read(node: &Node, path: &str, complaints: &mut Complaints) -> Opti
     let mut names = BTreeSet::new();
     let headers: Vec<_> =
         items.iter().map(|(path, item)| header(item, path, &mut names, complaints)).collect();
-    fields.refuse(&["queryParams"], "match the path or a header instead", complaints);
+    let items = fields.list("queryParams", HEADERS_MAX, complaints);
+    let mut names = BTreeSet::new();
+    let query: Vec<_> = items.iter().map(|(path, item)| query(item, path, &mut names, complaints)).collect();
     fields.finish(complaints);
     if complaints.count() > had {
         return None;
     }
-    Some(RouteMatch { path, headers: headers.into_iter().collect::<Option<_>>()?, method })
+    let (headers, query) =
+        (headers.into_iter().collect::<Option<_>>()?, query.into_iter().collect::<Option<_>>()?);
+    Some(RouteMatch { path, headers, query, method })
 }
 
 fn path_match(mut fields: Fields<'_>, complaints: &mut Complaints) -> Option<PathMatch> {
@@ -67,26 +71,49 @@ fn header(
     names: &mut BTreeSet<String>,
     complaints: &mut Complaints,
 ) -> Option<HeaderMatch> {
+    let (name, value, kind) = named_value(node, path, "header", names, true, complaints)?;
+    Some(HeaderMatch { name, value, kind })
+}
+
+fn query(
+    node: &Node,
+    path: &str,
+    names: &mut BTreeSet<String>,
+    complaints: &mut Complaints,
+) -> Option<QueryMatch> {
+    let (name, value, kind) = named_value(node, path, "parameter", names, false, complaints)?;
+    Some(QueryMatch { name, value, kind })
+}
+
+/// Reads a header or a parameter that is matched: its name, in lower case where case has no meaning, and its value.
+fn named_value(
+    node: &Node,
+    path: &str,
+    what: &str,
+    names: &mut BTreeSet<String>,
+    is_caseless: bool,
+    complaints: &mut Complaints,
+) -> Option<(String, String, MatchKind)> {
     let mut fields = Fields::of(node, path, complaints)?;
     let had = complaints.count();
     let name = fields.text("name", complaints);
     let value = fields.text("value", complaints);
     if complaints.count() == had {
         if name.is_none() {
-            fields.missing("name", "the header to look at", complaints);
+            fields.missing("name", &format!("the {what} to look at"), complaints);
         }
         if value.is_none() {
-            fields.missing("value", "what the header must be", complaints);
+            fields.missing("value", &format!("what the {what} must be"), complaints);
         }
     }
     let kind = fields.text("type", complaints);
     let (name_path, value_path, kind_path) = (fields.path("name"), fields.path("value"), fields.path("type"));
     fields.finish(complaints);
     let (name, position) = name?;
-    let lower = name.to_ascii_lowercase();
+    let known = if is_caseless { name.to_ascii_lowercase() } else { name.to_owned() };
     if let Some(fault) = header_name_fault(name) {
         complaints.add(position, &name_path, format!("{} {fault}", shown(name)));
-    } else if !names.insert(lower.clone()) {
+    } else if !names.insert(known.clone()) {
         complaints.add(position, &name_path, format!("{} is there twice in one match", shown(name)));
     }
     let (value, position) = value?;
@@ -94,22 +121,33 @@ fn header(
         complaints.add(position, &value_path, format!("{} {fault}", shown(value)));
     }
     let matched = match kind {
-        None | Some(("Exact", _)) => (value.to_owned(), MatchKind::Exact),
-        Some(("RegularExpression", _)) if value == ANY_VALUE => (String::new(), MatchKind::Present),
+        None | Some(("Exact", _)) => Some((value.to_owned(), MatchKind::Exact)),
+        Some(("RegularExpression", _)) if value == ANY_VALUE => Some((String::new(), MatchKind::Present)),
         Some(("RegularExpression", position)) => {
-            let message =
-                format!("regular expressions are not supported yet, but {ANY_VALUE:?} (the header is there)");
-            complaints.add(position, &kind_path, message);
-            return None;
+            let prefix = begin_of(value).map(|prefix| (prefix.to_owned(), MatchKind::Prefix));
+            if prefix.is_none() {
+                let message = format!(
+                    "regular expressions are not supported yet, but {ANY_VALUE:?} (the {what} is there) and a text before \
+                     it (its value begins so)"
+                );
+                complaints.add(position, &kind_path, message);
+            }
+            prefix
         }
         Some((other, position)) => {
-            complaints.add(
-                position,
-                &kind_path,
-                format!("{} must be Exact or RegularExpression", shown(other)),
-            );
-            return None;
+            let message = format!("{} must be Exact or RegularExpression", shown(other));
+            complaints.add(position, &kind_path, message);
+            None
         }
     };
-    (complaints.count() == had).then_some(HeaderMatch { name: lower, value: matched.0, kind: matched.1 })
+    let (value, kind) = matched?;
+    (complaints.count() == had).then_some((known, value, kind))
+}
+
+/// The text that an expression asks a value to begin with, when it asks for nothing else.
+fn begin_of(expression: &str) -> Option<&str> {
+    let prefix = expression.strip_suffix(ANY_VALUE)?;
+    let prefix = prefix.strip_prefix('^').unwrap_or(prefix);
+    let special = |letter: char| r".+*?()|[]{}^$\".contains(letter);
+    (!prefix.is_empty() && !prefix.contains(special)).then_some(prefix)
 }

@@ -70,7 +70,6 @@ spec:
         "a.yaml:31:22 spec.rules[0].matches[0].headers[1].name: \"x y\" must be a header's name: letters, digits and !#$%&'*+-.^_`|~",
         "a.yaml:33:41 spec.rules[0].backendRefs[0].weight: \"2000000\" must be a whole number from 0 to 1000000",
         "a.yaml:34:11 spec.rules[0].backendRefs[1].port: is missing: the Service's port, 1 to 65535",
-        "a.yaml:35:7 spec.rules[0].filters: is not supported yet: Penstock changes no request; leave it out",
         "a.yaml:36:27 spec.rules[0].timeouts.request: \"10 seconds\" must be a duration: numbers of at most 5 digits with h, m, s or ms, for instance 1m30s or 500ms",
         "a.yaml:37:7 spec.rules[0].backendrefs: is not a field here: did you mean `backendRefs`?",
     ];
@@ -150,12 +149,12 @@ fn what_a_route_may_not_say_yet_is_refused_in_words() {
             "spec.rules[0].backendRefs[0].kind: \"Bucket\" is not supported: a backend is a Service; leave it out",
         ),
         (
-            "    - matches: [{queryParams: [{name: a, value: b}]}]\n",
-            "spec.rules[0].matches[0].queryParams: is not supported yet: match the path or a header instead",
+            "    - matches: [{queryParams: [{name: a, value: b}, {name: a, value: c}]}]\n",
+            "spec.rules[0].matches[0].queryParams[1].name: \"a\" is there twice in one match",
         ),
         (
-            "    - matches: [{headers: [{name: a, type: RegularExpression, value: a.*}]}]\n",
-            "spec.rules[0].matches[0].headers[0].type: regular expressions are not supported yet, but \".*\" (the header is there)",
+            "    - matches: [{headers: [{name: a, type: RegularExpression, value: a.+}]}]\n",
+            "spec.rules[0].matches[0].headers[0].type: regular expressions are not supported yet, but \".*\" (the header is there) and a text before it (its value begins so)",
         ),
         (
             "    - matches: [{headers: [{name: a, value: b}, {name: A, value: c}]}]\n",
@@ -296,6 +295,64 @@ fn a_balancer_or_an_ejection_without_meaning_is_told_with_its_place() {
         (
             policy("targetRefs: [{kind: HTTPRoute, name: r}], ejection: {}"),
             "spec.ejection: concerns endpoints, and a route has none of its own: target the Service",
+        ),
+    ] {
+        let told = told(&[&text]);
+        assert!(told.iter().any(|told| told.ends_with(expected)), "{told:?}");
+    }
+}
+
+#[test]
+fn a_filter_a_fault_or_a_limit_without_meaning_is_told_with_its_place() {
+    let filter = |filter: &str| format!("{ROUTE}    - filters: [{filter}]\n");
+    for (text, expected) in [
+        (
+            filter("{type: Cors}"),
+            "spec.rules[0].filters[0].type: \"Cors\" must be one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror",
+        ),
+        (
+            filter("{type: URLRewrite}"),
+            "spec.rules[0].filters[0].urlRewrite: is missing: what a URLRewrite does",
+        ),
+        (
+            filter("{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: a}]}}"),
+            "spec.rules[0].filters[0].requestHeaderModifier.set[0].name: \"Host\" is the proxy's own, which no filter changes",
+        ),
+        (
+            filter("{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replacePrefixMatch: /a}}}"),
+            "spec.rules[0].filters[0].urlRewrite.path.type: must be ReplaceFullPath with `replaceFullPath`, or ReplacePrefixMatch with `replacePrefixMatch`",
+        ),
+        (
+            filter("{type: RequestRedirect, requestRedirect: {statusCode: 304}}"),
+            "spec.rules[0].filters[0].requestRedirect.statusCode: 304 must be 301, 302, 303, 307 or 308",
+        ),
+        (
+            filter(
+                "{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {hostname: a}}",
+            ),
+            "spec.rules[0].filters: must not hold a RequestRedirect and a URLRewrite: the one or the other",
+        ),
+        (
+            filter(
+                "{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 80}, fraction: {numerator: 3, denominator: 2}}}",
+            ),
+            "spec.rules[0].filters[0].requestMirror.fraction.numerator: must not exceed the denominator",
+        ),
+        (
+            policy(&format!("{ON_WEB}, fault: {{}}")),
+            "spec.fault.delay: is missing: a fault has a `delay`, an `abort` or both",
+        ),
+        (
+            policy(&format!("{ON_WEB}, fault: {{abort: {{percent: 5}}}}")),
+            "spec.fault.abort.httpStatus: is missing: how they are answered: `httpStatus` or `grpcStatus`, one of them",
+        ),
+        (
+            policy(&format!("{ON_WEB}, circuitBreaker: {{maxPendingRequests: 1}}")),
+            "spec.circuitBreaker.maxPendingRequests: needs `maxConnections`: without a bound on connections no request waits for one",
+        ),
+        (
+            policy(&format!("{ON_WEB}, rateLimit: {{interval: 1s}}")),
+            "spec.rateLimit.requests: is missing: how many may be sent within `interval`",
         ),
     ] {
         let told = told(&[&text]);

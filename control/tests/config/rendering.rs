@@ -5,9 +5,10 @@ use std::time::Duration;
 use control::catalog::Catalog;
 use control::config::{policy_yaml, route_yaml, service_yaml};
 use mesh::{
-    Backend, Balancer, Ejection, GrpcCode, HashKey, HeaderMatch, MatchKind, PathMatch, PolicyName,
-    PolicyTarget, Protocol, RequestPolicy, Retry, RetryBudget, Route, RouteMatch, RouteName, RouteRule,
-    Service, ServicePolicy, ServicePort, SlowStart, SuccessRate, TrafficPolicy, ZonePreference,
+    Abort, Backend, Balancer, CircuitBreaker, Ejection, Fault, GrpcCode, HashKey, HeaderMatch, MatchKind,
+    PathMatch, PolicyName, PolicyTarget, Protocol, RateLimit, RequestPolicy, Retry, RetryBudget, Route,
+    RouteMatch, RouteName, RouteRule, Service, ServicePolicy, ServicePort, SlowStart, SuccessRate,
+    TrafficPolicy, ZonePreference,
 };
 use prost::Message;
 use rand_chacha::ChaCha8Rng;
@@ -74,9 +75,41 @@ spec:
       - name: x-debug
         type: RegularExpression
         value: \".*\"
+      - name: x-begin
+        type: RegularExpression
+        value: \"canary-.*\"
+      queryParams:
+      - name: \"Q\"
+        type: Exact
+        value: \"1\"
     - path:
         type: Exact
         value: \"/\"
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier:
+        set:
+        - name: x-set
+          value: \"1\"
+        add:
+        - name: x-add
+          value: b
+        remove:
+        - x-old
+    - type: URLRewrite
+      urlRewrite:
+        hostname: a.example
+        path:
+          type: ReplaceFullPath
+          replaceFullPath: \"/z\"
+    - type: RequestMirror
+      requestMirror:
+        backendRef:
+          name: web-mirror
+          port: 80
+        fraction:
+          numerator: 50000
+          denominator: 1000000
     backendRefs:
     - name: web-v1
       port: 80
@@ -122,7 +155,17 @@ fn chance_route(rng: &mut ChaCha8Rng) -> Route {
                 }
             };
             let headers = (0..pick(3)).map(|at| header(at, pick(values.len() as u64))).collect();
-            matches.push(RouteMatch { path, headers, method: (pick(2) == 0).then(|| "PATCH".to_owned()) });
+            let query = |at: u64, value: u64| {
+                let HeaderMatch { name, value, kind } = header(at, value);
+                mesh::QueryMatch { name, value, kind }
+            };
+            let query = (0..pick(3)).map(|at| query(at, pick(values.len() as u64))).collect();
+            matches.push(RouteMatch {
+                path,
+                headers,
+                query,
+                method: (pick(2) == 0).then(|| "PATCH".to_owned()),
+            });
         }
         let backend = |namespace: u64, weight: u64| Backend {
             authority: format!("b-{weight}.{}:81", ["shop", "null", "true"][namespace as usize])
@@ -141,7 +184,33 @@ fn chance_route(rng: &mut ChaCha8Rng) -> Route {
             backoff: Duration::from_millis(1 + pick(60_000)),
         });
         let policy = RequestPolicy { retry, ..RequestPolicy::default() };
-        rules.push(RouteRule { matches, backends, request_timeout, try_timeout, policy });
+        let mut changes = || mesh::HeaderChanges {
+            remove: (0..pick(3)).map(|at| format!("x-r{at}")).collect(),
+            set: (0..pick(3)).map(|at| (format!("{at}"), values[pick(17) as usize].to_owned())).collect(),
+            add: (0..pick(3)).map(|at| (format!("x-a{at}"), "null".to_owned())).collect(),
+        };
+        let (request_headers, response_headers) = (changes(), changes());
+        let redirect = (pick(3) == 0).then(|| mesh::Redirect {
+            scheme: (pick(2) == 0).then(|| "https".to_owned()),
+            host: (pick(2) == 0).then(|| "null".to_owned()),
+            port: (pick(2) == 0).then_some(8443),
+            path: (pick(2) == 0).then(|| mesh::PathChange::Full("/z".to_owned())),
+            status: mesh::Redirect::STATUSES[pick(5) as usize],
+        });
+        let rewrites = redirect.is_none();
+        let mirror = |millionths: u64| mesh::Mirror {
+            authority: "1.true:81".parse().unwrap(),
+            millionths: millionths as u32,
+        };
+        let filters = mesh::Filters {
+            request_headers,
+            response_headers,
+            host: (rewrites && pick(2) == 0).then(|| "1.5".to_owned()),
+            path: (rewrites && pick(2) == 0).then(|| mesh::PathChange::Full("/%20".to_owned())),
+            mirrors: (0..pick(3)).map(|_| mirror(pick(1_000_001))).collect(),
+            redirect,
+        };
+        rules.push(RouteRule { matches, backends, request_timeout, try_timeout, filters, policy });
     }
     let name =
         RouteName { namespace: "shop".into(), name: ["r", "1", "null", "1.5"][pick(4) as usize].into() };
@@ -203,6 +272,13 @@ spec:
     minRetryRate:
       count: 5
       interval: 1s
+  fault:
+    delay:
+      percent: 5
+      duration: 200ms
+    abort:
+      percent: 1
+      grpcStatus: 14
   balancer:
     type: RingHash
     hashOn:
@@ -225,6 +301,13 @@ spec:
     maxTime: 5m
     maxPercent: 30
     minReady: 1
+  circuitBreaker:
+    maxConnections: 10
+    maxPendingRequests: 0
+  rateLimit:
+    requests: 100
+    interval: 1s
+    burst: 100
   timeouts:
     connect: 500ms
     streamIdle: 5m
@@ -280,11 +363,37 @@ fn chance_policy(rng: &mut ChaCha8Rng) -> TrafficPolicy {
         min_percent: 1 + pick(100) as u32,
     });
     let zones = (pick(2) == 0).then(|| ZonePreference { min_endpoints: 1 + pick(1_000_000) as u32 });
-    let service = ServicePolicy { connect_timeout, retry_budget, balancer, slow_start, zones, ejection };
+    let breaker = (pick(2) == 0).then(|| CircuitBreaker {
+        max_connections: Some(1 + pick(1_000_000) as u32),
+        max_pending: (pick(2) == 0).then(|| pick(1_000_000) as u32),
+        max_requests: (pick(2) == 0).then(|| 1 + pick(1_000_000) as u32),
+    });
+    let rate_limit = (pick(2) == 0).then(|| RateLimit {
+        requests: 1 + pick(1_000_000) as u32,
+        interval: Duration::from_millis(100 + pick(3_599_901)),
+        burst: 1 + pick(1_000_000) as u32,
+    });
+    let fault = (pick(2) == 0).then(|| Fault {
+        delay: Some((1 + pick(100) as u32, Duration::from_millis(1 + pick(600_000)))),
+        abort: (pick(2) == 0).then(|| match pick(2) {
+            0 => (1 + pick(100) as u32, Abort::Http(200 + pick(400) as u16)),
+            _ => (1 + pick(100) as u32, Abort::Grpc(pick(17) as u8)),
+        }),
+    });
+    let service = ServicePolicy {
+        connect_timeout,
+        retry_budget,
+        balancer,
+        slow_start,
+        zones,
+        ejection,
+        breaker,
+        rate_limit,
+    };
     TrafficPolicy {
         name: PolicyName { namespace: "shop".into(), name: "null".into() },
         targets: vec![target],
-        requests: RequestPolicy { retry, stream_idle, hash },
+        requests: RequestPolicy { retry, stream_idle, hash, fault },
         service: if on_route { ServicePolicy::default() } else { service },
     }
 }

@@ -3,15 +3,22 @@
 //! What the data plane cannot carry out (a regular expression, a rewrite by header) is refused with its reason rather
 //! than half done: requests would go where nobody asked. Each xDS route becomes one rule with one match.
 
+use api::xds::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use api::xds::pb::envoy::config::route::v3::route::Action;
 use api::xds::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
-use api::xds::pb::envoy::config::route::v3::{HeaderMatcher, Route, RouteAction, RouteConfiguration};
+use api::xds::pb::envoy::config::route::v3::{
+    HeaderMatcher, QueryParameterMatcher, Route, RouteAction, RouteConfiguration,
+};
 use api::xds::pb::envoy::config::route::v3::{
     header_matcher::HeaderMatchSpecifier, route_match::PathSpecifier,
 };
-use api::xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use mesh::{Authority, Backend, HeaderMatch, MatchKind, PathMatch, RequestPolicy, RouteMatch, RouteRule};
+use api::xds::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use mesh::{
+    Authority, Backend, Filters, HeaderMatch, MatchKind, PathMatch, QueryMatch, RequestPolicy, RouteMatch,
+    RouteRule,
+};
 
+use super::decode_filters::{self, faults, header_changes, redirect};
 use super::decode_retries::{bound, hash_key, retry};
 
 /// Routes in one configuration. A request tries them in order, so that more would cost every request; real ones have
@@ -42,20 +49,29 @@ pub(super) fn rules(configuration: RouteConfiguration) -> Result<Vec<RouteRule>,
 }
 
 fn rule(route: Route) -> Result<RouteRule, String> {
+    let (request_headers, response_headers) = header_changes(&route)?;
+    let filters = Filters { request_headers, response_headers, ..Filters::default() };
+    let fault = faults(&route)?;
     let matches = route.r#match.ok_or("it matches nothing")?;
     let matched = RouteMatch {
         path: path(matches.path_specifier)?,
         headers: Vec::with_capacity(matches.headers.len()),
+        query: matches.query_parameters.into_iter().map(query).collect::<Result<_, _>>()?,
         method: None,
     };
     let matched = matches.headers.into_iter().try_fold(matched, with_header)?;
     let matches = if matched == RouteMatch::default() { Vec::new() } else { vec![matched] };
-    let rule = RouteRule { matches, ..RouteRule::default() };
+    let policy = RequestPolicy { fault, ..RequestPolicy::default() };
+    let mut rule = RouteRule { matches, filters, policy, ..RouteRule::default() };
     match route.action.ok_or("it has no action")? {
         Action::Route(action) => with_action(rule, &action),
+        Action::Redirect(action) => {
+            rule.filters.redirect = Some(redirect(&action)?);
+            Ok(rule)
+        }
         // How a rule without a backend that may be picked is sent: it is answered 500, as Gateway API asks.
         Action::DirectResponse(_) => Ok(rule),
-        _ => Err("its action is neither to a cluster nor a direct response".to_owned()),
+        _ => Err("its action is neither to a cluster nor a redirect or direct response".to_owned()),
     }
 }
 
@@ -65,13 +81,15 @@ fn with_action(rule: RouteRule, action: &RouteAction) -> Result<RouteRule, Strin
         retry: retry_policy.map(retry).transpose()?.flatten(),
         stream_idle: bound("idle_timeout", action.idle_timeout)?,
         hash: hash_key(action)?,
+        fault: rule.policy.fault,
     };
     Ok(RouteRule {
         backends: backends(action)?,
         request_timeout: bound("timeout", action.timeout)?,
         try_timeout: bound("per_try_timeout", retry_policy.and_then(|policy| policy.per_try_timeout))?,
+        filters: decode_filters::with_action(rule.filters, action)?,
         policy,
-        ..rule
+        matches: rule.matches,
     })
 }
 
@@ -93,12 +111,10 @@ fn with_header(mut matched: RouteMatch, header: HeaderMatcher) -> Result<RouteMa
     if header.invert_match {
         return Err(format!("header {:?} is matched inversely, which this proxy does not do", header.name));
     }
-    let exact = match header.header_match_specifier {
-        Some(HeaderMatchSpecifier::StringMatch(text)) if !text.ignore_case => match text.match_pattern {
-            Some(MatchPattern::Exact(value)) => Some(value),
-            _ => return Err(format!("header {:?} is matched by a pattern, which is not known", header.name)),
-        },
-        Some(HeaderMatchSpecifier::PresentMatch(true)) => None,
+    let (value, kind) = match header.header_match_specifier {
+        Some(HeaderMatchSpecifier::StringMatch(text)) => pattern(text)
+            .ok_or_else(|| format!("header {:?} is matched by a pattern, which is not known", header.name))?,
+        Some(HeaderMatchSpecifier::PresentMatch(true)) => (String::new(), MatchKind::Present),
         _ => {
             return Err(format!(
                 "header {:?} is matched in a way that this proxy does not know",
@@ -106,17 +122,33 @@ fn with_header(mut matched: RouteMatch, header: HeaderMatcher) -> Result<RouteMa
             ));
         }
     };
-    match exact {
-        Some(method) if header.name == ":method" => matched.method = Some(method),
+    match kind {
+        MatchKind::Exact if header.name == ":method" => matched.method = Some(value),
         _ if header.name.starts_with(':') => return Err(format!("{:?} is no header to match", header.name)),
-        Some(value) => matched.headers.push(HeaderMatch { name: header.name, value, kind: MatchKind::Exact }),
-        None => matched.headers.push(HeaderMatch {
-            name: header.name,
-            value: String::new(),
-            kind: MatchKind::Present,
-        }),
+        kind => matched.headers.push(HeaderMatch { name: header.name, value, kind }),
     }
     Ok(matched)
+}
+
+/// A text that is matched as a whole or by its begin.
+fn pattern(text: StringMatcher) -> Option<(String, MatchKind)> {
+    match text.match_pattern {
+        Some(MatchPattern::Exact(value)) if !text.ignore_case => Some((value, MatchKind::Exact)),
+        Some(MatchPattern::Prefix(value)) if !text.ignore_case => Some((value, MatchKind::Prefix)),
+        _ => None,
+    }
+}
+
+fn query(parameter: QueryParameterMatcher) -> Result<QueryMatch, String> {
+    let name = parameter.name;
+    let known = match parameter.query_parameter_match_specifier {
+        Some(QueryParameterMatchSpecifier::StringMatch(text)) => pattern(text),
+        Some(QueryParameterMatchSpecifier::PresentMatch(true)) => Some((String::new(), MatchKind::Present)),
+        _ => None,
+    };
+    let (value, kind) =
+        known.ok_or_else(|| format!("parameter {name:?} is matched in a way that is not known"))?;
+    Ok(QueryMatch { name, value, kind })
 }
 
 fn backends(action: &RouteAction) -> Result<Vec<Backend>, String> {

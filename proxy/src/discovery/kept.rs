@@ -119,7 +119,10 @@ impl Cluster {
     }
 }
 
-/// The authorities that `rules` send requests to.
+/// The authorities that `rules` send requests, or copies of them, to.
 pub(super) fn backends(rules: &[RouteRule]) -> impl Iterator<Item = &Authority> {
-    rules.iter().flat_map(|rule| rule.backends.iter().map(|backend| &backend.authority))
+    rules.iter().flat_map(|rule| {
+        let mirrors = rule.filters.mirrors.iter().map(|mirror| &mirror.authority);
+        rule.backends.iter().map(|backend| &backend.authority).chain(mirrors)
+    })
 }

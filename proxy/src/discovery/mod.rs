@@ -20,6 +20,7 @@ mod bounds;
 mod cache;
 mod decode;
 mod decode_endpoints;
+mod decode_filters;
 mod decode_retries;
 mod decode_routes;
 mod digest;

@@ -3,6 +3,7 @@
 //! services, routes or discovery: `outbound` and `inbound` decide where a request goes.
 
 pub mod body;
+pub mod breaker;
 pub mod classify;
 pub mod connection;
 pub mod deadline;

@@ -41,6 +41,21 @@ pub enum Refusal {
     TimedOut,
     /// Nothing passed for longer than the policy allows.
     StreamIdle,
+    /// The policy's circuit breaker has as many requests under way as it allows.
+    TooManyRequests,
+    /// As many requests wait for a connection as the policy's circuit breaker allows.
+    TooManyPending,
+    /// The policy's rate limit lets no more through now.
+    RateLimited,
+    /// The application has as many requests as this proxy may give it.
+    Overloaded,
+    /// A policy's fault.
+    Injected {
+        /// For an HTTP caller.
+        status: u16,
+        /// For a gRPC caller.
+        grpc_status: u8,
+    },
     /// CONNECT and other things that the proxy does not do.
     Unsupported(&'static str),
     /// The worker has its most connections.
@@ -61,6 +76,10 @@ impl Refusal {
             Self::HeadTimeout | Self::CallerStalled => StatusCode::REQUEST_TIMEOUT,
             Self::ForeignAuthority | Self::UnknownService => StatusCode::NOT_FOUND,
             Self::NoBackend => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests | Self::TooManyPending | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoWordYet | Self::TooManyDemands | Self::NoEndpoint | Self::TooManyConnections => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -68,6 +87,9 @@ impl Refusal {
             Self::BrokenOff | Self::BadAnswer => StatusCode::BAD_GATEWAY,
             Self::TimedOut | Self::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Injected { status, .. } => {
+                StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+            }
         }
     }
 
@@ -77,10 +99,14 @@ impl Refusal {
     pub fn grpc_status(self) -> u8 {
         match self {
             Self::TwoLengths | Self::Malformed(_) | Self::NoBackend | Self::BadAnswer => 13,
-            Self::HeadTooLarge => 8,
+            Self::HeadTooLarge | Self::RateLimited => 8,
             Self::HeadTimeout | Self::TimedOut | Self::StreamIdle | Self::CallerStalled => 4,
+            Self::Injected { grpc_status, .. } => grpc_status,
             Self::ForeignAuthority | Self::UnknownService | Self::Unsupported(_) => 12,
             Self::NoWordYet
+            | Self::TooManyRequests
+            | Self::TooManyPending
+            | Self::Overloaded
             | Self::TooManyDemands
             | Self::NoEndpoint
             | Self::ConnectFailed
@@ -116,6 +142,17 @@ impl Refusal {
             Self::TimedOut => {
                 "the route's request timeout, or the caller's deadline, passed before the answer"
             }
+            Self::TooManyRequests => {
+                "the service has as many requests of this caller as its policy allows; try later"
+            }
+            Self::TooManyPending => {
+                "as many requests wait for a connection as the service's policy allows; try later"
+            }
+            Self::RateLimited => "the service's rate limit for this caller is reached; try later",
+            Self::Overloaded => {
+                "the application has as many requests as its proxy lets through; try elsewhere"
+            }
+            Self::Injected { .. } => "a fault that a TrafficPolicy injects; see `penstock get trafficpolicy`",
             Self::StreamIdle => "nothing passed for longer than the policy's streamIdle",
             Self::TooManyConnections => "this proxy has its most connections; try again",
             Self::ShortOfMemory => {
@@ -130,6 +167,7 @@ impl Refusal {
     pub fn failure(self) -> Failure {
         match self {
             Self::TimedOut | Self::StreamIdle => Failure::Timeout,
+            Self::Injected { .. } => Failure::Server,
             Self::ConnectFailed => Failure::Connect,
             Self::BrokenOff | Self::BadAnswer => Failure::Reset,
             _ => Failure::Unavailable,

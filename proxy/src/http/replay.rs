@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -27,6 +27,16 @@ struct Kept {
     ended: bool,
     /// More came than is kept.
     overflowed: bool,
+    /// Who waits until all of it is there, or too much.
+    waiting: Vec<Waker>,
+}
+
+impl Kept {
+    fn wake(&mut self) {
+        if self.ended || self.overflowed {
+            self.waiting.drain(..).for_each(Waker::wake);
+        }
+    }
 }
 
 /// Makes a body for each try.
@@ -44,7 +54,22 @@ impl Replay {
             trailers: None,
             ended: false,
             overflowed: false,
+            waiting: Vec::new(),
         })))
+    }
+
+    /// A body of its own once all of it was read by another; `None` when more was read than is kept. Never reads itself.
+    pub async fn whole(&self) -> Option<RequestBody> {
+        std::future::poll_fn(|cx| {
+            let mut kept = self.0.borrow_mut();
+            if kept.ended || kept.overflowed {
+                return Poll::Ready(());
+            }
+            kept.waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        self.body()
     }
 
     /// The whole body, once more; `None` when more was read than is kept. The body before it must not be read any more.
@@ -76,6 +101,7 @@ impl Replayed {
         }
         let Some(frame) = ready!(Pin::new(&mut kept.source).poll_frame(cx)) else {
             (kept.ended, self.ended) = (true, true);
+            kept.wake();
             return Poll::Ready(None);
         };
         let frame = frame?;
@@ -94,6 +120,7 @@ impl Replayed {
             kept.trailers = Some(trailers.clone());
             (kept.ended, self.ended) = (true, true);
         }
+        kept.wake();
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -118,8 +145,6 @@ impl Replayed {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
-    use std::task::Waker;
-
     use super::*;
 
     /// The pieces of a body, as text; trailers as `t`.

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, request};
 use mesh::Protocol;
 
 use super::body::Source;
+use super::breaker::Breaker;
 use super::dial::dial;
 use super::h1::{self, Link, Trouble, Upload};
 use super::h2;
@@ -132,23 +133,52 @@ async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unse
     }
 }
 
+/// A connection for one request: an idle one, a new one, or the next that is free where the policy bounds them.
+async fn link(upstream: &Rc<Upstream>, tally: &mut Tally) -> Result<Link, Unsent> {
+    if let Some(link) = upstream.idle_link() {
+        return Ok(link);
+    }
+    let breaker = upstream.breaker.borrow().clone();
+    match breaker {
+        None => fresh_link(upstream, tally).await,
+        Some(breaker) => Box::pin(placed_link(upstream, &breaker, tally)).await,
+    }
+}
+
+async fn placed_link(
+    upstream: &Rc<Upstream>,
+    breaker: &Rc<Breaker>,
+    tally: &mut Tally,
+) -> Result<Link, Unsent> {
+    loop {
+        if let Some(place) = breaker.place(&upstream.connections) {
+            let mut link = fresh_link(upstream, tally).await?;
+            link.place = Some(place);
+            return Ok(link);
+        }
+        if !breaker.wait().await {
+            return Err(Unsent::Lost(Refusal::TooManyPending));
+        }
+        if let Some(link) = upstream.idle_link() {
+            return Ok(link);
+        }
+    }
+}
+
 async fn send_h1(
     upstream: &Rc<Upstream>,
     outgoing: &mut Outgoing,
     tally: &mut Tally,
 ) -> Result<Answer, Unsent> {
-    let mut link = match upstream.idle_link() {
-        Some(link) => link,
-        None => fresh_link(upstream, tally).await?,
-    };
+    let mut link = link(upstream, tally).await?;
     link.read = tally.state().spare_buffer();
     let head = loop {
         match h1::exchange(&mut link, &mut outgoing.upload, &mut outgoing.parts, tally.signs()).await {
             Ok(head) => break head,
             Err(Trouble::Broken) if link.reused && outgoing.may_be_sent_again() => {
-                let buffer = std::mem::take(&mut link.read);
+                let (buffer, place) = (std::mem::take(&mut link.read), link.place.take());
                 link = fresh_link(upstream, tally).await?;
-                link.read = buffer;
+                (link.read, link.place) = (buffer, place);
             }
             Err(trouble) => return Err(trouble.into()),
         }

@@ -244,6 +244,8 @@ pub struct WorkerState {
     pub caller_value: HeaderValue,
     /// Records requests for the access log and for spans; `None` while neither is asked for.
     pub recorder: Option<Recorder>,
+    /// Copies of requests that are under way to mirrors.
+    pub copies: Cell<u32>,
     /// What new connections begin with.
     pub closing: Cell<Closing>,
     /// Told when a connection ends.
@@ -276,6 +278,7 @@ impl WorkerState {
             locality: locality.clone(),
             caller_value: HeaderValue::from_str(&workload.to_string()).expect("DNS labels are visible ASCII"),
             recorder,
+            copies: Cell::default(),
             closing: Cell::default(),
             ended: Notify::new(),
             connections: RefCell::default(),
@@ -329,6 +332,10 @@ impl WorkerState {
             Refusal::NoWordYet => counters.demand_timeout_total += 1,
             Refusal::TooManyDemands => counters.demand_refused_total += 1,
             Refusal::TooManyConnections => counters.connections_refused_total += 1,
+            Refusal::TooManyRequests => counters.breaker_requests_total += 1,
+            Refusal::TooManyPending => counters.breaker_pending_total += 1,
+            Refusal::RateLimited => counters.rate_limited_total += 1,
+            Refusal::Overloaded => counters.overloaded_total += 1,
             Refusal::ShortOfMemory => counters.shed_total += 1,
             Refusal::CallerStalled => counters.stalled_total += 1,
             _ => {}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mesh::Protocol;
 
+use super::breaker::Breaker;
 use super::dial::CONNECT_TIMEOUT;
 use super::ejections::Ejections;
 use super::h1::Link;
@@ -46,6 +47,10 @@ pub struct Upstream {
     pub joined: Cell<Option<Instant>>,
     /// Whether it is ejected.
     pub health: RefCell<Health>,
+    /// Of its cluster, where the policy bounds what is under way.
+    pub breaker: RefCell<Option<Rc<Breaker>>>,
+    /// Connections that the breaker counts.
+    pub(super) connections: Rc<Cell<u32>>,
     /// Of its cluster, where the policy ejects.
     pub ejections: RefCell<Option<Rc<Ejections>>>,
 }
@@ -65,6 +70,8 @@ impl Upstream {
             avoid: Cell::new(None),
             joined: Cell::new(None),
             health: RefCell::default(),
+            breaker: RefCell::default(),
+            connections: Rc::default(),
             ejections: RefCell::default(),
         }
     }
@@ -137,6 +144,10 @@ impl Upstream {
         if idle.len() < IDLE_MAX {
             state.keep_buffer(link.park(now));
             idle.push(link);
+            drop(idle);
+            if let Some(breaker) = &*self.breaker.borrow() {
+                breaker.parked();
+            }
         } else {
             state.count(|counters| counters.pool_overflow_total += 1);
         }
@@ -152,14 +163,18 @@ impl Upstream {
 
 /// Counts a request in flight on an upstream until it is dropped.
 #[derive(Debug)]
-pub struct InFlight(Rc<Upstream>);
+pub struct InFlight(Rc<Upstream>, Option<Rc<Breaker>>);
 
 impl InFlight {
     /// One more request is on its way to `upstream`.
     #[must_use]
     pub fn on(upstream: &Rc<Upstream>) -> Self {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
-        Self(Rc::clone(upstream))
+        let breaker = upstream.breaker.borrow().clone();
+        if let Some(breaker) = &breaker {
+            breaker.request_began();
+        }
+        Self(Rc::clone(upstream), breaker)
     }
 
     /// The upstream.
@@ -172,5 +187,8 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+        if let Some(breaker) = &self.1 {
+            breaker.request_ended();
+        }
     }
 }

@@ -33,6 +33,8 @@ pub struct Inbound {
     /// port: then what was learned of its servers' first word holds until the proxy starts anew.
     pub(super) learned: Cell<Option<Learned>>,
     serves: Vec<Authority>,
+    /// Most requests of the application at a time.
+    requests_max: Option<u32>,
     /// Which of `serves` a spelling means.
     spellings: RefCell<HashMap<Box<[u8]>, usize>>,
     /// Per service, the edge from each caller.
@@ -48,6 +50,7 @@ impl Inbound {
         application: std::net::SocketAddr,
         protocol: Protocol,
         serves: &[Authority],
+        requests_max: Option<u32>,
     ) -> Rc<Self> {
         let mut serves = serves.to_vec();
         if serves.is_empty() {
@@ -61,6 +64,7 @@ impl Inbound {
             spellings: RefCell::default(),
             edges: RefCell::new(vec![HashMap::new(); serves.len()]),
             serves,
+            requests_max,
         })
     }
 
@@ -145,6 +149,9 @@ impl Serve for Inbound {
         if parts.method == Method::CONNECT {
             let refusal = Refusal::Unsupported("CONNECT is not carried; send the request itself");
             return refused(refusal, is_grpc, tally);
+        }
+        if self.requests_max.is_some_and(|most| self.application.in_flight.get() >= most) {
+            return refused(Refusal::Overloaded, is_grpc, tally);
         }
         prepare(&mut parts);
         tally.picked(&self.application, edge);

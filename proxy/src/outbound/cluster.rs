@@ -11,8 +11,10 @@ use mesh::{Balancer, Health, WorkloadName};
 
 use super::near::Near;
 use crate::balance::{
-    ASSUMED_LATENCY, Budget, Chance, PeakEwma, Ring, Weights, below, in_turn, outliers, pick, takes_part,
+    ASSUMED_LATENCY, Bucket, Budget, Chance, PeakEwma, Ring, Weights, below, in_turn, outliers, pick,
+    takes_part,
 };
+use crate::http::breaker::Breaker;
 use crate::http::ejections::Ejections;
 use crate::http::state::WorkerState;
 use crate::http::upstream::Upstream;
@@ -69,6 +71,10 @@ pub(super) struct Cluster {
     ring: Option<Ring>,
     turn: Cell<u64>,
     budget: RefCell<Budget>,
+    /// Where the policy bounds what is under way.
+    breaker: Option<Rc<Breaker>>,
+    /// Where the policy limits the rate.
+    bucket: Option<RefCell<Bucket>>,
     ejections: Option<Rc<Ejections>>,
     unused_sweeps: Cell<u32>,
 }
@@ -107,6 +113,10 @@ impl Cluster {
         let wanted = set.policy.retry_budget.unwrap_or_default();
         let spent = before.map(|before| before.budget.borrow().clone());
         let budget = spent.filter(|budget| budget.policy() == wanted);
+        let breaker = kept_breaker(set, before);
+        for member in &members {
+            member.upstream.breaker.replace(breaker.clone());
+        }
         let upstreams = members.iter().map(|member| &member.upstream);
         let cluster = Self {
             ejections: Ejections::over(set.policy.ejection, upstreams, state, now),
@@ -116,11 +126,23 @@ impl Cluster {
             members,
             all: Group::new(&weights, None),
             turn: Cell::new(state.chance.borrow_mut().number()),
+            breaker,
+            bucket: kept_bucket(set, before, now).map(RefCell::new),
             budget: RefCell::new(budget.unwrap_or_else(|| Budget::new(wanted, now))),
             unused_sweeps: Cell::new(0),
         };
         cluster.look_near(now);
         cluster
+    }
+
+    /// Whether the service's rate limit lets one more request through; counts it.
+    pub(super) fn lets_through(&self, now: Instant) -> bool {
+        self.bucket.as_ref().is_none_or(|bucket| bucket.borrow_mut().take(now))
+    }
+
+    /// Whether the circuit breaker lets one more request be sent.
+    pub(super) fn admits_request(&self) -> bool {
+        self.breaker.as_ref().is_none_or(|breaker| breaker.admits_request())
     }
 
     /// A request came that its route allows to be tried again.
@@ -240,6 +262,20 @@ impl Cluster {
             near.look(|index| self.members[index].upstream.admits(now));
         }
     }
+}
+
+/// The breaker of `set`; the one from before, with what is under way, while the policy says the same.
+fn kept_breaker(set: &EndpointSet, before: Option<&Cluster>) -> Option<Rc<Breaker>> {
+    let limits = set.policy.breaker?;
+    let kept = before.and_then(|before| before.breaker.clone()).filter(|kept| kept.limits() == limits);
+    Some(kept.unwrap_or_else(|| Breaker::new(limits)))
+}
+
+/// The bucket of `set`; the one from before, with what is left in it, while the policy says the same.
+fn kept_bucket(set: &EndpointSet, before: Option<&Cluster>, now: Instant) -> Option<Bucket> {
+    let limit = set.policy.rate_limit?;
+    let kept = before.and_then(|before| Some(before.bucket.as_ref()?.borrow().clone()));
+    Some(kept.filter(|kept| kept.limit() == limit).unwrap_or_else(|| Bucket::full(limit, now)))
 }
 
 /// The ring of the endpoints that may be picked; an instance has its places wherever it moves.

@@ -4,10 +4,14 @@
 mod affinity;
 mod again;
 mod cluster;
+mod faults;
+mod filters;
+mod mirroring;
 mod near;
 mod reach;
 mod redirected;
 mod routing;
+mod ruled;
 mod serve;
 mod target;
 mod toward;

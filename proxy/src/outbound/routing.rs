@@ -1,7 +1,7 @@
 //! Which rule takes a request, and which of its backends. Pure: chance is handed in.
 
 use http::request;
-use mesh::{MatchKind, RouteMatch, RouteRule};
+use mesh::{MatchKind, QueryMatch, RouteMatch, RouteRule};
 
 use crate::balance::Chance;
 
@@ -14,6 +14,8 @@ pub(super) enum Choice {
     Backend { rule: usize, backend: usize },
     /// A rule matches, and none of its backends takes requests.
     Nowhere,
+    /// A rule matches, and sends the caller elsewhere.
+    Redirect { rule: usize },
 }
 
 /// The first rule that matches, and one of its backends by weight.
@@ -23,6 +25,9 @@ pub(super) fn choose(rules: &[RouteRule], request: &request::Parts, chance: &mut
     }) else {
         return Choice::Service;
     };
+    if rules[rule].filters.redirect.is_some() {
+        return Choice::Redirect { rule };
+    }
     let backends = &rules[rule].backends;
     let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
     if total == 0 {
@@ -49,7 +54,43 @@ fn matches(wanted: &RouteMatch, request: &request::Parts) -> bool {
             MatchKind::Exact => {
                 request.headers.get(header.name.as_str()).is_some_and(|value| value == header.value.as_str())
             }
+            MatchKind::Prefix => request
+                .headers
+                .get(header.name.as_str())
+                .is_some_and(|value| value.as_bytes().starts_with(header.value.as_bytes())),
         })
+        && wanted.query.iter().all(|query| has_parameter(query, request.uri.query().unwrap_or_default()))
+}
+
+/// Whether a query has the parameter; of several of one name the first counts (Gateway API).
+fn has_parameter(wanted: &QueryMatch, query: &str) -> bool {
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let found = pairs.find(|(name, _)| decoded(name).eq(wanted.name.bytes()));
+    found.is_some_and(|(_, value)| match wanted.kind {
+        MatchKind::Present => true,
+        MatchKind::Exact => decoded(value).eq(wanted.value.bytes()),
+        MatchKind::Prefix => {
+            let mut value = decoded(value);
+            wanted.value.bytes().all(|byte| value.next() == Some(byte))
+        }
+    })
+}
+
+/// The bytes of a part of a query; what is no `%xx` stands for itself.
+fn decoded(text: &str) -> impl Iterator<Item = u8> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (first, after) = rest.split_first()?;
+        rest = after;
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        if *first == b'%'
+            && let (Some(high), Some(low)) = (digit(0), digit(1))
+        {
+            rest = &after[2..];
+            return u8::try_from(high * 16 + low).ok();
+        }
+        Some(*first)
+    })
 }
 
 #[cfg(test)]
@@ -83,6 +124,7 @@ mod tests {
                 vec![RouteMatch {
                     path: Some(PathMatch::Prefix("/cart".to_owned())),
                     headers: vec![beta],
+                    query: Vec::new(),
                     method: Some("POST".to_owned()),
                 }],
                 &[1],
@@ -120,5 +162,32 @@ mod tests {
             shares[backend] += 1;
         }
         assert!((8850..9150).contains(&shares[0]) && shares[1] == 0, "{shares:?}");
+    }
+
+    #[test]
+    fn values_are_matched_whole_by_their_begin_or_by_being_there() {
+        let of = |kind: MatchKind, value: &str| QueryMatch {
+            name: "a b".to_owned(),
+            value: value.to_owned(),
+            kind,
+        };
+        for (query, kind, value, expected) in [
+            ("x=1&a%20b=yes", MatchKind::Exact, "yes", true),
+            ("a%20b=y%65s", MatchKind::Exact, "yes", true),
+            ("a%20b=yes!", MatchKind::Exact, "yes", false),
+            ("a%20b=no&a%20b=yes", MatchKind::Exact, "yes", false),
+            ("a%20b=yesterday", MatchKind::Prefix, "yes", true),
+            ("a%20b=ye", MatchKind::Prefix, "yes", false),
+            ("a%20b", MatchKind::Present, "", true),
+            ("a%20", MatchKind::Present, "", false),
+            ("a%zz=1&%", MatchKind::Present, "", false),
+            ("", MatchKind::Present, "", false),
+        ] {
+            assert_eq!(has_parameter(&of(kind, value), query), expected, "{query} {kind:?} {value}");
+        }
+        let begin = HeaderMatch { name: "x-v".to_owned(), value: "can".to_owned(), kind: MatchKind::Prefix };
+        let wanted = RouteMatch { headers: vec![begin], ..RouteMatch::default() };
+        assert!(matches(&wanted, &parts(Request::get("/").header("x-v", "canary"))));
+        assert!(!matches(&wanted, &parts(Request::get("/").header("x-v", "ca"))));
     }
 }

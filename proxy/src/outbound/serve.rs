@@ -5,29 +5,26 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::SET_COOKIE;
 use http::{Method, Request, Response, Version};
-use mesh::{Authority, Direction, RouteRule};
+use mesh::{Authority, Direction};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::affinity::Affinity;
 use super::routing::{Choice, choose};
+use super::ruled;
 use super::target::{Target, Targets, outbound_edge};
 use super::trying::Way;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
-use crate::http::deadline::{GRPC_TIMEOUT, grpc_timeout, grpc_timeout_value};
+use crate::http::deadline::grpc_timeout;
 use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority};
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Answer, Outgoing, Unsent};
 use crate::http::state::{Signs, WorkerState};
 use crate::http::tally::Tally;
-use crate::http::watch::Watch;
 use crate::report::edges::EdgeHandle;
 use crate::snapshot::{Demand, DemandSender, Published};
 
@@ -92,7 +89,7 @@ impl Outbound {
         Err((refusal, outbound_edge(&authority, None, &self.state)))
     }
 
-    /// Chooses by the target's rules, and sends within the rule's time.
+    /// Chooses by the target's rules, and does what the rule says.
     async fn route(
         &self,
         target: &Target,
@@ -100,74 +97,26 @@ impl Outbound {
         tally: &mut Tally,
         is_grpc: bool,
     ) -> Result<Answer, Unsent> {
+        if let Some(own) = &target.own
+            && !own.lets_through(tally.started())
+        {
+            return Err(Unsent::Lost(Refusal::RateLimited));
+        }
         let choice = choose(&target.view.rules, &outgoing.parts, &mut self.state.chance.borrow_mut());
         let (cluster, rule) = match choice {
             Choice::Service => (&target.own, None),
-            Choice::Backend { rule, backend } => {
-                (&target.backends[rule][backend], Some(&target.view.rules[rule]))
-            }
+            Choice::Backend { rule, backend } => (&target.backends[rule][backend], Some(rule)),
+            Choice::Redirect { rule } => (&None, Some(rule)),
             Choice::Nowhere => return Err(Unsent::Lost(Refusal::NoBackend)),
         };
-        let Some(cluster) = cluster else { return Err(Unsent::Lost(Refusal::NoEndpoint)) };
-        let way = Way { state: &self.state, cluster, target, key: None };
         let told = if is_grpc { grpc_timeout(&outgoing.parts.headers) } else { None };
-        match rule {
-            // Boxed: every connection keeps room for its largest future, and most requests have no rule of their own.
-            Some(rule) if is_bounded(rule) || told.is_some() => {
-                Box::pin(bounded(way, rule, told, outgoing, tally)).await
-            }
-            None if told.is_some() => {
-                Box::pin(bounded(way, &RouteRule::default(), told, outgoing, tally)).await
-            }
-            _ => way.send(outgoing, tally).await,
+        let is_plain = told.is_none() && rule.is_none_or(|rule| target.plain[rule]);
+        if is_plain && let Some(cluster) = cluster {
+            return Way { state: &self.state, cluster, target, key: None }.send(outgoing, tally).await;
         }
+        // Boxed: every connection keeps room for its largest future, and most requests have no rule of their own.
+        Box::pin(ruled::answer(&self.state, target, rule, cluster.as_deref(), told, outgoing, tally)).await
     }
-}
-
-/// Whether a rule asks for more than a request sent on.
-fn is_bounded(rule: &RouteRule) -> bool {
-    rule.request_timeout.is_some()
-        || rule.try_timeout.is_some()
-        || rule.policy.retry.is_some()
-        || rule.policy.stream_idle.is_some()
-        || rule.policy.hash.is_some()
-}
-
-/// Sends by `rule`, and by what a gRPC caller told of its deadline; the endpoint is told what is left of it.
-async fn bounded(
-    way: Way<'_>,
-    rule: &RouteRule,
-    told: Option<Duration>,
-    outgoing: &mut Outgoing,
-    tally: &mut Tally,
-) -> Result<Answer, Unsent> {
-    let is_grpc = is_grpc(&outgoing.parts.headers);
-    let affinity = match &rule.policy.hash {
-        Some(hash) => Affinity::of(hash, &outgoing.parts.headers, &mut way.state.chance.borrow_mut()),
-        None => Affinity::default(),
-    };
-    let way = Way { key: affinity.key, ..way };
-    let time = told.into_iter().chain(rule.request_timeout).min();
-    // One that lies beyond all time is none.
-    let deadline = time.and_then(|time| tally.started().checked_add(time)).map(Instant::from_std);
-    if let Some(deadline) = deadline.filter(|_| is_grpc) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        outgoing.parts.headers.insert(GRPC_TIMEOUT, grpc_timeout_value(left));
-    }
-    let sending = way.send_by(rule, outgoing, tally);
-    let mut answer = match deadline {
-        None => sending.await?,
-        Some(deadline) => tokio::time::timeout_at(deadline, sending)
-            .await
-            .unwrap_or(Err(Unsent::Lost(Refusal::TimedOut)))?,
-    };
-    // A route's timeout ends with the head of the answer; a caller's deadline holds for the whole call.
-    let call_ends = deadline.filter(|_| told.is_some());
-    answer.watch = Watch::within(call_ends, rule.policy.stream_idle, is_grpc);
-    if let Some(cookie) = affinity.cookie {
-        answer.headers.append(SET_COOKIE, cookie);
-    }
-    Ok(answer)
 }
 
 impl Serve for Outbound {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
+use mesh::{Authority, Direction, Edge, Protocol, RouteRule, WorkloadName};
 
 use super::cluster::Cluster;
 use crate::detect::Learned;
@@ -31,6 +31,10 @@ pub(super) struct Target {
     pub(super) own: Option<Rc<Cluster>>,
     /// Per rule and backend, its cluster.
     pub(super) backends: Vec<Vec<Option<Rc<Cluster>>>>,
+    /// Per rule, whether its requests are only sent on.
+    pub(super) plain: Vec<bool>,
+    /// Per rule and mirror, where copies go.
+    pub(super) mirrors: Vec<Vec<Rc<Target>>>,
     /// Counts requests for which no endpoint was picked.
     pub(super) unpicked: EdgeHandle,
     /// What was learned of its connections that are looked at.
@@ -54,6 +58,12 @@ impl Target {
         edges.push((callee.clone(), handle));
         handle
     }
+}
+
+/// Whether a rule asks for nothing but that its requests are sent on.
+fn is_plain(rule: &RouteRule) -> bool {
+    let bare = RouteRule { matches: Vec::new(), backends: Vec::new(), ..rule.clone() };
+    bare == RouteRule::default()
 }
 
 /// Interns the edge from this workload to `authority`.
@@ -154,15 +164,42 @@ impl Targets {
                 backends.map(|backend| self.cluster(&backend.authority, &view, state)).collect()
             })
             .collect();
+        let rules = view.rules.iter();
+        let mirrors = rules.map(|rule| {
+            let mirrors = rule.filters.mirrors.iter();
+            mirrors.map(|mirror| self.mirror(&mirror.authority, &view, state)).collect()
+        });
         Target {
             authority: authority.clone(),
             own,
             backends,
+            plain: view.rules.iter().map(is_plain).collect(),
+            mirrors: mirrors.collect(),
             unpicked: outbound_edge(authority, None, state),
             learned: Cell::new(None),
             edges: RefCell::default(),
             view,
         }
+    }
+
+    /// Where copies of requests go: a target without rules.
+    fn mirror(
+        &mut self,
+        authority: &Authority,
+        view: &Arc<ServiceView>,
+        state: &Rc<WorkerState>,
+    ) -> Rc<Target> {
+        Rc::new(Target {
+            authority: authority.clone(),
+            own: self.cluster(authority, view, state),
+            backends: Vec::new(),
+            plain: Vec::new(),
+            mirrors: Vec::new(),
+            unpicked: outbound_edge(authority, None, state),
+            edges: RefCell::default(),
+            learned: Cell::new(None),
+            view: Arc::clone(view),
+        })
     }
 
     fn cluster(

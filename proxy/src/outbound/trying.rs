@@ -42,6 +42,9 @@ impl Way<'_> {
         outgoing: &mut Outgoing,
         tally: &mut Tally,
     ) -> (Option<usize>, Result<Answer, Unsent>) {
+        if !self.cluster.admits_request() {
+            return (None, Err(Unsent::Lost(Refusal::TooManyRequests)));
+        }
         let mut tried = [usize::MAX; TRIES_MAX];
         for attempt in 0..TRIES_MAX {
             let now = if attempt == 0 { tally.sent() } else { Instant::now() };

@@ -123,6 +123,7 @@ fn rule(rule: &RouteRule) -> Value {
         "backends": rule.backends.iter().map(backend).collect::<Vec<_>>(),
         "request_timeout_ms": rule.request_timeout.map(|timeout| timeout.as_millis()),
         "try_timeout_ms": rule.try_timeout.map(|timeout| timeout.as_millis()),
+        "filters": asked(&rule.filters),
         "policy": asked(&rule.policy),
     })
 }
@@ -140,9 +141,15 @@ fn spelled(one: &RouteMatch) -> String {
     });
     let headers = one.headers.iter().map(|header| match header.kind {
         MatchKind::Exact => format!("{}: {}", header.name, header.value),
+        MatchKind::Prefix => format!("{}: {}*", header.name, header.value),
         MatchKind::Present => format!("{}: *", header.name),
     });
-    one.method.clone().into_iter().chain(path).chain(headers).collect::<Vec<_>>().join(" ")
+    let query = one.query.iter().map(|query| match query.kind {
+        MatchKind::Exact => format!("?{}={}", query.name, query.value),
+        MatchKind::Prefix => format!("?{}={}*", query.name, query.value),
+        MatchKind::Present => format!("?{}=*", query.name),
+    });
+    one.method.clone().into_iter().chain(path).chain(query).chain(headers).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -179,6 +186,7 @@ mod tests {
         let matched = RouteMatch {
             path: Some(PathMatch::Prefix("/cart".to_owned())),
             headers: vec![header],
+            query: Vec::new(),
             method: Some("GET".to_owned()),
         };
         let rules = vec![RouteRule {
@@ -208,7 +216,8 @@ mod tests {
         let expected = json!({
             "known": true, "revision": revision(7),
             "rules": [{
-                "matches": ["GET /cart/* x-canary: yes"], "request_timeout_ms": 250, "try_timeout_ms": null, "policy": null,
+                "matches": ["GET /cart/* x-canary: yes"], "request_timeout_ms": 250, "try_timeout_ms": null, "filters": null,
+                "policy": null,
                 "backends": [{ "service": "web.default.svc.cluster.local:80", "weight": 3 }],
             }],
             "clusters": { "web.default.svc.cluster.local:80": {

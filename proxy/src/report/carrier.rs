@@ -255,6 +255,18 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     raise(&metrics.accepted, counters.accepted_total);
     raise(&metrics.cut_off, counters.cut_off_total);
     raise(&metrics.pool_overflow, counters.pool_overflow_total);
+    raise(&metrics.copies, counters.copies_sent_total);
+    for (kind, total) in [("delay", counters.faults_delayed_total), ("abort", counters.faults_aborted_total)]
+    {
+        raise(&metrics.faults.with_label_values(&[kind]), total);
+    }
+    for (reason, total) in [
+        ("busy", counters.copies_dropped_busy_total),
+        ("body", counters.copies_dropped_large_total),
+        ("late", counters.copies_dropped_late_total),
+    ] {
+        raise(&metrics.copies_dropped.with_label_values(&[reason]), total);
+    }
     metrics.ejected.set(gauge(counters.endpoints_ejected));
     raise(&metrics.ejections_refused, counters.ejections_refused_total);
     raise(&metrics.zone_spilled, counters.zone_spilled_total);
@@ -281,6 +293,10 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         ("unknown_service", counters.unknown_service_total),
         ("demand_timeout", counters.demand_timeout_total),
         ("demand_queue_full", counters.demand_refused_total),
+        ("circuit_requests", counters.breaker_requests_total),
+        ("circuit_pending", counters.breaker_pending_total),
+        ("rate_limit", counters.rate_limited_total),
+        ("overloaded", counters.overloaded_total),
         ("memory", counters.shed_total),
         ("stalled", counters.stalled_total),
         ("loop", counters.loops_refused_total),

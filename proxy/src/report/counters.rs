@@ -61,6 +61,26 @@ pub struct Counters {
     pub ejections_refused_total: u64,
     /// Requests that a zone was too thin to keep.
     pub zone_spilled_total: u64,
+    /// Requests refused because as many as a policy allows were under way.
+    pub breaker_requests_total: u64,
+    /// Requests refused because as many as a policy allows waited for a connection.
+    pub breaker_pending_total: u64,
+    /// Requests refused by a policy's rate limit.
+    pub rate_limited_total: u64,
+    /// Requests refused because the application had as many as its proxy lets through.
+    pub overloaded_total: u64,
+    /// Requests that a fault delayed.
+    pub faults_delayed_total: u64,
+    /// Requests that a fault aborted.
+    pub faults_aborted_total: u64,
+    /// Copies of requests sent to mirrors.
+    pub copies_sent_total: u64,
+    /// Copies not sent because as many as allowed were under way.
+    pub copies_dropped_busy_total: u64,
+    /// Copies not sent because their body was larger than what is kept.
+    pub copies_dropped_large_total: u64,
+    /// Copies given up because they took too long.
+    pub copies_dropped_late_total: u64,
     /// Edges counted under `other` because the table was full.
     pub edges_folded_total: u64,
     /// Edges forgotten because they were idle.
@@ -137,6 +157,16 @@ impl Counters {
         self.ejected_outlier_total += other.ejected_outlier_total;
         self.ejections_refused_total += other.ejections_refused_total;
         self.zone_spilled_total += other.zone_spilled_total;
+        self.breaker_requests_total += other.breaker_requests_total;
+        self.breaker_pending_total += other.breaker_pending_total;
+        self.rate_limited_total += other.rate_limited_total;
+        self.overloaded_total += other.overloaded_total;
+        self.faults_delayed_total += other.faults_delayed_total;
+        self.faults_aborted_total += other.faults_aborted_total;
+        self.copies_sent_total += other.copies_sent_total;
+        self.copies_dropped_busy_total += other.copies_dropped_busy_total;
+        self.copies_dropped_large_total += other.copies_dropped_large_total;
+        self.copies_dropped_late_total += other.copies_dropped_late_total;
         self.edges_folded_total += other.edges_folded_total;
         self.edges_evicted_total += other.edges_evicted_total;
         self.log_lines_dropped_total += other.log_lines_dropped_total;

@@ -70,10 +70,10 @@ pub(super) async fn run(start: Start) {
     let state = WorkerState::new(&settings.workload, &settings.locality, seed, limits, pressure, recorder);
     let worker = Worker {
         outbound: Outbound::new(&state, &published, demand, settings.has_control),
-        inbound: settings
-            .inbound
-            .as_ref()
-            .map(|inbound| Inbound::new(&state, inbound.application, inbound.protocol, &inbound.serves)),
+        inbound: settings.inbound.as_ref().map(|inbound| {
+            let super::InboundSettings { application, protocol, serves, requests_max, .. } = inbound;
+            Inbound::new(&state, *application, *protocol, serves, *requests_max)
+        }),
         state,
     };
     if settings.intercept {

@@ -202,6 +202,7 @@ pub fn with_inbound(app: SocketAddr, protocol: Protocol) -> WorkerSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
         application: app,
         protocol,
+        requests_max: None,
         serves: vec!["web".parse().unwrap()],
     };
     WorkerSettings { inbound: Some(inbound), ..settings() }

@@ -35,6 +35,9 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 /// for a dead one; all endpoints are within one network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What Envoy is told where there is no bound: more than it can ever have.
+const UNBOUNDED: u32 = 1_000_000_000;
+
 pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
     let protocol = entry.port.map(|(_, protocol)| protocol).unwrap_or_default();
     let ruled = entry.service_policy().map(|policy| &policy.service);
@@ -70,14 +73,25 @@ pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
 }
 
 /// Envoy counts retries that are under way where we count those of a time; both hold them to a share of the requests.
+/// What is not bounded is raised above Envoy's defaults (1024), which would otherwise come with the first bound.
 fn circuit_breakers(policy: &ServicePolicy) -> Option<CircuitBreakers> {
-    let budget = policy.retry_budget?;
-    let budget = WireBudget {
+    if policy.retry_budget.is_none() && policy.breaker.is_none() {
+        return None;
+    }
+    let budget = policy.retry_budget.map(|budget| WireBudget {
         budget_percent: Some(Percent { value: budget.percent.into() }),
         budget_interval: Some(parts::duration(budget.window)),
         min_retry_concurrency: Some(parts::number(budget.min_retries)),
+    });
+    let breaker = policy.breaker.unwrap_or_default();
+    let bound = |bound: Option<u32>| Some(parts::number(bound.unwrap_or(UNBOUNDED)));
+    let thresholds = Thresholds {
+        max_connections: bound(breaker.max_connections),
+        max_pending_requests: bound(breaker.max_pending),
+        max_requests: bound(breaker.max_requests),
+        retry_budget: budget,
+        ..Thresholds::default()
     };
-    let thresholds = Thresholds { retry_budget: Some(budget), ..Thresholds::default() };
     Some(CircuitBreakers { thresholds: vec![thresholds], ..CircuitBreakers::default() })
 }
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType as FilterConfig;
 use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Filter, FilterChain, Listener};
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
+use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -12,14 +14,16 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
     HttpConnectionManager, HttpFilter, Rds,
 };
 
+use super::super::client::Shape;
 use super::super::mirror::OUTBOUND;
+use super::filters::{FAULT_FILTER, LIMIT_FILTER, LIMIT_STATS};
 use super::parts;
 
 /// Envoy's listener for what the application sends.
 pub(in super::super) fn outbound_listener(address: SocketAddr) -> Bytes {
     let filter = Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
-        config_type: Some(FilterConfig::TypedConfig(parts::any(&connections(OUTBOUND)))),
+        config_type: Some(FilterConfig::TypedConfig(parts::any(&connections(OUTBOUND, Shape::Envoy)))),
     };
     parts::encoded(&Listener {
         name: OUTBOUND.to_owned(),
@@ -33,22 +37,38 @@ pub(in super::super) fn outbound_listener(address: SocketAddr) -> Bytes {
 pub(in super::super) fn api_listener(name: &str, authority: &str) -> Bytes {
     parts::encoded(&Listener {
         name: name.to_owned(),
-        api_listener: Some(ApiListener { api_listener: Some(parts::any(&connections(authority))) }),
+        api_listener: Some(ApiListener {
+            api_listener: Some(parts::any(&connections(authority, Shape::Grpc))),
+        }),
         ..Listener::default()
     })
 }
 
 /// Both clients need the router filter: gRPC refuses a list without it, Envoy takes it and never answers a request.
 /// Envoy refuses an empty `stat_prefix`.
-fn connections(routes: &str) -> HttpConnectionManager {
+///
+/// Envoy carries out faults and rate limits of routes only where their filters are in the list; by themselves they do nothing.
+fn connections(routes: &str, shape: Shape) -> HttpConnectionManager {
+    let idle = |name: &str, config| HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(config)),
+        ..HttpFilter::default()
+    };
+    let limit = LocalRateLimit { stat_prefix: LIMIT_STATS.to_owned(), ..LocalRateLimit::default() };
+    let mut http_filters = Vec::new();
+    if shape == Shape::Envoy {
+        http_filters.push(idle(FAULT_FILTER, parts::any(&HttpFault::default())));
+        http_filters.push(idle(LIMIT_FILTER, parts::any(&limit)));
+    }
     let router = HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
         config_type: Some(ConfigType::TypedConfig(parts::any(&Router::default()))),
         ..HttpFilter::default()
     };
+    http_filters.push(router);
     HttpConnectionManager {
         stat_prefix: OUTBOUND.to_owned(),
-        http_filters: vec![router],
+        http_filters,
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(parts::on_this_stream()),
             route_config_name: routes.to_owned(),

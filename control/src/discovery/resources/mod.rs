@@ -4,6 +4,7 @@
 mod balancing;
 mod cluster;
 mod endpoints;
+mod filters;
 mod listener;
 mod parts;
 mod retries;

@@ -1,25 +1,30 @@
 //! RDS: which requests go to which clusters. One set per authority for those who ask by name; one set of all for
 //! Envoy, with a virtual host per authority.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
+use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use envoy_types::pb::envoy::config::route::v3::{
-    DirectResponseAction, HeaderMatcher, Route as WireRoute, RouteAction, RouteConfiguration,
-    RouteMatch as WireMatch, VirtualHost, WeightedCluster,
+    DirectResponseAction, HeaderMatcher, QueryParameterMatcher, Route as WireRoute, RouteAction,
+    RouteConfiguration, RouteMatch as WireMatch, VirtualHost, WeightedCluster,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use envoy_types::pb::google::protobuf::Any;
 use mesh::{
-    Authority, Backend, DEFAULT_NAMESPACE, HeaderMatch, MatchKind, PathMatch, Protocol, RouteMatch, RouteRule,
+    Authority, Backend, DEFAULT_NAMESPACE, HeaderMatch, MatchKind, PathMatch, Protocol, QueryMatch,
+    RouteMatch, RouteRule,
 };
 
 use super::super::client::Shape;
 use super::super::mirror::{Entry, Mirror, OUTBOUND};
-use super::parts;
 use super::retries::{hash_policy, retry_policy, stream_bound};
+use super::{filters, parts};
 
 /// The port that an authority without one means.
 const DEFAULT_PORT: u16 = 80;
@@ -29,6 +34,7 @@ pub(super) fn bytes(shape: Shape, name: &str, entry: &Entry) -> Bytes {
     let host = VirtualHost {
         name: name.to_owned(),
         domains: vec!["*".to_owned()],
+        typed_per_filter_config: limits(shape, entry),
         routes: routes(shape, entry),
         ..VirtualHost::default()
     };
@@ -44,6 +50,7 @@ pub(in super::super) fn outbound_routes(mirror: &Mirror) -> Bytes {
         .map(|(name, entry)| VirtualHost {
             name: name.to_string(),
             domains: domains(&entry.authority),
+            typed_per_filter_config: limits(Shape::Envoy, entry),
             routes: routes(Shape::Envoy, entry),
             ..VirtualHost::default()
         });
@@ -52,6 +59,12 @@ pub(in super::super) fn outbound_routes(mirror: &Mirror) -> Bytes {
         virtual_hosts: hosts.collect(),
         ..RouteConfiguration::default()
     })
+}
+
+/// The rate limit of a service, for Envoy; ours reads it from the cluster.
+fn limits(shape: Shape, entry: &Entry) -> HashMap<String, Any> {
+    let limit = entry.service_policy().and_then(|policy| policy.service.rate_limit);
+    limit.filter(|_| shape == Shape::Envoy).map(|limit| filters::rate_limit(&limit)).unwrap_or_default()
 }
 
 /// Every way to say an authority, as [`Authority`]'s parser has it. No two authorities share one: Envoy refuses a
@@ -85,15 +98,23 @@ fn routes(shape: Shape, entry: &Entry) -> Vec<WireRoute> {
         let rule = ruled.as_ref().unwrap_or(rule);
         let everything = [RouteMatch::default()];
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
-        for route_match in matches.iter().flat_map(|one| wire_matches(shape, one)) {
-            routes.push(WireRoute {
-                r#match: Some(route_match),
-                action: Some(action(shape, rule)),
-                ..WireRoute::default()
-            });
+        for one in matches {
+            let changed = route(shape, rule, one);
+            let of_path = |path| WireRoute { r#match: Some(path), ..changed.clone() };
+            routes.extend(wire_matches(shape, one).into_iter().map(of_path));
         }
     }
     routes
+}
+
+/// What becomes of the requests that `one` matches. gRPC changes none, and knows no faults of a single route.
+fn route(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> WireRoute {
+    let mut route = WireRoute { action: Some(action(shape, rule, one)), ..WireRoute::default() };
+    if shape != Shape::Grpc {
+        filters::change_headers(&rule.filters, &mut route);
+        route.typed_per_filter_config = rule.policy.fault.as_ref().map(filters::faults).unwrap_or_default();
+    }
+    route
 }
 
 /// gRPC does not know a prefix of whole path elements; two matches say the same.
@@ -116,11 +137,13 @@ fn wire_match(path: PathSpecifier, one: &RouteMatch) -> WireMatch {
     let method = one.method.as_ref().map(|method| header(":method", exactly(method)));
     let headers = one.headers.iter().map(|HeaderMatch { name, value, kind }| match kind {
         MatchKind::Exact => header(name, exactly(value)),
+        MatchKind::Prefix => header(name, HeaderMatchSpecifier::StringMatch(pattern(value, *kind))),
         MatchKind::Present => header(name, HeaderMatchSpecifier::PresentMatch(true)),
     });
     WireMatch {
         path_specifier: Some(path),
         headers: method.into_iter().chain(headers).collect(),
+        query_parameters: one.query.iter().map(parameter).collect(),
         ..WireMatch::default()
     }
 }
@@ -133,15 +156,31 @@ fn header(name: &str, specifier: HeaderMatchSpecifier) -> HeaderMatcher {
     }
 }
 
+fn parameter(query: &QueryMatch) -> QueryParameterMatcher {
+    let specifier = match query.kind {
+        MatchKind::Present => QueryParameterMatchSpecifier::PresentMatch(true),
+        kind => QueryParameterMatchSpecifier::StringMatch(pattern(&query.value, kind)),
+    };
+    QueryParameterMatcher { name: query.name.clone(), query_parameter_match_specifier: Some(specifier) }
+}
+
 fn exactly(value: &str) -> HeaderMatchSpecifier {
-    HeaderMatchSpecifier::StringMatch(StringMatcher {
-        match_pattern: Some(MatchPattern::Exact(value.to_owned())),
-        ..StringMatcher::default()
-    })
+    HeaderMatchSpecifier::StringMatch(pattern(value, MatchKind::Exact))
+}
+
+fn pattern(value: &str, kind: MatchKind) -> StringMatcher {
+    let match_pattern = match kind {
+        MatchKind::Prefix => MatchPattern::Prefix(value.to_owned()),
+        MatchKind::Exact | MatchKind::Present => MatchPattern::Exact(value.to_owned()),
+    };
+    StringMatcher { match_pattern: Some(match_pattern), ..StringMatcher::default() }
 }
 
 /// A rule without a backend that takes anything is answered 500 (Gateway API, `HTTPRouteRule.backendRefs`).
-fn action(shape: Shape, rule: &RouteRule) -> Action {
+fn action(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> Action {
+    if let Some(redirect) = rule.filters.redirect.as_ref().filter(|_| shape != Shape::Grpc) {
+        return Action::Redirect(filters::redirect(redirect, one));
+    }
     let taking: Vec<&Backend> = rule.backends.iter().filter(|backend| backend.weight > 0).collect();
     let specifier = match taking.as_slice() {
         [] => {
@@ -156,7 +195,7 @@ fn action(shape: Shape, rule: &RouteRule) -> Action {
             ..WeightedCluster::default()
         }),
     };
-    forward(shape, specifier, rule)
+    forward(shape, specifier, rule, one)
 }
 
 fn weighed(backend: &Backend) -> ClusterWeight {
@@ -168,8 +207,8 @@ fn weighed(backend: &Backend) -> ClusterWeight {
 }
 
 /// Zero is "no bound" to Envoy, whose default would be 15 seconds.
-fn forward(shape: Shape, specifier: ClusterSpecifier, rule: &RouteRule) -> Action {
-    Action::Route(RouteAction {
+fn forward(shape: Shape, specifier: ClusterSpecifier, rule: &RouteRule, one: &RouteMatch) -> Action {
+    let mut action = RouteAction {
         cluster_specifier: Some(specifier),
         timeout: Some(parts::duration(rule.request_timeout.unwrap_or_default())),
         idle_timeout: rule.policy.stream_idle.map(parts::duration),
@@ -177,5 +216,9 @@ fn forward(shape: Shape, specifier: ClusterSpecifier, rule: &RouteRule) -> Actio
         hash_policy: hash_policy(rule),
         max_stream_duration: stream_bound(shape, rule.request_timeout),
         ..RouteAction::default()
-    })
+    };
+    if shape != Shape::Grpc {
+        filters::change_action(&rule.filters, one, &mut action);
+    }
+    Action::Route(action)
 }

@@ -11,6 +11,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::http::breaker::Place;
+
 /// What one read asks for. Smaller costs system calls on large bodies, larger costs memory per busy connection.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -32,6 +34,8 @@ pub struct Link {
     pub reused: bool,
     /// Since when it is in the pool.
     pub idle_since: Instant,
+    /// Its place among the connections of its cluster, where those are bounded.
+    pub place: Option<Place>,
 }
 
 impl Link {
@@ -39,7 +43,7 @@ impl Link {
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
         let (read, write) = (BytesMut::new(), BytesMut::new());
-        Self { stream, read, write, reused: false, idle_since: Instant::now() }
+        Self { stream, read, write, reused: false, idle_since: Instant::now(), place: None }
     }
 
     /// Reads once into `read`; zero is the end of the stream.

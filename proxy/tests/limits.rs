@@ -1,0 +1,131 @@
+//! Bounds on what is under way, through a worker from a real client to a real server: circuit breaker, rate limit, and what
+//! the application is given.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+mod support;
+
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::Full;
+use mesh::{CircuitBreaker, Protocol, RateLimit, ServicePolicy};
+use support::{Declared, Mesh, app, ask, endpoint, get, http1, mesh, run, service, settings, with_inbound};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+fn web(address: std::net::SocketAddr, policy: ServicePolicy) -> Declared {
+    Declared { policy, ..service("web", Protocol::Http1, vec![endpoint("web", address, 100)]) }
+}
+
+/// Sends a request that is not answered yet; the server's side of it.
+async fn held(mesh: &Mesh, server: &TcpListener) -> (tokio::task::JoinHandle<u16>, TcpStream) {
+    let mut client = http1(mesh.outbound).await;
+    let answer = tokio::task::spawn_local(async move { ask(&mut client, get("web", "/")).await.status });
+    let (mut stream, _) = server.accept().await.unwrap();
+    let mut head = [0; 1024];
+    assert!(stream.read(&mut head).await.unwrap() > 0);
+    (answer, stream)
+}
+
+async fn answer(stream: &mut TcpStream) {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+}
+
+#[test]
+fn more_requests_than_the_breaker_allows_are_refused_until_one_is_answered() {
+    run(async {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let breaker = CircuitBreaker { max_requests: Some(1), ..CircuitBreaker::default() };
+        let policy = ServicePolicy { breaker: Some(breaker), ..ServicePolicy::default() };
+        let mesh = mesh(&settings(), &[web(server.local_addr().unwrap(), policy)]);
+        let (first, mut stream) = held(&mesh, &server).await;
+        let refused = ask(&mut http1(mesh.outbound).await, get("web", "/")).await;
+        assert_eq!(refused.status, 503);
+        assert!(refused.headers["penstock-error"].to_str().unwrap().contains("as its policy allows"));
+        answer(&mut stream).await;
+        assert_eq!(first.await.unwrap(), 200);
+        let mut client = http1(mesh.outbound).await;
+        let third = tokio::task::spawn_local(async move { ask(&mut client, get("web", "/")).await.status });
+        let mut head = [0; 1024];
+        assert!(stream.read(&mut head).await.unwrap() > 0);
+        answer(&mut stream).await;
+        assert_eq!(third.await.unwrap(), 200);
+        assert_eq!(mesh.workers.take().await.counters.breaker_requests_total, 1);
+    });
+}
+
+#[test]
+fn past_the_bound_on_connections_a_request_waits_for_one_and_past_that_on_waiting_it_is_refused() {
+    run(async {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let breaker =
+            CircuitBreaker { max_connections: Some(1), max_pending: Some(1), ..CircuitBreaker::default() };
+        let policy = ServicePolicy { breaker: Some(breaker), ..ServicePolicy::default() };
+        let mesh = mesh(&settings(), &[web(server.local_addr().unwrap(), policy)]);
+        let (first, mut stream) = held(&mesh, &server).await;
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let outbound = mesh.outbound;
+                tokio::task::spawn_local(async move {
+                    ask(&mut http1(outbound).await, get("web", "/")).await.status
+                })
+            })
+            .collect();
+        while mesh.workers.take().await.counters.breaker_pending_total == 0 {
+            tokio::task::yield_now().await;
+        }
+        answer(&mut stream).await;
+        assert_eq!(first.await.unwrap(), 200);
+        let mut head = [0; 1024];
+        assert!(
+            stream.read(&mut head).await.unwrap() > 0,
+            "the one that waited comes over the same connection"
+        );
+        answer(&mut stream).await;
+        let mut statuses = Vec::new();
+        for one in waiting {
+            statuses.push(one.await.unwrap());
+        }
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 503]);
+    });
+}
+
+#[test]
+fn a_rate_limit_lets_a_burst_through_and_tells_http_and_grpc_callers_to_come_later() {
+    run(async {
+        let app = app("web-1", Protocol::Http1).await;
+        // Longer than any run of this test, so that nothing is filled again.
+        let limit = RateLimit { requests: 1, interval: Duration::from_secs(3600), burst: 3 };
+        let policy = ServicePolicy { rate_limit: Some(limit), ..ServicePolicy::default() };
+        let mesh = mesh(&settings(), &[web(app.address, policy)]);
+        let mut client = http1(mesh.outbound).await;
+        let mut statuses = Vec::new();
+        for _ in 0..5 {
+            statuses.push(ask(&mut client, get("web", "/")).await.status);
+        }
+        assert_eq!(statuses, [200, 200, 200, 429, 429]);
+        let call = Request::post("/a.B/C").header("host", "web").header("content-type", "application/grpc");
+        let refused = ask(&mut client, call.body(Full::default()).unwrap()).await;
+        assert_eq!(refused.headers["grpc-status"], "8");
+        assert_eq!(mesh.workers.take().await.counters.rate_limited_total, 3);
+        assert_eq!(app.requests.borrow().len(), 3);
+    });
+}
+
+#[test]
+fn the_application_is_given_no_more_requests_at_a_time_than_it_is_set_to_take() {
+    run(async {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = with_inbound(server.local_addr().unwrap(), Protocol::Http1);
+        settings.inbound.as_mut().unwrap().requests_max = Some(1);
+        let mut mesh = mesh(&settings, &[]);
+        mesh.outbound = mesh.workers.inbound_address.unwrap();
+        let (first, mut stream) = held(&mesh, &server).await;
+        let refused = ask(&mut http1(mesh.outbound).await, get("web", "/")).await;
+        assert_eq!(refused.status, 503);
+        answer(&mut stream).await;
+        assert_eq!(first.await.unwrap(), 200);
+        assert_eq!(mesh.workers.take().await.counters.overloaded_total, 1);
+    });
+}
