@@ -13,7 +13,7 @@ use crate::story::Peer;
 
 pub struct Envoy {
     _process: Child,
-    outbound: SocketAddr,
+    pub(crate) outbound: SocketAddr,
     backends: [SocketAddr; 3],
 }
 

@@ -39,6 +39,34 @@ pub async fn call(outbound: SocketAddr, service: &str, next: bool) -> Result<Str
     answer.map_err(|_| format!("no answer within {CALL_TIMEOUT:?}"))?
 }
 
+/// An answer as a whole.
+pub struct Answered {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: String,
+}
+
+/// One request through the proxy that listens at `outbound`.
+pub async fn request(
+    outbound: SocketAddr,
+    service: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Answered, String> {
+    let stream = TcpStream::connect(outbound).await.map_err(|error| error.to_string())?;
+    let handshake = client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header("host", service);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let sending = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+    let response = timeout(CALL_TIMEOUT, sending).await.map_err(|error| error.to_string())?;
+    let (parts, body) = response.map_err(|error| error.to_string())?.into_parts();
+    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Answered { status: parts.status.as_u16(), headers: parts.headers, body })
+}
+
 async fn exchange(outbound: SocketAddr, service: &str, next: bool) -> Result<String, String> {
     let stream = TcpStream::connect(outbound).await.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;

@@ -13,11 +13,13 @@ mod http;
 mod mesh;
 mod name_server;
 mod penstock;
+mod policies;
 mod story;
 
 use envoy::Envoy;
 use grpc::Grpc;
 use penstock::Penstock;
+use policies::HttpPeer;
 
 #[tokio::test]
 async fn an_envoy_follows_endpoints_and_goes_on_when_its_node_is_killed() {
@@ -32,4 +34,26 @@ async fn a_proxyless_grpc_client_follows_endpoints_and_goes_on_when_its_node_is_
 #[tokio::test]
 async fn a_penstock_proxy_follows_endpoints_and_goes_on_when_its_node_is_killed() {
     story::follows::<Penstock>().await;
+}
+
+impl HttpPeer for Envoy {
+    fn outbound(&self) -> std::net::SocketAddr {
+        self.outbound
+    }
+}
+
+impl HttpPeer for Penstock {
+    fn outbound(&self) -> std::net::SocketAddr {
+        self.outbound
+    }
+}
+
+#[tokio::test]
+async fn an_envoy_takes_every_policy_and_carries_it_out() {
+    policies::are_carried_out::<Envoy>().await;
+}
+
+#[tokio::test]
+async fn a_penstock_proxy_takes_every_policy_and_carries_it_out() {
+    policies::are_carried_out::<Penstock>().await;
 }

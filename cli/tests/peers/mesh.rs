@@ -162,9 +162,14 @@ impl Mesh {
     }
 
     pub async fn apply_route<P: Peer>(&mut self) {
-        let file = SourceFile { name: "route.yaml".to_owned(), yaml: route::<P>() };
+        self.apply::<P>(route::<P>()).await;
+    }
+
+    /// Applies documents, of which none may be complained about.
+    pub async fn apply<P: Peer>(&mut self, yaml: String) {
+        let file = SourceFile { name: "applied.yaml".to_owned(), yaml };
         let request = ApplyRequest { id: self.write_id::<P>(), files: vec![file], dry_run: false };
-        until("a route is applied", async || {
+        until("the documents are applied", async || {
             let client = ConfigClient::new(self.channel().await?).apply(request.clone()).await;
             let response = client.ok()?.into_inner();
             assert_eq!(response.complaints, Vec::new());

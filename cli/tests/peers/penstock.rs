@@ -12,7 +12,7 @@ use crate::story::Peer;
 
 pub struct Penstock {
     _process: Child,
-    outbound: SocketAddr,
+    pub(crate) outbound: SocketAddr,
     backends: [SocketAddr; 3],
 }
 
