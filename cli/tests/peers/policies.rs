@@ -25,106 +25,102 @@ use crate::story::Peer;
 const IN_A_ROW: u32 = 20;
 
 /// Each field of each kind is in it, so that a client that refuses the shape of one is found.
-fn documents(service: &str) -> String {
-    format!(
-        r#"
+const DOCUMENTS: &str = r#"
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: {service}-changed}}
+metadata: {name: SERVICE-changed}
 spec:
-  parentRefs: [{{group: "", kind: Service, name: {service}}}]
+  parentRefs: [{group: "", kind: Service, name: SERVICE}]
   rules:
     - matches:
-        - path: {{type: PathPrefix, value: /old}}
-          queryParams: [{{name: v, value: "1"}}, {{name: w, type: RegularExpression, value: "a.*"}}]
-          headers: [{{name: x-kind, type: RegularExpression, value: "te.*"}}]
+        - path: {type: PathPrefix, value: /old}
+          queryParams: [{name: v, value: "1"}, {name: w, type: RegularExpression, value: "a.*"}]
+          headers: [{name: x-kind, type: RegularExpression, value: "te.*"}]
       filters:
         - type: RequestHeaderModifier
           requestHeaderModifier:
-            set: [{{name: x-set, value: by-route}}]
-            add: [{{name: x-added, value: by-route}}]
+            set: [{name: x-set, value: by-route}]
+            add: [{name: x-added, value: by-route}]
             remove: [x-removed]
         - type: ResponseHeaderModifier
-          responseHeaderModifier: {{set: [{{name: x-answer, value: by-route}}]}}
+          responseHeaderModifier: {set: [{name: x-answer, value: by-route}]}
         - type: URLRewrite
-          urlRewrite: {{hostname: rewritten.example, path: {{type: ReplacePrefixMatch, replacePrefixMatch: /new}}}}
+          urlRewrite: {hostname: rewritten.example, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}
         - type: RequestMirror
-          requestMirror: {{backendRef: {{name: {service}-mirror, port: 80}}}}
-      backendRefs: [{{name: {service}, port: 80}}]
-      timeouts: {{request: 20s, backendRequest: 5s}}
-      retry: {{codes: [503], attempts: 3, backoff: 5ms}}
-    - matches: [{{path: {{type: PathPrefix, value: /bare}}}}]
+          requestMirror: {backendRef: {name: SERVICE-mirror, port: 80}}
+      backendRefs: [{name: SERVICE, port: 80}]
+      timeouts: {request: 20s, backendRequest: 5s}
+      retry: {codes: [503], attempts: 3, backoff: 5ms}
+    - matches: [{path: {type: PathPrefix, value: /bare}}]
       filters:
         - type: URLRewrite
-          urlRewrite: {{path: {{type: ReplacePrefixMatch, replacePrefixMatch: /}}}}
-      backendRefs: [{{name: {service}, port: 80}}]
-      retry: {{codes: [503], attempts: 3, backoff: 5ms}}
-    - matches: [{{path: {{type: PathPrefix, value: /whole}}}}]
+          urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}
+      backendRefs: [{name: SERVICE, port: 80}]
+      retry: {codes: [503], attempts: 3, backoff: 5ms}
+    - matches: [{path: {type: PathPrefix, value: /whole}}]
       filters:
         - type: URLRewrite
-          urlRewrite: {{path: {{type: ReplaceFullPath, replaceFullPath: /all}}}}
-      backendRefs: [{{name: {service}, port: 80}}]
-      retry: {{codes: [503], attempts: 3, backoff: 5ms}}
-    - matches: [{{path: {{type: PathPrefix, value: /gone}}}}]
+          urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /all}}
+      backendRefs: [{name: SERVICE, port: 80}]
+      retry: {codes: [503], attempts: 3, backoff: 5ms}
+    - matches: [{path: {type: PathPrefix, value: /gone}}]
       filters:
         - type: RequestRedirect
           requestRedirect:
             scheme: https
             hostname: elsewhere.example
-            path: {{type: ReplacePrefixMatch, replacePrefixMatch: /here}}
+            path: {type: ReplacePrefixMatch, replacePrefixMatch: /here}
             statusCode: 301
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: {service}-faulty}}
+metadata: {name: SERVICE-faulty}
 spec:
-  parentRefs: [{{group: "", kind: Service, name: {service}}}]
+  parentRefs: [{group: "", kind: Service, name: SERVICE}]
   rules:
-    - matches: [{{path: {{type: PathPrefix, value: /fault}}}}]
-      backendRefs: [{{name: {service}, port: 80}}]
+    - matches: [{path: {type: PathPrefix, value: /fault}}]
+      backendRefs: [{name: SERVICE, port: 80}]
 ---
 apiVersion: penstock.io/v1alpha1
 kind: TrafficPolicy
-metadata: {{name: {service}-faulty}}
+metadata: {name: SERVICE-faulty}
 spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {service}-faulty}}]
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: SERVICE-faulty}]
   fault:
-    delay: {{percent: 100, duration: 5ms}}
-    abort: {{percent: 100, httpStatus: 418}}
+    delay: {percent: 100, duration: 5ms}
+    abort: {percent: 100, httpStatus: 418}
 ---
 apiVersion: penstock.io/v1alpha1
 kind: TrafficPolicy
-metadata: {{name: {service}}}
+metadata: {name: SERVICE}
 spec:
-  targetRefs: [{{group: "", kind: Service, name: {service}}}]
-  retry: {{codes: [502], grpcCodes: [unavailable, cancelled], attempts: 1}}
-  retryConstraint: {{budget: {{percent: 100, interval: 10s}}, minRetryRate: {{count: 1000, interval: 1s}}}}
-  timeouts: {{connect: 2s, streamIdle: 1m}}
-  balancer: {{type: RingHash, hashOn: {{cookie: {{name: user, ttl: 1h}}}}}}
-  slowStart: {{window: 10s, minPercent: 20}}
-  zonePreference: {{minEndpoints: 2}}
+  targetRefs: [{group: "", kind: Service, name: SERVICE}]
+  retry: {codes: [502], grpcCodes: [unavailable, cancelled], attempts: 1}
+  retryConstraint: {budget: {percent: 100, interval: 10s}, minRetryRate: {count: 1000, interval: 1s}}
+  timeouts: {connect: 2s, streamIdle: 1m}
+  balancer: {type: RingHash, hashOn: {cookie: {name: user, ttl: 1h}}}
+  slowStart: {window: 10s, minPercent: 20}
+  zonePreference: {minEndpoints: 2}
   ejection:
     consecutiveFailures: 1000
-    successRate: {{minRequests: 1000, minEndpoints: 5}}
-  circuitBreaker: {{maxConnections: 100, maxPendingRequests: 100, maxRequests: 1000}}
-  rateLimit: {{requests: 100000, interval: 1s, burst: 100000}}
+    successRate: {minRequests: 1000, minEndpoints: 5}
+  circuitBreaker: {maxConnections: 100, maxPendingRequests: 100, maxRequests: 1000}
+  rateLimit: {requests: 100000, interval: 1s, burst: 100000}
 ---
 apiVersion: penstock.io/v1alpha1
 kind: TrafficPolicy
-metadata: {{name: {service}-mirror}}
+metadata: {name: SERVICE-mirror}
 spec:
-  targetRefs: [{{group: "", kind: Service, name: {service}-mirror}}]
-  balancer: {{type: RoundRobin}}
-  slowStart: {{}}
-"#
-    )
-}
+  targetRefs: [{group: "", kind: Service, name: SERVICE-mirror}]
+  balancer: {type: RoundRobin}
+  slowStart: {}
+"#;
 
 /// A backend that answers every other request 503, and else says what it was asked.
 async fn every_other() -> SocketAddr {
     let count = Arc::new(AtomicU32::new(0));
     serving(move |request| {
-        let fails = count.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let fails = count.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let headers = request.headers();
         let all = |name: &str| {
             let values = headers.get_all(name).iter().map(|value| value.to_str().unwrap());
@@ -181,7 +177,7 @@ pub async fn are_carried_out<P: HttpPeer>() {
     .await;
     mesh.register::<P>("first", P::SERVICE, every_other().await).await;
     mesh.register::<P>("mirror", &format!("{}-mirror", P::SERVICE), mirror).await;
-    mesh.apply::<P>(documents(P::SERVICE)).await;
+    mesh.apply::<P>(DOCUMENTS.replace("SERVICE", P::SERVICE)).await;
 
     let outbound = peer.outbound();
     let asked = async |path: &str| {
