@@ -48,6 +48,7 @@ fn applying_what_was_got_changes_nothing() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // every field of the kind, once
 fn a_route_is_rendered_as_a_kubernetes_user_writes_it() {
     let checked = checked(&[GOOD]).unwrap();
     let route = Route::try_from(&checked.command.routes[0]).unwrap();
@@ -133,6 +134,7 @@ spec:
     assert_eq!(route_yaml(&route), expected);
 }
 
+#[allow(clippy::too_many_lines)] // every field of the kind, one after the other
 fn chance_route(rng: &mut ChaCha8Rng) -> Route {
     let mut pick = |below: u64| rng.next_u64() % below;
     let values = [
@@ -315,6 +317,7 @@ spec:
     assert_eq!(policy_yaml(&policies[0]), expected);
 }
 
+#[allow(clippy::too_many_lines)] // every field of the kind, one after the other
 fn chance_policy(rng: &mut ChaCha8Rng) -> TrafficPolicy {
     let mut pick = |below: u64| rng.next_u64() % below;
     let mut span = |most: u64| (pick(2) == 0).then(|| Duration::from_millis(1 + pick(most)));
