@@ -56,7 +56,7 @@ fn inbound_connections_to_the_applications_own_port_go_through_its_proxy() {
     assert_eq!(stage.metric(Host::Callee, WEB_ADMIN, "request_total", "direction=\"inbound\""), 2.0);
     // Another port of that host is nobody's: passed on.
     stage.start(Host::Callee, 0, &["python3", "-m", "http.server", "8081", "--bind", "0.0.0.0"]);
-    stage.until("the other server answers", || stage.page(Host::Callee, "http://127.0.0.1:8081/").is_some());
+    stage.until("the other server answers", || stage.page(Host::Callee, "http://localhost:8081/").is_some());
     assert!(stage.page(Host::Caller, "http://10.77.0.2:8081/").is_some());
     assert_eq!(stage.metric(Host::Callee, WEB_ADMIN, "penstock_proxy_passed_through_total", ""), 1.0);
 }

@@ -40,7 +40,7 @@ fn what_the_mesh_does_not_know_is_passed_on_and_skipped_ports_subnets_and_the_pr
 fn a_proxy_whose_own_connections_come_back_to_it_refuses_them() {
     let mut stage = Stage::new();
     stage.start(Host::Callee, 0, &["python3", "-m", "http.server", "8080", "--bind", "0.0.0.0"]);
-    stage.until("the server answers", || stage.page(Host::Callee, "http://127.0.0.1:8080/").is_some());
+    stage.until("the server answers", || stage.page(Host::Callee, "http://localhost:8080/").is_some());
     // Not the user that the rules leave alone, and no control node, whose connection would loop too.
     let words = ["--name=shop-1", "--workload=shop"];
     stage.proxy(Host::Caller, 2999, &words);

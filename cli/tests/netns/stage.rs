@@ -141,8 +141,8 @@ impl Stage {
         let deadline = Instant::now() + PATIENCE;
         while !happened() {
             assert!(Instant::now() < deadline, "after {PATIENCE:?} still not: {what}\n{}", self.logs());
-            // polls: programs in another namespace can only be asked
             #[allow(clippy::disallowed_methods)] // this thread has nothing else to do
+            // polls: programs in another namespace can only be asked
             std::thread::sleep(Duration::from_millis(100));
         }
     }

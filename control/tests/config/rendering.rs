@@ -47,12 +47,8 @@ fn applying_what_was_got_changes_nothing() {
     assert_eq!(catalog.routing(), revision);
 }
 
-#[test]
-#[allow(clippy::too_many_lines)] // every field of the kind, once
-fn a_route_is_rendered_as_a_kubernetes_user_writes_it() {
-    let checked = checked(&[GOOD]).unwrap();
-    let route = Route::try_from(&checked.command.routes[0]).unwrap();
-    let expected = "apiVersion: gateway.networking.k8s.io/v1
+/// The route of `good.yaml`, as it is given back.
+const ROUTE_YAML: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata:
   name: web.canary
@@ -131,44 +127,79 @@ spec:
       port: 80
       weight: 1
 ";
-    assert_eq!(route_yaml(&route), expected);
+
+#[test]
+fn a_route_is_rendered_as_a_kubernetes_user_writes_it() {
+    let checked = checked(&[GOOD]).unwrap();
+    let route = Route::try_from(&checked.command.routes[0]).unwrap();
+    assert_eq!(route_yaml(&route), ROUTE_YAML);
 }
 
-#[allow(clippy::too_many_lines)] // every field of the kind, one after the other
+/// Texts that YAML might take for something else.
+const VALUES: [&str; 17] = [
+    "a", "1", "true", "a: b", " x ", "\"", "\\", "ä€", "null", "1e3", "- a", "#", "'", "a\tb", "~", "0x1f",
+    "\u{2028}",
+];
+
+fn chance_matches(pick: &mut impl FnMut(u64) -> u64) -> Vec<RouteMatch> {
+    let mut matches = Vec::new();
+    for _ in 0..pick(3) {
+        let path = match pick(3) {
+            0 => None,
+            1 => Some(PathMatch::Exact("/a/%20b".into())),
+            _ => Some(PathMatch::Prefix("/~x:y".into())),
+        };
+        let header = |at: u64, value: u64| match value as usize {
+            0 => HeaderMatch { name: format!("x-{at}"), value: String::new(), kind: MatchKind::Present },
+            value => {
+                HeaderMatch { name: format!("{at}"), value: VALUES[value].into(), kind: MatchKind::Exact }
+            }
+        };
+        let headers = (0..pick(3)).map(|at| header(at, pick(VALUES.len() as u64))).collect();
+        let query = |at: u64, value: u64| {
+            let HeaderMatch { name, value, kind } = header(at, value);
+            mesh::QueryMatch { name, value, kind }
+        };
+        let query = (0..pick(3)).map(|at| query(at, pick(VALUES.len() as u64))).collect();
+        matches.push(RouteMatch { path, headers, query, method: (pick(2) == 0).then(|| "PATCH".to_owned()) });
+    }
+    matches
+}
+
+fn chance_filters(pick: &mut impl FnMut(u64) -> u64) -> mesh::Filters {
+    let mut changes = || mesh::HeaderChanges {
+        remove: (0..pick(3)).map(|at| format!("x-r{at}")).collect(),
+        set: (0..pick(3)).map(|at| (format!("{at}"), VALUES[pick(17) as usize].to_owned())).collect(),
+        add: (0..pick(3)).map(|at| (format!("x-a{at}"), "null".to_owned())).collect(),
+    };
+    let (request_headers, response_headers) = (changes(), changes());
+    let redirect = (pick(3) == 0).then(|| mesh::Redirect {
+        scheme: (pick(2) == 0).then(|| "https".to_owned()),
+        host: (pick(2) == 0).then(|| "null".to_owned()),
+        port: (pick(2) == 0).then_some(8443),
+        path: (pick(2) == 0).then(|| mesh::PathChange::Full("/z".to_owned())),
+        status: mesh::Redirect::STATUSES[pick(5) as usize],
+    });
+    let rewrites = redirect.is_none();
+    let mirror = |millionths: u64| mesh::Mirror {
+        authority: "1.true:81".parse().unwrap(),
+        millionths: millionths as u32,
+    };
+    mesh::Filters {
+        request_headers,
+        response_headers,
+        host: (rewrites && pick(2) == 0).then(|| "1.5".to_owned()),
+        path: (rewrites && pick(2) == 0).then(|| mesh::PathChange::Full("/%20".to_owned())),
+        mirrors: (0..pick(3)).map(|_| mirror(pick(1_000_001))).collect(),
+        redirect,
+    }
+}
+
 fn chance_route(rng: &mut ChaCha8Rng) -> Route {
     let mut pick = |below: u64| rng.next_u64() % below;
-    let values = [
-        "a", "1", "true", "a: b", " x ", "\"", "\\", "ä€", "null", "1e3", "- a", "#", "'", "a\tb", "~",
-        "0x1f", "\u{2028}",
-    ];
     let mut rules = Vec::new();
     for _ in 0..1 + pick(3) {
-        let mut matches = Vec::new();
-        for _ in 0..pick(3) {
-            let path = match pick(3) {
-                0 => None,
-                1 => Some(PathMatch::Exact("/a/%20b".into())),
-                _ => Some(PathMatch::Prefix("/~x:y".into())),
-            };
-            let header = |at: u64, value: u64| match value as usize {
-                0 => HeaderMatch { name: format!("x-{at}"), value: String::new(), kind: MatchKind::Present },
-                value => {
-                    HeaderMatch { name: format!("{at}"), value: values[value].into(), kind: MatchKind::Exact }
-                }
-            };
-            let headers = (0..pick(3)).map(|at| header(at, pick(values.len() as u64))).collect();
-            let query = |at: u64, value: u64| {
-                let HeaderMatch { name, value, kind } = header(at, value);
-                mesh::QueryMatch { name, value, kind }
-            };
-            let query = (0..pick(3)).map(|at| query(at, pick(values.len() as u64))).collect();
-            matches.push(RouteMatch {
-                path,
-                headers,
-                query,
-                method: (pick(2) == 0).then(|| "PATCH".to_owned()),
-            });
-        }
+        let matches = chance_matches(&mut pick);
         let backend = |namespace: u64, weight: u64| Backend {
             authority: format!("b-{weight}.{}:81", ["shop", "null", "true"][namespace as usize])
                 .parse()
@@ -186,32 +217,7 @@ fn chance_route(rng: &mut ChaCha8Rng) -> Route {
             backoff: Duration::from_millis(1 + pick(60_000)),
         });
         let policy = RequestPolicy { retry, ..RequestPolicy::default() };
-        let mut changes = || mesh::HeaderChanges {
-            remove: (0..pick(3)).map(|at| format!("x-r{at}")).collect(),
-            set: (0..pick(3)).map(|at| (format!("{at}"), values[pick(17) as usize].to_owned())).collect(),
-            add: (0..pick(3)).map(|at| (format!("x-a{at}"), "null".to_owned())).collect(),
-        };
-        let (request_headers, response_headers) = (changes(), changes());
-        let redirect = (pick(3) == 0).then(|| mesh::Redirect {
-            scheme: (pick(2) == 0).then(|| "https".to_owned()),
-            host: (pick(2) == 0).then(|| "null".to_owned()),
-            port: (pick(2) == 0).then_some(8443),
-            path: (pick(2) == 0).then(|| mesh::PathChange::Full("/z".to_owned())),
-            status: mesh::Redirect::STATUSES[pick(5) as usize],
-        });
-        let rewrites = redirect.is_none();
-        let mirror = |millionths: u64| mesh::Mirror {
-            authority: "1.true:81".parse().unwrap(),
-            millionths: millionths as u32,
-        };
-        let filters = mesh::Filters {
-            request_headers,
-            response_headers,
-            host: (rewrites && pick(2) == 0).then(|| "1.5".to_owned()),
-            path: (rewrites && pick(2) == 0).then(|| mesh::PathChange::Full("/%20".to_owned())),
-            mirrors: (0..pick(3)).map(|_| mirror(pick(1_000_001))).collect(),
-            redirect,
-        };
+        let filters = chance_filters(&mut pick);
         rules.push(RouteRule { matches, backends, request_timeout, try_timeout, filters, policy });
     }
     let name =
@@ -317,7 +323,24 @@ spec:
     assert_eq!(policy_yaml(&policies[0]), expected);
 }
 
-#[allow(clippy::too_many_lines)] // every field of the kind, one after the other
+fn chance_ejection(pick: &mut impl FnMut(u64) -> u64) -> Option<Ejection> {
+    let success_rate = (pick(2) == 0).then(|| SuccessRate {
+        min_requests: 1 + pick(1_000_000) as u32,
+        min_endpoints: 1 + pick(1_000_000) as u32,
+        stdev_factor: 1 + pick(100_000) as u32,
+    });
+    let base = 100 + pick(86_399_900);
+    (pick(2) == 0).then(|| Ejection {
+        consecutive_failures: (pick(2) == 0).then(|| 1 + pick(1_000_000) as u32),
+        success_rate,
+        interval: Duration::from_millis(100 + pick(86_399_901)),
+        base_time: Duration::from_millis(base),
+        max_time: Duration::from_millis(base + pick(86_400_001 - base)),
+        max_percent: 1 + pick(100) as u32,
+        min_ready: pick(1_000_001) as u32,
+    })
+}
+
 fn chance_policy(rng: &mut ChaCha8Rng) -> TrafficPolicy {
     let mut pick = |below: u64| rng.next_u64() % below;
     let mut span = |most: u64| (pick(2) == 0).then(|| Duration::from_millis(1 + pick(most)));
@@ -346,21 +369,7 @@ fn chance_policy(rng: &mut ChaCha8Rng) -> TrafficPolicy {
         0 => HashKey::Header("x-user".into()),
         _ => HashKey::Cookie { name: "null".into(), ttl },
     });
-    let success_rate = (pick(2) == 0).then(|| SuccessRate {
-        min_requests: 1 + pick(1_000_000) as u32,
-        min_endpoints: 1 + pick(1_000_000) as u32,
-        stdev_factor: 1 + pick(100_000) as u32,
-    });
-    let base = 100 + pick(86_399_900);
-    let ejection = (pick(2) == 0).then(|| Ejection {
-        consecutive_failures: (pick(2) == 0).then(|| 1 + pick(1_000_000) as u32),
-        success_rate,
-        interval: Duration::from_millis(100 + pick(86_399_901)),
-        base_time: Duration::from_millis(base),
-        max_time: Duration::from_millis(base + pick(86_400_001 - base)),
-        max_percent: 1 + pick(100) as u32,
-        min_ready: pick(1_000_001) as u32,
-    });
+    let ejection = chance_ejection(&mut pick);
     let slow_start = (pick(2) == 0).then(|| SlowStart {
         window: Duration::from_millis(1 + pick(3_600_000)),
         min_percent: 1 + pick(100) as u32,

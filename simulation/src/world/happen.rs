@@ -68,10 +68,7 @@ impl World {
             }
             Event::Restart(node) => self.restart(node),
             Event::Reinstate => self.reinstate(),
-            Event::Look => {
-                self.look();
-                Ok(())
-            }
+            Event::Look => unreachable!("looking is no part of what happens"),
             Event::Heal => self.heal(),
         }
     }

@@ -222,6 +222,11 @@ impl World {
             if now > end {
                 break;
             }
+            if matches!(event, Event::Look) {
+                // No part of the story.
+                self.look();
+                continue;
+            }
             let node = event.node().and_then(|node| self.nodes.get_mut(&node));
             if let Some(node) = node.filter(|node| node.paused_until.is_some()) {
                 node.deferred.push(event);
