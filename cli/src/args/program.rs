@@ -112,11 +112,11 @@ pub struct ControlArgs {
     #[arg(long, value_name = "ADDRESS")]
     http_address: Option<String>,
 
-    /// How often a leader shows that it lives [default: 50]
+    /// How often a leader shows that it lives [default: 40]
     #[arg(long, value_name = "MILLISECONDS")]
     heartbeat_ms: Option<String>,
 
-    /// How long a follower waits for a silent leader, at least [default: 250]
+    /// How long a follower waits for a silent leader, at least [default: 200]
     #[arg(long, value_name = "MILLISECONDS")]
     election_timeout_ms: Option<String>,
 
