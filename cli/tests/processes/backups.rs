@@ -2,12 +2,24 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cluster::{Cluster, Scratch, penstock};
 use crate::followers::{Followers, register, server};
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The epoch of a life is the second in which it began. A cluster that is founded, lost and founded again within one second is
+/// for tests alone.
+async fn until_another_second() {
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = second();
+    while second() == now {
+        // polls: the wall clock
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[track_caller]
@@ -91,6 +103,7 @@ async fn proxies_follow_a_control_plane_that_lost_all_its_disks_without_a_restar
     followers.all_answer(|body| body == "one").await;
     cluster.kill(1);
     destroy(&mut cluster, [1]);
+    until_another_second().await;
     cluster.restart(1);
     cluster.whole().await;
     // At a far lower index than what the proxy holds.
