@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use consensus::NodeId;
 use control::{Incoming, Settings, Surroundings};
@@ -28,6 +28,8 @@ pub(crate) const NODES: u64 = 3;
 /// Where nodes serve clients, and each other.
 const CLIENTS: u16 = 4100;
 const PEERS: u16 = 4101;
+/// When every world begins: some moment of 2026.
+const BEGINS: Duration = Duration::from_secs(1_790_000_000);
 /// A call of a test's client.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -42,6 +44,8 @@ impl Stage {
         let mut builder = turmoil::Builder::new();
         builder
             .rng_seed(seed)
+            // The time of day must be the seed's too: epochs and windows are made of it.
+            .epoch(UNIX_EPOCH + BEGINS)
             .enable_random_order()
             .tick_duration(Duration::from_millis(1))
             .simulation_duration(Duration::from_secs(600))
