@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mesh::Protocol;
-use proxy::worker::{DrainPlan, Limits};
+use proxy::worker::{DrainPlan, Idle, Limits};
 use support::{endpoint, mesh_with, run, service, settings};
 
 /// Where the worker that is measured finds its endpoint.
@@ -52,7 +52,11 @@ fn the_worker_that_is_measured() {
             let _ = ended.send(());
         });
         end.await.unwrap();
-        mesh.workers.drain(DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::ZERO });
+        mesh.workers.drain(DrainPlan {
+            accept_for: Duration::ZERO,
+            finish_within: Duration::ZERO,
+            idle: Idle::CloseSoon,
+        });
         mesh.workers.finished().await;
     });
 }

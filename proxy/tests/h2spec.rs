@@ -24,10 +24,12 @@ async fn report(address: SocketAddr) -> String {
 
 /// What differs on purpose. The ports take HTTP/1 and HTTP/2 alike, told apart by the preface: what is not the preface is
 /// read as HTTP/1 and gets its 400, where h2spec waits for the end of the connection or for GOAWAY. And a request that the
-/// proxy refuses is answered at its head: a body that contradicts the content-length may come too late to be blamed.
-const DIFFERENCES: [&str; 2] = [
+/// proxy refuses is answered at its head: a body that contradicts the content-length may come too late to be blamed, and so
+/// may a window that grows beyond its bound: on a stream that has ended it is ignored (RFC 9113, section 5.1).
+const DIFFERENCES: [&str; 3] = [
     "Sends invalid connection preface",
     "Sends a HEADERS frame with the \"content-length\" header field which does not equal the DATA frame payload length",
+    "Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream",
 ];
 
 fn assert_conforms(report: &str) {

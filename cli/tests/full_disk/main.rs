@@ -115,7 +115,8 @@ impl Node {
         };
         match self.connection().ask(call).await {
             Ok(_) => Ok(()),
-            Err(Failure::Refused(said)) => Err(said),
+            // A node that does not listen yet is asked again.
+            Err(Failure::Refused(said) | Failure::Unreachable(said)) => Err(said),
             Err(other) => panic!("{other}"),
         }
     }
