@@ -1,9 +1,9 @@
-//! Linearizable reads on their way: waiting for a round, in a round with the leader, confirmed and waiting to
-//! be applied.
+//! Linearizable reads on their way: asked, covered by a round with the leader, confirmed and waiting to be applied.
 //!
-//! Many reads share one round (ReadIndex, Raft thesis 6.4). A round counts only for reads that were asked
-//! before it began. Raft drops rounds without a word (no leader known, or a leader with no commit in its
-//! term), so they are begun again under a new name. Pure book-keeping: it never talks to raft.
+//! Many reads share one round (ReadIndex, Raft thesis 6.4). A round counts only for reads that were asked before it began;
+//! its answer counts for all of those, however late it comes. Raft drops rounds without a word (no leader known, or a leader
+//! with no commit in its term), so a round that takes long is followed by another; but its own answer may still come, and a
+//! group so busy that every round takes long must not throw all of them away. Pure book-keeping: it never talks to raft.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,13 +20,8 @@ pub(super) const READS_MAX: usize = 65_536;
 struct Asked {
     token: u64,
     until: Duration,
-}
-
-#[derive(Debug)]
-struct Round {
-    number: u64,
-    begun: Duration,
-    asked: Vec<Asked>,
+    /// The first round that counts for it.
+    first_round: u64,
 }
 
 /// The reads of one node.
@@ -34,9 +29,11 @@ struct Round {
 pub(super) struct Reads {
     node: u64,
     life: u64,
-    next_round: u64,
-    waiting: Vec<Asked>,
-    rounds: VecDeque<Round>,
+    last_round: u64,
+    /// Not confirmed yet, in the order in which they were asked.
+    asked: VecDeque<Asked>,
+    /// Rounds that are waited for, by number, and when each began.
+    under_way: BTreeMap<u64, Duration>,
     confirmed: BTreeMap<u64, Vec<Asked>>,
     count: usize,
 }
@@ -47,9 +44,9 @@ impl Reads {
         Self {
             node,
             life,
-            next_round: 0,
-            waiting: Vec::new(),
-            rounds: VecDeque::new(),
+            last_round: 0,
+            asked: VecDeque::new(),
+            under_way: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             count: 0,
         }
@@ -63,22 +60,27 @@ impl Reads {
     /// Takes one in.
     pub(super) fn ask(&mut self, token: u64, until: Duration) {
         self.count += 1;
-        self.waiting.push(Asked { token, until });
+        self.asked.push_back(Asked { token, until, first_round: self.last_round + 1 });
     }
 
-    /// The name of a round that is to begin now with all reads that wait, if one should.
+    /// The name of a round that is to begin now for all reads that no round under way covers, if one should.
     pub(super) fn begin_round(&mut self, now: Duration) -> Option<Bytes> {
-        if self.waiting.is_empty() || self.rounds.len() >= ROUNDS_MAX {
+        if !self.wants_round() || self.under_way.len() >= ROUNDS_MAX {
             return None;
         }
-        self.next_round += 1;
-        let asked = std::mem::take(&mut self.waiting);
-        self.rounds.push_back(Round { number: self.next_round, begun: now, asked });
+        self.last_round += 1;
+        self.under_way.insert(self.last_round, now);
         let mut name = BytesMut::with_capacity(24);
         name.put_u64(self.node);
         name.put_u64(self.life);
-        name.put_u64(self.next_round);
+        name.put_u64(self.last_round);
         Some(name.freeze())
+    }
+
+    /// Whether some read is covered by no round that is waited for.
+    fn wants_round(&self) -> bool {
+        let newest = self.under_way.last_key_value().map_or(0, |(number, _)| *number);
+        self.asked.back().is_some_and(|asked| asked.first_round > newest)
     }
 
     /// The leader confirmed the round `name` at `index`. Rounds of other names are nobody's, and are let go.
@@ -88,9 +90,11 @@ impl Reads {
             .and_then(|rest| rest.strip_prefix(self.life.to_be_bytes().as_slice()))
             .and_then(|rest| rest.try_into().ok())
             .map(u64::from_be_bytes);
-        let position = self.rounds.iter().position(|round| Some(round.number) == number);
-        if let Some(round) = position.and_then(|position| self.rounds.remove(position)) {
-            self.confirmed.entry(index).or_default().extend(round.asked);
+        let Some(number) = number else { return };
+        self.under_way.retain(|under_way, _| *under_way > number);
+        let covered = self.asked.partition_point(|asked| asked.first_round <= number);
+        if covered > 0 {
+            self.confirmed.entry(index).or_default().extend(self.asked.drain(..covered));
         }
     }
 
@@ -106,30 +110,27 @@ impl Reads {
         ready
     }
 
-    /// Rounds begun before `begun_before` are given up; their reads wait for a new one. A late answer to an
-    /// old name is let go, which is always safe.
+    /// Rounds begun before `begun_before` are waited for no longer: their reads are worth another, whichever answer comes
+    /// first.
     pub(super) fn begin_again(&mut self, begun_before: Duration) {
-        while let Some(round) = self.rounds.pop_front_if(|round| round.begun < begun_before) {
-            self.waiting.extend(round.asked);
-        }
+        self.under_way.retain(|_, begun| *begun >= begun_before);
     }
 
     /// Tokens of reads whose time is over.
     pub(super) fn take_expired(&mut self, now: Duration) -> Vec<u64> {
         let mut expired = Vec::new();
-        let mut sift = |asked: &mut Vec<Asked>| {
-            asked.retain(|asked| {
-                let alive = asked.until > now;
-                if !alive {
-                    expired.push(asked.token);
-                }
-                alive
-            });
-            !asked.is_empty()
+        let mut alive = |asked: &Asked| {
+            let alive = asked.until > now;
+            if !alive {
+                expired.push(asked.token);
+            }
+            alive
         };
-        sift(&mut self.waiting);
-        self.rounds.retain_mut(|round| sift(&mut round.asked));
-        self.confirmed.retain(|_, asked| sift(asked));
+        self.asked.retain(&mut alive);
+        self.confirmed.retain(|_, asked| {
+            asked.retain(&mut alive);
+            !asked.is_empty()
+        });
         self.count -= expired.len();
         expired
     }
@@ -176,17 +177,52 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_round_is_begun_again_under_a_new_name() {
+    fn a_round_that_was_dropped_is_followed_by_another_which_answers_all() {
         let mut reads = Reads::new(1, 7);
         reads.ask(1, LATER);
         let old = reads.begin_round(NOW).unwrap();
         reads.begin_again(NOW);
         assert_eq!(reads.begin_round(NOW), None, "it has only just begun");
         reads.begin_again(LATER);
+        reads.ask(2, LATER);
         let new = reads.begin_round(LATER).unwrap();
         assert_ne!(old, new);
-        reads.confirmed(&old, 5);
-        assert_eq!(reads.take_ready(5), []);
+        assert_eq!(reads.begin_round(LATER), None, "one covers both");
+        reads.confirmed(&new, 5);
+        assert_eq!(reads.take_ready(5), [(1, 5), (2, 5)]);
+    }
+
+    #[test]
+    fn a_late_answer_counts_for_the_reads_that_were_asked_before_its_round_began() {
+        let mut reads = Reads::new(1, 7);
+        reads.ask(1, LATER);
+        let slow = reads.begin_round(NOW).unwrap();
+        reads.ask(2, LATER);
+        reads.begin_again(LATER);
+        let next = reads.begin_round(LATER).unwrap();
+        reads.confirmed(&slow, 5);
+        assert_eq!(reads.take_ready(9), [(1, 5)], "the second was asked after it began");
+        reads.confirmed(&next, 6);
+        assert_eq!(reads.take_ready(9), [(2, 6)]);
+        assert_eq!((reads.count(), reads.begin_round(LATER)), (0, None));
+    }
+
+    #[test]
+    fn reads_are_answered_also_when_every_round_takes_longer_than_it_is_waited_for() {
+        let mut reads = Reads::new(1, 7);
+        let mut slow = VecDeque::new();
+        let mut answered = 0;
+        for step in 1..=100 {
+            reads.ask(step, LATER);
+            reads.begin_again(Duration::MAX);
+            slow.push_back(reads.begin_round(NOW).unwrap());
+            // Each answer comes when five younger rounds have taken its place.
+            if slow.len() > 5 {
+                reads.confirmed(&slow.pop_front().unwrap(), step);
+                answered += reads.take_ready(step).len();
+            }
+        }
+        assert_eq!(answered, 95);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Cluster {
     /// One-way links that lose everything.
     pub(crate) cut: BTreeSet<(u64, u64)>,
     pub(crate) fsync: Duration,
+    /// What each message needs, before chance adds to it.
+    pub(crate) latency: Duration,
     /// Nodes whose disk needs longer for an fsync.
     pub(crate) slow: BTreeMap<u64, Duration>,
     pub(crate) acknowledged: Vec<Bytes>,
@@ -78,6 +80,7 @@ impl Cluster {
             doubtful: BTreeSet::new(),
             cut: BTreeSet::new(),
             fsync: MILLISECOND / 2,
+            latency: Duration::ZERO,
             slow: BTreeMap::new(),
             acknowledged: Vec::new(),
             leaders: BTreeMap::new(),
@@ -154,7 +157,7 @@ impl Cluster {
     }
 
     fn delay(&mut self) -> Duration {
-        Duration::from_micros(100 + self.random() % 400)
+        self.latency + Duration::from_micros(100 + self.random() % 400)
     }
 
     fn push(&mut self, delay: Duration, event: Event) {

@@ -116,3 +116,27 @@ fn a_deposed_leader_that_does_not_know_it_answers_no_read() {
     assert_eq!(cluster.nodes[&old].reads.get(&token), Some(&Ok(1)), "it is answered once the truth is known");
     assert_eq!(cluster.nodes[&old].machine, [Bytes::from_static(b"newer than the old leader knows")]);
 }
+
+#[test]
+fn reads_are_answered_on_every_node_of_a_group_too_slow_to_end_a_round_before_it_is_begun_again() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 8);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 100);
+    // A follower's round takes four ways: twice as long as two heartbeats, after which it is begun again.
+    cluster.latency = MILLISECOND * 50;
+    let mut asked = Vec::new();
+    for write in 0..200 {
+        cluster.propose(leader, &format!("write {write}")).unwrap();
+        for node in 1..=3 {
+            asked.push((node, cluster.read(node), cluster.acknowledged.len()));
+        }
+        cluster.run(MILLISECOND * 10);
+    }
+    cluster.run(MILLISECOND * 400);
+    assert_eq!(cluster.leader(), Some(leader));
+    for (node, token, acknowledged) in asked {
+        let seen = cluster.nodes[&node].reads.get(&token);
+        let fresh = matches!(seen, Some(Ok(seen)) if *seen >= acknowledged);
+        assert!(fresh, "read {token} on {node}: {seen:?}, {acknowledged} were acknowledged");
+    }
+}
