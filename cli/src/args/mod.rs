@@ -25,7 +25,9 @@ pub use members::{
 };
 pub use names::{DocumentKind, Name, Resource, ResourceKind};
 pub use program::{ControlArgs, ProcessArgs, ProxyArgs, ProxyLine, UpgradeArgs};
-pub use query::{ConnectionArgs, EdgesArgs, EndpointsArgs, Form, ProxiesArgs, ServicesArgs, StatArgs};
+pub use query::{
+    AgeArgs, ConnectionArgs, EdgesArgs, EndpointsArgs, Form, ProxiesArgs, ServicesArgs, StatArgs,
+};
 pub use simulate::{SimulateArgs, SimulateForm};
 pub use snapshot::{
     BackupForm, DirectoryArgs, InspectArgs, RecoverArgs, RestoreArgs, SaveArgs, SnapshotArgs, SnapshotCommand,

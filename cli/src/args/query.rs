@@ -31,6 +31,22 @@ pub struct ConnectionArgs {
     pub timeout: Span,
 }
 
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct AgeArgs {
+    /// Take an answer that may miss the last SPAN of changes; without it, none is missed
+    #[arg(long, value_name = "SPAN")]
+    pub stale: Option<Span>,
+}
+
+impl AgeArgs {
+    /// As a request says it.
+    #[must_use]
+    pub fn stale_ms_max(&self) -> u64 {
+        self.stale.map_or(0, |stale| u64::try_from(stale.0.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 /// Arguments of `stat`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -102,6 +118,10 @@ pub struct TrafficArgs {
 
     #[command(flatten)]
     #[allow(missing_docs)] // clap would show the comment as help
+    pub age: AgeArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would show the comment as help
     pub connection: ConnectionArgs,
 }
 
@@ -113,6 +133,7 @@ impl TrafficArgs {
             to: to.map(|name| name.within(namespace)),
             window_seconds: self.window.seconds,
             namespace: namespace.unwrap_or_default().to_owned(),
+            stale_ms_max: self.age.stale_ms_max(),
             ..v1::StatRequest::default()
         }
     }
@@ -147,7 +168,8 @@ impl EdgesArgs {
 #[command(after_long_help = "\
 Examples:
   penstock services                  each service
-  penstock services -n shop -o json  those of a namespace, for a program")]
+  penstock services -n shop -o json  those of a namespace, for a program
+  penstock services --stale 1m       also from a node that has lost its leader up to a minute ago")]
 pub struct ServicesArgs {
     /// Only this namespace
     #[arg(short, long, value_parser = namespace)]
@@ -156,6 +178,10 @@ pub struct ServicesArgs {
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Form,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would show the comment as help
+    pub age: AgeArgs,
 
     #[command(flatten)]
     #[allow(missing_docs)] // clap would show the comment as help
@@ -182,6 +208,10 @@ pub struct EndpointsArgs {
 
     #[command(flatten)]
     #[allow(missing_docs)] // clap would show the comment as help
+    pub age: AgeArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would show the comment as help
     pub connection: ConnectionArgs,
 }
 
@@ -192,6 +222,7 @@ impl EndpointsArgs {
         v1::EndpointsRequest {
             service: self.service.as_ref().map(|name| name.within(self.namespace.as_deref())),
             namespace: self.namespace.clone().unwrap_or_default(),
+            stale_ms_max: self.age.stale_ms_max(),
         }
     }
 }

@@ -55,7 +55,9 @@ async fn gather(connection: &mut Connection) -> Facts {
     if nodes.iter().all(|(_, seen)| seen.is_err()) {
         return Facts { nodes, services: Err(unknown()), proxies: Err(unknown()) };
     }
-    let services = services::ask(connection, "").await.map_err(|failure| failure.to_string());
+    let services = services::ask(connection, api::v1::ServicesRequest::default())
+        .await
+        .map_err(|failure| failure.to_string());
     let proxies = proxies::ask(connection).await.map_err(|failure| failure.to_string());
     Facts { nodes, services, proxies }
 }

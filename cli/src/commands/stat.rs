@@ -3,7 +3,7 @@
 use api::v1::StatResponse;
 use api::v1::query_client::QueryClient;
 
-use super::telling::{ink, noting_if_empty};
+use super::telling::{ink, noting_age, noting_if_empty};
 use crate::answer::{Answer, Failure};
 use crate::args::{Form, StatArgs, StatWindow};
 use crate::connection::{ANSWER_BYTES_MAX, Connection};
@@ -30,6 +30,7 @@ pub(crate) async fn ask(
 
 /// What a reader should know beside the figures.
 pub(super) fn noted(answer: Answer, response: &StatResponse, form: Form, window: StatWindow) -> Answer {
+    let answer = noting_age(answer, response.stale_ms);
     let for_people = form != Form::Json;
     let note = format!("no traffic in the last {window}; figures come in windows of ten seconds");
     let answer = noting_if_empty(answer, response.rows.is_empty(), for_people, note);

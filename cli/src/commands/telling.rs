@@ -24,6 +24,19 @@ pub(super) fn noting_if_empty(
     if empty && for_people { Answer { text: String::new(), ..answer }.noting(note) } else { answer }
 }
 
+/// The answer, with a note that says how old it may be, if it is not of now.
+pub(super) fn noting_age(answer: Answer, stale_ms: u64) -> Answer {
+    match stale_ms {
+        0 => answer,
+        1..1000 => answer.noting(format!("note: may miss changes of the last {stale_ms} ms")),
+        _ => answer.noting(format!(
+            "note: may miss changes of the last {}.{} s",
+            stale_ms / 1000,
+            stale_ms % 1000 / 100
+        )),
+    }
+}
+
 /// An answer that says no.
 pub(super) fn failed(text: String) -> Answer {
     Answer { exit: Exit::Failed, ..Answer::fine(text) }

@@ -53,7 +53,7 @@ impl Written {
         if self.acknowledged.is_empty() {
             return Ok(Vec::new());
         }
-        let request = EndpointsRequest { service: Some(named(LEDGER)), namespace: String::new() };
+        let request = EndpointsRequest { service: Some(named(LEDGER)), ..EndpointsRequest::default() };
         let held = ask_endpoints(connection, request).await?.endpoints;
         let held: BTreeSet<String> =
             held.into_iter().filter_map(|row| row.endpoint).map(|endpoint| endpoint.instance).collect();

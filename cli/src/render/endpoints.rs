@@ -13,7 +13,7 @@ use crate::args::Form;
 pub fn endpoints(response: &v1::EndpointsResponse, form: Form, ink: Ink) -> String {
     let rows: Vec<EndpointView> = response.endpoints.iter().map(EndpointView::of).collect();
     if form == Form::Json {
-        return json(&serde_json::json!({ "endpoints": rows }));
+        return json(&serde_json::json!({ "endpoints": rows, "stale_ms": response.stale_ms }));
     }
     let mut columns = ["SERVICE", "INSTANCE", "ADDRESS", "WORKLOAD", "HEALTH"].map(Column::left).to_vec();
     columns.push(Column::right("WEIGHT"));

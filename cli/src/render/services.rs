@@ -13,7 +13,7 @@ use crate::args::Form;
 pub fn services(response: &v1::ServicesResponse, form: Form, ink: Ink) -> String {
     if form == Form::Json {
         let services: Vec<ServiceView> = response.services.iter().map(ServiceView::of).collect();
-        return json(&serde_json::json!({ "services": services }));
+        return json(&serde_json::json!({ "services": services, "stale_ms": response.stale_ms }));
     }
     let mut columns = vec![
         Column::left("SERVICE"),

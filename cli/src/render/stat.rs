@@ -125,6 +125,7 @@ struct StatView {
     to_ms: u64,
     revision: String,
     folded_edges: u64,
+    stale_ms: u64,
     rows: Vec<RowView>,
 }
 
@@ -173,6 +174,7 @@ impl StatView {
             to_ms: response.to_ms,
             revision: revision(response.revision.as_ref()),
             folded_edges: response.folded_edges,
+            stale_ms: response.stale_ms,
             rows: response.rows.iter().map(RowView::of).collect(),
         }
     }

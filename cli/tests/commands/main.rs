@@ -51,6 +51,22 @@ fn an_answer_goes_to_standard_output_and_ends_with_zero() {
 }
 
 #[test]
+fn who_bears_an_old_answer_is_told_how_old_it_is_and_nobody_else_gets_one() {
+    let node = StandIn::start();
+    let services = |words: &[&str]| {
+        let output =
+            command(&["services"]).args(words).env("PENSTOCK_CONTROL", &node.address).output().unwrap();
+        assert_exit(&output, 0);
+        output
+    };
+    assert_eq!(err(&services(&["--stale", "5s"])), "note: may miss changes of the last 1.2 s\n");
+    assert!(out(&services(&["--stale", "5s", "-o", "json"])).contains("\"stale_ms\": 1234"));
+    for fresh in [&["--stale", "1s"][..], &[]] {
+        assert_eq!(err(&services(fresh)), "");
+    }
+}
+
+#[test]
 fn the_next_address_is_asked_when_one_does_not_answer() {
     let node = StandIn::start();
     let control = format!("{},{}", refusing_address(), node.address);

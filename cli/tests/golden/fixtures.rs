@@ -102,6 +102,7 @@ fn row(successes: u64, failures: &[u64], latency_us: [u64; 3]) -> v1::StatRow {
 
 fn stat(rows: Vec<v1::StatRow>) -> v1::StatResponse {
     v1::StatResponse {
+        stale_ms: 0,
         rows,
         from_ms: NOW_MS - 60_000,
         to_ms: NOW_MS,
@@ -162,6 +163,7 @@ pub(crate) fn services() -> v1::ServicesResponse {
         revision: Some(revision(index)),
     };
     v1::ServicesResponse {
+        stale_ms: 0,
         services: vec![
             row("catalog.default", vec![port("", 80, v1::Protocol::Grpc)], 2, 3, 97),
             row("ledger.shop", Vec::new(), 0, 0, 4),
@@ -191,6 +193,7 @@ pub(crate) fn endpoints() -> v1::EndpointsResponse {
         lease_seconds: 15,
     };
     v1::EndpointsResponse {
+        stale_ms: 0,
         endpoints: vec![
             row("web-1", "10.0.0.7:4143", v1::Health::Ready, "eu-1"),
             row("web-2", "[fd00::7]:4143", v1::Health::Draining, ""),

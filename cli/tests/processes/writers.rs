@@ -65,7 +65,7 @@ impl Acknowledged {
     pub(crate) async fn lost(&self, connection: &mut Connection) -> Vec<String> {
         let mut lost = Vec::new();
         for (client, moments) in self.0.iter().enumerate() {
-            let request = EndpointsRequest { service: Some(ledger(client)), namespace: String::new() };
+            let request = EndpointsRequest { service: Some(ledger(client)), ..EndpointsRequest::default() };
             let call = |channel| {
                 let request = request.clone();
                 let mut client = QueryClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);

@@ -24,7 +24,8 @@ pub(super) enum ListError {
 pub(super) fn services(catalog: &Catalog, request: &ServicesRequest) -> ServicesResponse {
     let asked = |name: &ServiceName| request.namespace.is_empty() || name.namespace() == request.namespace;
     let rows = catalog.services().filter(|(name, _)| asked(name));
-    ServicesResponse { services: rows.map(|(name, stored)| service_row(catalog, name, stored)).collect() }
+    let services = rows.map(|(name, stored)| service_row(catalog, name, stored)).collect();
+    ServicesResponse { services, ..ServicesResponse::default() }
 }
 
 fn service_row(catalog: &Catalog, name: &ServiceName, stored: &StoredService) -> ServiceRow {
@@ -51,20 +52,15 @@ pub(super) fn endpoints(
 ) -> Result<EndpointsResponse, ListError> {
     let asked = request.service.as_ref().map(ServiceName::try_from).transpose();
     let asked = asked.map_err(|error| error.within("service"))?;
-    if let Some(name) = &asked
-        && catalog.service(name).is_none()
-    {
-        let known: Vec<String> = catalog.services().map(|(name, _)| name.to_string()).collect();
-        let known = known.iter().map(String::as_str);
-        return Err(ListError::NotFound(near::not_found("service", &name.to_string(), known)));
-    }
-    let wanted = |authority: &Authority| {
-        asked.as_ref().is_none_or(|name| authority.service == *name)
-            && (request.namespace.is_empty() || authority.service.namespace() == request.namespace)
+    let stored: Vec<&StoredService> = match &asked {
+        Some(name) => vec![catalog.service(name).ok_or_else(|| not_found(catalog, name))?],
+        None => catalog.services().map(|(_, stored)| stored).collect(),
     };
-    let stored = catalog.services().filter(|(name, _)| asked.as_ref().is_none_or(|asked| asked == *name));
+    let wanted = |authority: &Authority| {
+        request.namespace.is_empty() || authority.service.namespace() == request.namespace
+    };
     let mut rows = Vec::new();
-    for authority in stored.flat_map(|(_, stored)| authorities(stored)).filter(wanted) {
+    for authority in stored.into_iter().flat_map(authorities).filter(wanted) {
         rows.extend(catalog.registrations(&authority).map(|stored| EndpointRow {
             authority: Some((&authority).into()),
             endpoint: Some(stored.endpoint.into()),
@@ -72,7 +68,13 @@ pub(super) fn endpoints(
             lease_seconds: stored.lease_seconds,
         }));
     }
-    Ok(EndpointsResponse { endpoints: rows })
+    Ok(EndpointsResponse { endpoints: rows, ..EndpointsResponse::default() })
+}
+
+fn not_found(catalog: &Catalog, name: &ServiceName) -> ListError {
+    let known: Vec<String> = catalog.services().map(|(name, _)| name.to_string()).collect();
+    let known = known.iter().map(String::as_str);
+    ListError::NotFound(near::not_found("service", &name.to_string(), known))
 }
 
 /// Every endpoint there is.

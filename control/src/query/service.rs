@@ -2,6 +2,7 @@
 //! way of the data. Holds no rule: `stat.rs`, `lists.rs` and `members.rs` answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::v1::query_server::Query;
 use api::v1::{
@@ -14,8 +15,9 @@ use tonic::{Request, Response, Status};
 use super::lists::{self, ListError};
 use super::members;
 use super::stat::{self, StatError};
+use crate::catalog::Catalog;
 use crate::replica::peers::Own;
-use crate::replica::{Door, WallClock, refusal};
+use crate::replica::{Door, Fresh, WallClock, refusal};
 
 /// The proxies connected to this node; discovery answers, `node.rs` wires.
 #[tonic::async_trait]
@@ -36,6 +38,21 @@ impl QueryService {
     /// Answers from this door's catalog.
     pub fn new(door: Door, wall: WallClock, proxies: Arc<dyn ConnectedProxies>) -> Self {
         Self { door, wall, proxies }
+    }
+
+    /// What the catalog answers, and how many milliseconds old that is at most.
+    async fn ask<T: Send + 'static>(
+        &self,
+        stale_ms_max: u64,
+        question: impl FnOnce(&Catalog) -> T + Send + 'static,
+    ) -> Result<(T, u64), Status> {
+        let fresh = match stale_ms_max {
+            0 => Fresh::Linearizable,
+            bound => Fresh::Within(Duration::from_millis(bound)),
+        };
+        let asked =
+            self.door.consult_as(fresh, move |seen| (question(seen.catalog), stale_ms(seen.stale))).await;
+        asked.map_err(|error| refusal::of_read(&error))
     }
 
     /// How this node stands, as a row.
@@ -60,15 +77,20 @@ impl QueryService {
     }
 }
 
+/// Whole milliseconds, never fewer than it is.
+fn stale_ms(stale: Duration) -> u64 {
+    u64::try_from(stale.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
 #[tonic::async_trait]
 impl Query for QueryService {
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
         let request = request.into_inner();
-        let answered = self.door.consult(move |catalog| stat::answer(catalog, &request)).await;
-        match answered.map_err(|error| refusal::of_read(&error))? {
-            Ok(response) => Ok(Response::new(response)),
-            Err(StatError::Invalid(reason)) => Err(Status::invalid_argument(reason)),
-            Err(StatError::NotFound(reason)) => Err(Status::not_found(reason)),
+        let answered = self.ask(request.stale_ms_max, move |catalog| stat::answer(catalog, &request)).await?;
+        match answered {
+            (Ok(response), stale_ms) => Ok(Response::new(StatResponse { stale_ms, ..response })),
+            (Err(StatError::Invalid(reason)), _) => Err(Status::invalid_argument(reason)),
+            (Err(StatError::NotFound(reason)), _) => Err(Status::not_found(reason)),
         }
     }
 
@@ -77,8 +99,9 @@ impl Query for QueryService {
         request: Request<ServicesRequest>,
     ) -> Result<Response<ServicesResponse>, Status> {
         let request = request.into_inner();
-        let answered = self.door.consult(move |catalog| lists::services(catalog, &request)).await;
-        answered.map(Response::new).map_err(|error| refusal::of_read(&error))
+        let (response, stale_ms) =
+            self.ask(request.stale_ms_max, move |catalog| lists::services(catalog, &request)).await?;
+        Ok(Response::new(ServicesResponse { stale_ms, ..response }))
     }
 
     async fn endpoints(
@@ -86,11 +109,12 @@ impl Query for QueryService {
         request: Request<EndpointsRequest>,
     ) -> Result<Response<EndpointsResponse>, Status> {
         let request = request.into_inner();
-        let answered = self.door.consult(move |catalog| lists::endpoints(catalog, &request)).await;
-        match answered.map_err(|error| refusal::of_read(&error))? {
-            Ok(response) => Ok(Response::new(response)),
-            Err(ListError::Invalid(error)) => Err(Status::invalid_argument(error.to_string())),
-            Err(ListError::NotFound(reason)) => Err(Status::not_found(reason)),
+        let answered =
+            self.ask(request.stale_ms_max, move |catalog| lists::endpoints(catalog, &request)).await?;
+        match answered {
+            (Ok(response), stale_ms) => Ok(Response::new(EndpointsResponse { stale_ms, ..response })),
+            (Err(ListError::Invalid(error)), _) => Err(Status::invalid_argument(error.to_string())),
+            (Err(ListError::NotFound(reason)), _) => Err(Status::not_found(reason)),
         }
     }
 

@@ -68,6 +68,7 @@ pub(super) fn answer(catalog: &Catalog, request: &StatRequest) -> Result<StatRes
         to_ms: span.to.0,
         revision: Some(catalog.applied().into()),
         folded_edges: history.folded_in(span),
+        stale_ms: 0,
     })
 }
 

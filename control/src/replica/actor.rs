@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::messages::{
     ChangeError, ChangeMembership, Changed, Consult, FoundingConfirmed, PeerLost, Propose, ProposeError,
-    ReadError, Receive, ReceiveSnapshot, ReportCheckpoints, ReportGround, ReportStatus, ReturnedAnew,
+    ReadError, Receive, ReceiveSnapshot, ReportCheckpoints, ReportGround, ReportStatus, ReturnedAnew, Seen,
     SnapshotKept, SnapshotMade, SnapshotSent, ToldRemoved, TransferLeadership,
 };
 
@@ -126,9 +126,10 @@ impl<T: Send + 'static> Handler<Consult<T>> for ReplicaActor {
 
     fn handle(&mut self, message: Consult<T>, context: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
-        self.driver.consult(Box::new(move |catalog| {
-            let _ = answer.send(catalog.map(message.question));
-        }));
+        let question = move |seen: Result<Seen<'_>, ReadError>| {
+            let _ = answer.send(seen.map(message.question));
+        };
+        self.driver.consult(Box::new(question), message.fresh, self.clock.now());
         self.heard(context);
         Box::pin(async move {
             let stopping = || ReadError { reason: "this node is stopping".to_owned() };

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::actor::ReplicaActor;
+use super::freshness::Fresh;
 use super::leadership::Leadership;
 use super::messages::{
     ChangeError, ChangeMembership, Changed, Class, Consult, FoundingConfirmed, GroundReport, Propose,
-    ProposeError, ReadError, ReportCheckpoints, ReportGround, ReportStatus, TransferLeadership,
+    ProposeError, ReadError, ReportCheckpoints, ReportGround, ReportStatus, Seen, TransferLeadership,
 };
 use super::peers::PeerCalls;
 use super::refusal;
@@ -92,7 +93,19 @@ impl Door {
         &self,
         question: impl FnOnce(&Catalog) -> T + Send + 'static,
     ) -> Result<T, ReadError> {
-        let asked = self.replica.send(Consult::new(question)).await;
+        self.consult_as(Fresh::Linearizable, |seen| question(seen.catalog)).await
+    }
+
+    /// Asks a question of the catalog that need only see what is so fresh.
+    ///
+    /// # Errors
+    /// If nobody vouched for that.
+    pub async fn consult_as<T: Send + 'static>(
+        &self,
+        fresh: Fresh,
+        question: impl FnOnce(Seen<'_>) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let asked = self.replica.send(Consult::new(fresh, question)).await;
         asked.unwrap_or_else(|_| Err(ReadError { reason: "this node is stopping".to_owned() }))
     }
 

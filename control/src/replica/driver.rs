@@ -20,12 +20,13 @@ use super::admission::{Admission, RETRY_AFTER, Verdict};
 use super::clock::WallClock;
 use super::disk::Disk;
 use super::divergence::Checkpoints;
+use super::freshness::{Fresh, Freshness, Moment};
 use super::leadership::Leadership;
-use super::messages::{Class, ProposeError, ReadError};
+use super::messages::{Class, ProposeError, ReadError, Seen};
 use super::peers::{Life, Links, OwnLife};
 use super::snapshots;
 use super::subscribers::Subscribers;
-use super::waiting::{Proposer, Waiting};
+use super::waiting::{Proposer, Question, Waiting};
 use crate::catalog::{Catalog, Members, Sizes, next_epoch};
 use crate::metrics::{HeldMetrics, ReplicaMetrics};
 
@@ -50,6 +51,7 @@ pub(super) struct Driver {
     /// When the begin of this life was last proposed under this leadership.
     begin_tried: Option<Duration>,
     pub(super) waiting: Waiting,
+    freshness: Freshness,
     subscribers: Subscribers,
     pub(super) leadership: watch::Sender<Leadership>,
     life: OwnLife,
@@ -105,6 +107,7 @@ impl Driver {
             yielding: Yielding::No,
             begin_tried: None,
             waiting: Waiting::default(),
+            freshness: Freshness::default(),
             subscribers: parts.subscribers,
             leadership: parts.leadership,
             life: parts.life,
@@ -139,8 +142,22 @@ impl Driver {
         }
     }
 
-    /// A question of the catalog has come; it shares a round to the leader with all that came since the last.
-    pub(super) fn consult(&mut self, question: super::waiting::Question) {
+    /// A question of the catalog has come. It is answered at once if what this node holds is fresh enough; else it shares a
+    /// round to the leader with all that came since the last.
+    pub(super) fn consult(&mut self, question: Question, fresh: Fresh, now: Duration) {
+        let question = match fresh {
+            Fresh::Linearizable => question,
+            Fresh::Within(bound) => match self.freshness.age(self.moment(now)) {
+                Some(stale) if stale <= bound => {
+                    return question(Ok(Seen { catalog: &self.catalog.borrow(), stale }));
+                }
+                age => told_of_age(question, bound, age),
+            },
+        };
+        self.consult_leader(question);
+    }
+
+    fn consult_leader(&mut self, question: Question) {
         if let Err(question) = self.waiting.asked(question) {
             self.metrics.refused.inc();
             question(Err(ReadError { reason: "too many reads wait already".to_owned() }));
@@ -222,15 +239,23 @@ impl Driver {
         self.propose(command, Class::Discovery, answer, now);
     }
 
+    fn moment(&self, now: Duration) -> Moment {
+        Moment { clock: now, wall: (self.wall)() }
+    }
+
     fn start_read(&mut self, now: Duration) {
-        let Some(token) = self.waiting.start_read() else { return };
+        if !self.waiting.is_asked() && !self.freshness.is_due(now) {
+            return;
+        }
+        self.freshness.asked(now);
+        let token = self.waiting.start_read(self.moment(now));
         if let Err(error) = self.replica.read(token, now) {
             self.fail_read(token, &error);
         }
     }
 
     fn fail_read(&mut self, token: u64, error: &consensus::ReadError) {
-        for question in self.waiting.answered_read(token) {
+        for question in self.waiting.answered_read(token).into_iter().flat_map(|round| round.questions) {
             question(Err(ReadError { reason: error.to_string() }));
         }
     }
@@ -266,12 +291,15 @@ impl Driver {
     /// Answers from the catalog. One whose life has not begun would tell revisions of the life before: ask again, the
     /// begin is on its way.
     fn answer_reads(&mut self, token: u64) {
-        let questions = self.waiting.answered_read(token);
+        let Some(round) = self.waiting.answered_read(token) else { return };
         let catalog = Rc::clone(&self.catalog);
         let catalog = catalog.borrow();
-        for question in questions {
-            if catalog.is_begun() { question(Ok(&catalog)) } else { self.consult(question) }
+        if !catalog.is_begun() {
+            return round.questions.into_iter().for_each(|question| self.consult_leader(question));
         }
+        self.freshness.proved(round.begun);
+        let seen = Seen { catalog: &catalog, stale: Duration::ZERO };
+        round.questions.into_iter().for_each(|question| question(Ok(seen)));
     }
 
     fn role_changed(&mut self, role: consensus::Role, term: u64, leader: Option<consensus::NodeId>) {
@@ -349,6 +377,17 @@ pub(super) fn wire_error(error: &consensus::ProposeError) -> ProposeError {
         }
         Raft::OutcomeUnknown => ProposeError::OutcomeUnknown { reason: error.to_string() },
     }
+}
+
+/// The question, which says in its refusal how old a catalog it would have seen.
+fn told_of_age(question: Question, bound: Duration, age: Option<Duration>) -> Question {
+    let held = age.map_or_else(
+        || "this node's catalog was never confirmed".to_owned(),
+        |age| format!("this node's catalog was last confirmed {:.1} s ago", age.as_secs_f64()),
+    );
+    let bound = bound.as_secs_f64();
+    let told = move |reason| format!("{reason}; {held}, at most {bound:.1} s were asked for");
+    Box::new(move |seen| question(seen.map_err(|error| ReadError { reason: told(error.reason) })))
 }
 
 fn tell_sizes(held: &HeldMetrics, sizes: &Sizes) {

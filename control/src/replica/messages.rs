@@ -4,6 +4,7 @@
 //! Nothing in here decides anything, and no message carries a lock or a borrowed value: they cross threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Message;
 use api::log::v1::{Command, Outcome, command::Body};
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use consensus::{Membership, NodeId, ReceiveError, Status};
 use mesh::Revision;
 
+use super::freshness::Fresh;
 use super::seats::{Ground, Wish, WishError};
 use crate::catalog::{Catalog, Change, Members};
 
@@ -91,16 +93,26 @@ pub enum ProposeError {
     },
 }
 
-/// Asks a question of the catalog, after a linearizable read: it sees every write that was acknowledged before this was sent.
-/// The question runs on the truth thread. Sent by [`super::Door`], once per question; many share one round to the leader.
+/// The catalog as a question sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// This node's catalog.
+    pub catalog: &'a Catalog,
+    /// It misses nothing that was acknowledged longer ago than this; zero for a linearizable read.
+    pub stale: Duration,
+}
+
+/// Asks a question of the catalog that is so fresh. The question runs on the truth thread. Sent by [`super::Door`], once per
+/// question; many share one round to the leader.
 pub struct Consult<T> {
-    pub(super) question: Box<dyn FnOnce(&Catalog) -> T + Send>,
+    pub(super) fresh: Fresh,
+    pub(super) question: Box<dyn FnOnce(Seen<'_>) -> T + Send>,
 }
 
 impl<T> Consult<T> {
     /// Asks this question.
-    pub fn new(question: impl FnOnce(&Catalog) -> T + Send + 'static) -> Self {
-        Self { question: Box::new(question) }
+    pub fn new(fresh: Fresh, question: impl FnOnce(Seen<'_>) -> T + Send + 'static) -> Self {
+        Self { fresh, question: Box::new(question) }
     }
 }
 
@@ -108,7 +120,7 @@ impl<T: Send + 'static> Message for Consult<T> {
     type Result = Result<T, ReadError>;
 }
 
-/// Why a linearizable read was not confirmed. It is always safe to ask again.
+/// Why a read was not answered. It is always safe to ask again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the read was not confirmed: {reason}; ask again, or ask another node")]
 pub struct ReadError {

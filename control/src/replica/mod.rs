@@ -3,7 +3,8 @@
 //!
 //! - [`Door`] is what the rooms above use: writes that find their leader, linearizable reads
 //! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
-//! - `admission.rs`, `waiting.rs`: who may go, who waits; `subscribers.rs`: who is told what changed
+//! - `admission.rs`, `waiting.rs`: who may go, who waits; `freshness.rs`: how old the catalog may be for a reader;
+//!   `subscribers.rs`: who is told what changed
 //! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
 //! - `seats.rs` plans changes of the members, which `membership.rs` proposes; `gate.rs` plans the version of commands,
 //!   `autopilot.rs` what is done with members unasked; `steward.rs` tends these two
@@ -19,6 +20,7 @@ pub(crate) mod divergence;
 mod door;
 mod driver;
 mod ending;
+mod freshness;
 mod gate;
 mod leadership;
 mod membership;
@@ -37,6 +39,7 @@ mod waiting;
 pub use actor::ReplicaActor;
 pub use clock::WallClock;
 pub use door::Door;
+pub use freshness::Fresh;
 pub use leadership::Leadership;
 pub use start::{Replication, StartError, Unstarted};
 pub use surroundings::Surroundings;

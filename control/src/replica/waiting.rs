@@ -4,20 +4,26 @@
 use std::collections::BTreeMap;
 
 use super::driver::Answer;
-use super::messages::{Class, ReadError};
-use crate::catalog::Catalog;
+use super::freshness::Moment;
+use super::messages::{Class, ReadError, Seen};
 
 /// Reads that wait at once. Each holds a small closure; more than this are refused.
 const READS_MAX: usize = 65_536;
 
 /// A question of the catalog, called once, with the catalog or with the reason why it may not be read.
-pub(super) type Question = Box<dyn FnOnce(Result<&Catalog, ReadError>) + Send>;
+pub(super) type Question = Box<dyn FnOnce(Result<Seen<'_>, ReadError>) + Send>;
 
 /// Who proposed, and how.
 pub(super) struct Proposer {
     /// As it was admitted; `None` for a change of the members, which is one at a time.
     pub(super) class: Option<Class>,
     pub(super) answer: Answer,
+}
+
+/// The questions that share one round to the leader.
+pub(super) struct Round {
+    pub(super) begun: Moment,
+    pub(super) questions: Vec<Question>,
 }
 
 /// Everyone who waits.
@@ -27,7 +33,7 @@ pub(super) struct Waiting {
     proposers: BTreeMap<u64, Proposer>,
     /// Came since the last round began.
     asked: Vec<Question>,
-    rounds: BTreeMap<u64, Vec<Question>>,
+    rounds: BTreeMap<u64, Round>,
     reads: usize,
 }
 
@@ -58,21 +64,23 @@ impl Waiting {
         Ok(())
     }
 
-    /// Begins a round for all that came since the last one; `None` when nobody did.
-    pub(super) fn start_read(&mut self) -> Option<u64> {
-        if self.asked.is_empty() {
-            return None;
-        }
+    /// Whether a question has come since the last round began.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Begins a round for all that came since the last one.
+    pub(super) fn start_read(&mut self, begun: Moment) -> u64 {
         let token = self.token();
-        self.rounds.insert(token, std::mem::take(&mut self.asked));
-        Some(token)
+        self.rounds.insert(token, Round { begun, questions: std::mem::take(&mut self.asked) });
+        token
     }
 
     /// A round has ended.
-    pub(super) fn answered_read(&mut self, token: u64) -> Vec<Question> {
-        let questions = self.rounds.remove(&token).unwrap_or_default();
-        self.reads -= questions.len();
-        questions
+    pub(super) fn answered_read(&mut self, token: u64) -> Option<Round> {
+        let round = self.rounds.remove(&token)?;
+        self.reads -= round.questions.len();
+        Some(round)
     }
 }
 
@@ -81,8 +89,12 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use mesh::Timestamp;
 
     use super::*;
+    use crate::catalog::Catalog;
 
     #[test]
     fn questions_that_come_before_a_round_share_it_and_later_ones_do_not() {
@@ -96,16 +108,14 @@ mod tests {
         let mut waiting = Waiting::default();
         assert!(waiting.asked(question()).is_ok());
         assert!(waiting.asked(question()).is_ok());
-        let first = waiting.start_read().unwrap();
+        let begun = Moment { clock: Duration::from_secs(1), wall: Timestamp(1) };
+        let first = waiting.start_read(begun);
+        assert!(!waiting.is_asked());
         assert!(waiting.asked(question()).is_ok());
-        assert!(waiting.start_read().unwrap() > first);
+        assert!(waiting.start_read(begun) > first);
         let catalog = Catalog::new(1);
-        waiting.answered_read(first).into_iter().for_each(|question| question(Ok(&catalog)));
+        let seen = Seen { catalog: &catalog, stale: Duration::ZERO };
+        waiting.answered_read(first).unwrap().questions.into_iter().for_each(|question| question(Ok(seen)));
         assert_eq!(answered.load(Ordering::Relaxed), 2);
-    }
-
-    #[test]
-    fn no_round_begins_while_nobody_asks() {
-        assert_eq!(Waiting::default().start_read(), None);
     }
 }

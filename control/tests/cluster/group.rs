@@ -259,7 +259,7 @@ impl Group {
     /// The instances of a service, as a node tells them.
     pub(crate) fn instances(&self, node: u64, service: &str) -> Vec<String> {
         let mut client = self.query(node);
-        let request = EndpointsRequest { service: Some(name(service)), namespace: String::new() };
+        let request = EndpointsRequest { service: Some(name(service)), ..EndpointsRequest::default() };
         match self.runtime.block_on(client.endpoints(request)) {
             Ok(response) => {
                 let rows = response.into_inner().endpoints;

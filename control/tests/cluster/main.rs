@@ -8,6 +8,7 @@ mod group;
 mod leases;
 mod members;
 mod queries;
+mod reads;
 mod snapshots;
 mod starting;
 mod switched_disk;

@@ -52,7 +52,7 @@ fn a_service_that_does_not_exist_is_told_with_what_comes_near() {
     let group = Group::of(1);
     group.register(1, registration("books", "books-1")).unwrap();
     let mut client = group.query(1);
-    let request = EndpointsRequest { service: Some(name("boks")), namespace: String::new() };
+    let request = EndpointsRequest { service: Some(name("boks")), ..EndpointsRequest::default() };
     let status = group.runtime.block_on(client.endpoints(request)).unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(status.message(), "service boks.default does not exist; there is books.default");
