@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 use tracing::{info, warn};
 
-use super::leases::{Brake, Expiry, Granted, Leases};
+use super::leases::{Brake, Expiry, Granted, Leases, Renewal};
 use super::messages::{NotLeader, Renew};
-use crate::catalog::{Catalog, Change};
+use crate::catalog::{Catalog, Change, StoredEndpoint};
 use crate::metrics::IntakeMetrics;
 use crate::replica::messages::CatalogChanged;
 use crate::replica::{Door, Leadership};
@@ -72,11 +72,7 @@ impl IntakeActor {
         let now = self.now();
         let catalog = self.catalog.borrow();
         for authority in std::mem::take(&mut self.stale) {
-            let granted = catalog.registrations(&authority).map(|registration| Granted {
-                instance: registration.endpoint.instance.clone(),
-                seconds: registration.lease_seconds,
-                registered_index: registration.registered_index,
-            });
+            let granted = catalog.registrations(&authority).map(granted);
             self.leases.observe(&authority, granted, now);
         }
     }
@@ -119,15 +115,14 @@ impl IntakeActor {
         };
         context.spawn(actix::fut::wrap_future(proposing));
     }
+}
 
-    /// Whether the lease is registered, though the table has not heard of it yet.
-    fn registered_since(&mut self, key: &LeaseKey) -> bool {
-        let known = self.catalog.borrow().registration(&key.authority, &key.instance).is_some();
-        if known {
-            self.stale.insert(key.authority.clone());
-            self.refresh();
-        }
-        known
+/// The lease of a registration.
+fn granted(registration: StoredEndpoint<'_>) -> Granted {
+    Granted {
+        instance: registration.endpoint.instance.clone(),
+        seconds: registration.lease_seconds,
+        registered_index: registration.registered_index,
     }
 }
 
@@ -149,7 +144,7 @@ impl StreamHandler<Leadership> for IntakeActor {
             return;
         }
         self.leading = leading;
-        self.leases.clear();
+        self.leases.begin(leadership.log_end);
         self.stale.clear();
         self.metrics.leases.set(0);
         self.metrics.held.set(0);
@@ -188,11 +183,15 @@ impl Handler<Renew> for IntakeActor {
             return Err(NotLeader { leader: self.leadership.borrow().leader });
         }
         let now = self.now();
-        self.metrics.renewals.inc_by(keys.len() as u64);
+        let catalog = self.catalog.borrow();
         let mut lost = Vec::new();
+        self.metrics.renewals.inc_by(keys.len() as u64);
         for key in keys {
-            if !self.leases.renew(&key, now) && !self.registered_since(&key) {
-                lost.push(key);
+            let granted = catalog.registration(&key.authority, &key.instance).map(granted);
+            match self.leases.renew(&key.authority, granted, catalog.applied().index, now) {
+                Renewal::Renewed => {}
+                Renewal::Lost => lost.push(key),
+                Renewal::NotYet => return Err(NotLeader { leader: None }),
             }
         }
         Ok(lost)

@@ -3,7 +3,8 @@
 //!
 //! A new leader starts each lease anew, so that an outage of the control plane expires nobody. The brake (design, decision 10)
 //! holds mass expiry: the leader sees only silence, so all silence of one authority within a window counts as one cause, and
-//! only a share of its endpoints may go per window. It must never expire what it has not seen unrenewed for a whole lease.
+//! only a share of its endpoints may go per window. It must never expire what it has not seen unrenewed for a whole lease, and
+//! never say that a lease is renewed whose expiry may stand in the log: the log decides, and a renewal is not in it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use mesh::{Authority, InstanceName};
 const PROPOSE_AGAIN: Duration = Duration::from_secs(3);
 /// Most expiries told at once: one command of moderate size.
 pub const EXPIRIES_MAX: usize = 500;
+
+/// A table that was not asked for so long stood still with its process, or waited behind what overwhelmed it: nobody could be heard.
+/// Four times the usual pause; shorter forgives what is mere load, longer lets a freeze count as silence.
+const DEAF: Duration = Duration::from_secs(2);
 
 /// How mass expiry is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,17 @@ pub struct Expiry {
     pub registered_index: u64,
 }
 
+/// What becomes of a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease lives for another whole length.
+    Renewed,
+    /// It is not registered, or its expiry is on its way: its holder must register again, which comes after that in the log.
+    Lost,
+    /// Entries of earlier leaders, perhaps its expiry among them, are not applied here yet: ask again.
+    NotYet,
+}
+
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lapsed {
@@ -61,6 +77,10 @@ pub struct Leases {
     brake: Brake,
     authorities: BTreeMap<Authority, Group>,
     count: usize,
+    /// The end of the log when leadership was won: up to here, expiries of earlier leaders may come.
+    log_end: u64,
+    /// When it was asked last what has lapsed.
+    asked_at: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +94,16 @@ struct Watched {
     lease: Duration,
     registered_index: u64,
     due: Duration,
+    /// Its expiry was proposed: whether that is applied is the log's to say. Only a registration lets it live again.
+    expiring: bool,
+}
+
+impl Watched {
+    /// A lease that begins now.
+    fn begun(granted: &Granted, now: Duration) -> Self {
+        let lease = Duration::from_secs(granted.seconds.into());
+        Self { lease, registered_index: granted.registered_index, due: now + lease, expiring: false }
+    }
 }
 
 /// One window of the brake.
@@ -87,13 +117,12 @@ impl Leases {
     /// An empty table.
     #[must_use]
     pub fn new(brake: Brake) -> Self {
-        Self { brake, authorities: BTreeMap::new(), count: 0 }
+        Self { brake, authorities: BTreeMap::new(), count: 0, log_end: 0, asked_at: None }
     }
 
-    /// Leadership was won or lost: nothing of an earlier time counts any more.
-    pub fn clear(&mut self) {
-        self.authorities.clear();
-        self.count = 0;
+    /// Leadership was lost, or won when the log ended at `log_end`: nothing of an earlier time counts any more.
+    pub fn begin(&mut self, log_end: u64) {
+        *self = Self { log_end, ..Self::new(self.brake) };
     }
 
     /// The leases at an authority are now these (ordered by instance or not). New and re-registered ones begin a whole lease.
@@ -107,12 +136,12 @@ impl Leases {
         self.count -= group.leases.len();
         let mut before = group.leases;
         let mut leases = BTreeMap::new();
-        for Granted { instance, seconds, registered_index } in granted {
-            let kept =
-                before.remove(&instance).filter(|watched| watched.registered_index == registered_index);
-            let lease = Duration::from_secs(seconds.into());
-            let fresh = Watched { lease, registered_index, due: now + lease };
-            leases.insert(instance, kept.unwrap_or(fresh));
+        for granted in granted {
+            let kept = before
+                .remove(&granted.instance)
+                .filter(|watched| watched.registered_index == granted.registered_index);
+            let watched = kept.unwrap_or_else(|| Watched::begun(&granted, now));
+            leases.insert(granted.instance, watched);
         }
         self.count += leases.len();
         if !leases.is_empty() {
@@ -120,17 +149,44 @@ impl Leases {
         }
     }
 
-    /// A renewal has come. `false`: the lease is not known here.
-    pub fn renew(&mut self, key: &LeaseKey, now: Duration) -> bool {
-        let group = self.authorities.get_mut(&key.authority);
-        let Some(watched) = group.and_then(|group| group.leases.get_mut(&key.instance)) else { return false };
-        watched.due = now + watched.lease;
-        true
+    /// A renewal has come, of what the catalog, which has applied so much, holds at this key.
+    pub fn renew(
+        &mut self,
+        authority: &Authority,
+        granted: Option<Granted>,
+        applied: u64,
+        now: Duration,
+    ) -> Renewal {
+        if applied < self.log_end {
+            return Renewal::NotYet;
+        }
+        let Some(granted) = granted else { return Renewal::Lost };
+        let leases = &mut self.authorities.entry(authority.clone()).or_default().leases;
+        match leases.get_mut(&granted.instance) {
+            Some(watched) if watched.registered_index == granted.registered_index => {
+                if watched.expiring {
+                    return Renewal::Lost;
+                }
+                watched.due = now + watched.lease;
+            }
+            // The table has not heard of this registration yet.
+            _ => {
+                let watched = Watched::begun(&granted, now);
+                self.count += usize::from(leases.insert(granted.instance, watched).is_none());
+            }
+        }
+        Renewal::Renewed
     }
 
     /// What has lapsed and may be expired, and how many the brake holds.
     pub fn lapsed(&mut self, now: Duration) -> Lapsed {
         let mut lapsed = Lapsed::default();
+        let unheard = self.asked_at.map_or(Duration::ZERO, |asked_at| now.saturating_sub(asked_at));
+        self.asked_at = Some(now);
+        if unheard >= DEAF {
+            let leases = self.authorities.values_mut().flat_map(|group| group.leases.values_mut());
+            leases.for_each(|watched| watched.due = (watched.due + unheard).min(now + watched.lease));
+        }
         for (authority, group) in &mut self.authorities {
             group.lapse(authority, self.brake, now, &mut lapsed);
         }
@@ -157,6 +213,7 @@ impl Group {
             } else if lapsed.expiries.len() < EXPIRIES_MAX {
                 braking.left -= 1;
                 watched.due = now + PROPOSE_AGAIN;
+                watched.expiring = true;
                 let key = LeaseKey { authority: authority.clone(), instance: instance.clone() };
                 lapsed.expiries.push(Expiry { key, registered_index: watched.registered_index });
             }
@@ -188,6 +245,15 @@ mod tests {
         (0..count).map(one).collect()
     }
 
+    fn renew(leases: &mut Leases, number: usize, now: Duration) -> Renewal {
+        leases.renew(&web(), Some(granted(number + 1).remove(number)), 7, now)
+    }
+
+    /// Asks each second, `from` and `until` included; what the last answer is.
+    fn lapsed(leases: &mut Leases, from: u64, until: u64) -> Lapsed {
+        (from..=until).map(|second| leases.lapsed(seconds(second))).last().unwrap()
+    }
+
     fn watching(count: usize) -> Leases {
         let mut leases = Leases::new(BRAKE);
         leases.observe(&web(), granted(count), seconds(0));
@@ -205,20 +271,56 @@ mod tests {
     #[test]
     fn a_renewed_lease_lives_on() {
         let mut leases = watching(1);
-        assert!(leases.renew(&key(0), seconds(10)));
+        assert_eq!(renew(&mut leases, 0, seconds(10)), Renewal::Renewed);
         assert!(leases.lapsed(seconds(24)).expiries.is_empty());
         assert_eq!(leases.lapsed(seconds(25)).expiries.len(), 1);
     }
 
     #[test]
-    fn an_unknown_lease_is_lost() {
-        assert!(!watching(1).renew(&key(1), seconds(1)));
+    fn what_is_not_registered_is_lost_even_if_the_table_still_watches_it() {
+        assert_eq!(watching(1).renew(&web(), None, 7, seconds(1)), Renewal::Lost);
+    }
+
+    #[test]
+    fn a_registration_that_the_table_has_not_heard_of_is_renewed_and_watched() {
+        let mut leases = watching(1);
+        assert_eq!(renew(&mut leases, 1, seconds(1)), Renewal::Renewed);
+        assert_eq!(leases.count(), 2);
+        assert_eq!(renew(&mut leases, 1, seconds(2)), Renewal::Renewed);
+        assert_eq!(leases.count(), 2);
+    }
+
+    #[test]
+    fn a_lease_whose_expiry_was_proposed_lives_again_only_by_a_registration() {
+        let mut leases = watching(1);
+        assert_eq!(leases.lapsed(seconds(15)).expiries.len(), 1);
+        assert_eq!(renew(&mut leases, 0, seconds(15)), Renewal::Lost);
+        let again = Granted { registered_index: 8, ..granted(1).remove(0) };
+        assert_eq!(leases.renew(&web(), Some(again), 8, seconds(16)), Renewal::Renewed);
+        assert_eq!(lapsed(&mut leases, 16, 30), Lapsed::default());
+    }
+
+    #[test]
+    fn a_new_leader_renews_nothing_before_it_has_applied_what_earlier_ones_left() {
+        let mut leases = Leases::new(BRAKE);
+        leases.begin(8);
+        assert_eq!(renew(&mut leases, 0, seconds(1)), Renewal::NotYet);
+        assert_eq!(leases.renew(&web(), None, 8, seconds(1)), Renewal::Lost);
+    }
+
+    #[test]
+    fn silence_while_the_leader_itself_stood_still_is_not_counted() {
+        let mut leases = watching(1);
+        assert_eq!(lapsed(&mut leases, 0, 10), Lapsed::default());
+        assert_eq!(leases.lapsed(seconds(40)), Lapsed::default(), "it slept for 30 s");
+        assert_eq!(lapsed(&mut leases, 41, 44), Lapsed::default());
+        assert_eq!(leases.lapsed(seconds(45)).expiries.len(), 1);
     }
 
     #[test]
     fn a_new_leader_starts_each_lease_anew() {
         let mut leases = watching(1);
-        leases.clear();
+        leases.begin(7);
         leases.observe(&web(), granted(1), seconds(14));
         assert!(leases.lapsed(seconds(28)).expiries.is_empty());
         assert_eq!(leases.lapsed(seconds(29)).expiries.len(), 1);
@@ -247,7 +349,7 @@ mod tests {
         let first = leases.lapsed(seconds(15));
         assert_eq!((first.expiries.len(), first.held), (5, 5));
         leases.observe(&web(), granted(10).split_off(5), seconds(16));
-        let held = leases.lapsed(seconds(74));
+        let held = lapsed(&mut leases, 16, 74);
         assert_eq!((held.expiries.len(), held.held), (0, 5));
         let next = leases.lapsed(seconds(75));
         assert_eq!((next.expiries.len(), next.held), (2, 3));
@@ -256,9 +358,12 @@ mod tests {
     #[test]
     fn what_the_brake_holds_is_saved_by_a_renewal() {
         let mut leases = watching(4);
-        assert_eq!(leases.lapsed(seconds(15)).held, 2);
-        (0..4).for_each(|number| assert!(leases.renew(&key(number), seconds(20))));
-        assert_eq!(leases.lapsed(seconds(34)), Lapsed::default());
+        let first = leases.lapsed(seconds(15));
+        assert_eq!((first.expiries.len(), first.held), (2, 2));
+        let renewals: Vec<_> = (0..4).map(|number| renew(&mut leases, number, seconds(15))).collect();
+        assert_eq!(renewals, [Renewal::Lost, Renewal::Lost, Renewal::Renewed, Renewal::Renewed]);
+        leases.observe(&web(), granted(4).split_off(2), seconds(16));
+        assert_eq!(lapsed(&mut leases, 16, 29), Lapsed::default());
     }
 
     #[test]

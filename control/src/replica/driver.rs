@@ -304,7 +304,8 @@ impl Driver {
 
     fn role_changed(&mut self, role: consensus::Role, term: u64, leader: Option<consensus::NodeId>) {
         let before = *self.leadership.borrow();
-        let now = Leadership { node: before.node, role, term, leader };
+        let log_end = self.replica.status().last_index;
+        let now = Leadership { node: before.node, role, term, leader, log_end };
         if before.leader != leader || before.is_here() != now.is_here() {
             info!(?role, term, leader = leader.map(|node| node.0), "leadership changed");
         }

@@ -13,13 +13,15 @@ pub struct Leadership {
     pub term: u64,
     /// Who leads, if known.
     pub leader: Option<NodeId>,
+    /// The last entry of this node's log when this was told: up to here, a new leader has entries of earlier ones.
+    pub log_end: u64,
 }
 
 impl Leadership {
     /// Before anything was heard.
     #[must_use]
     pub fn unknown(node: NodeId) -> Self {
-        Self { node, role: Role::Follower, term: 0, leader: None }
+        Self { node, role: Role::Follower, term: 0, leader: None, log_end: 0 }
     }
 
     /// Whether this node leads.

@@ -33,9 +33,11 @@ pub(super) const CLASSES: &[Class] = &[
         name: "silence",
         weight: 2,
         draw: |chance, shape| {
+            // Half of them come back about when their lease ends.
+            let (short, long) = if chance.happens(500) { (3500, 6000) } else { (1000, 9000) };
             (shape.workloads > 0).then(|| Act::Silence {
                 workload: chance.below(shape.workloads),
-                lasts: millis(chance, 1000, 9000),
+                lasts: millis(chance, short, long),
             })
         },
     },

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api::LeaseKey;
 use api::log::v1::{Command, Expire, ExpiredLease, command};
-use control::catalog::{Catalog, Change};
-use control::intake::leases::{Brake, Granted, Leases};
+use control::catalog::{Catalog, Change, StoredEndpoint};
+use control::intake::leases::{Brake, Granted, Leases, Renewal};
 use mesh::Authority;
 
 use crate::sabotage::Sabotage;
@@ -31,14 +31,14 @@ impl Leasing {
         Self { leases: Leases::new(BRAKE), leading: None, stale: BTreeSet::new(), sabotage }
     }
 
-    /// Leadership came (in this term) or went.
-    pub(super) fn leads(&mut self, term: Option<u64>, catalog: &Catalog, now: Duration) {
+    /// Leadership came (in this term) or went, when the log ended at `log_end`.
+    pub(super) fn leads(&mut self, term: Option<u64>, log_end: u64, catalog: &Catalog, now: Duration) {
         if term == self.leading {
             return;
         }
         self.leading = term;
         if self.sabotage != Some(Sabotage::EarlyExpiry) {
-            self.leases.clear();
+            self.leases.begin(log_end);
             self.stale.clear();
         }
         if term.is_some() {
@@ -60,27 +60,20 @@ impl Leasing {
 
     fn refresh(&mut self, catalog: &Catalog, now: Duration) {
         for authority in std::mem::take(&mut self.stale) {
-            let granted = catalog.registrations(&authority).map(|registration| Granted {
-                instance: registration.endpoint.instance.clone(),
-                seconds: registration.lease_seconds,
-                registered_index: registration.registered_index,
-            });
+            let granted = catalog.registrations(&authority).map(granted);
             self.leases.observe(&authority, granted, now);
         }
     }
 
-    /// A renewal; `None` where this node does not lead.
+    /// A renewal; `None` where this node does not lead, or cannot say yet.
     pub(super) fn renew(&mut self, key: &LeaseKey, catalog: &Catalog, now: Duration) -> Option<bool> {
         self.leading?;
-        if self.leases.renew(key, now) {
-            return Some(true);
+        let granted = catalog.registration(&key.authority, &key.instance).map(granted);
+        match self.leases.renew(&key.authority, granted, catalog.applied().index, now) {
+            Renewal::Renewed => Some(true),
+            Renewal::Lost => Some(false),
+            Renewal::NotYet => None,
         }
-        let known = catalog.registration(&key.authority, &key.instance).is_some();
-        if known {
-            self.stale.insert(key.authority.clone());
-            self.refresh(catalog, now);
-        }
-        Some(known)
     }
 
     /// What is to be proposed because it has lapsed.
@@ -88,6 +81,7 @@ impl Leasing {
         if self.leading.is_none() {
             if self.sabotage == Some(Sabotage::EarlyExpiry) {
                 self.refresh(catalog, now);
+                self.leases.lapsed(now);
             }
             return None;
         }
@@ -99,5 +93,13 @@ impl Leasing {
         });
         let body = Some(command::Body::Expire(Expire { leases: leases.collect() }));
         (!lapsed.expiries.is_empty()).then_some(Command { id: None, at_ms: 0, body })
+    }
+}
+
+fn granted(registration: StoredEndpoint<'_>) -> Granted {
+    Granted {
+        instance: registration.endpoint.instance.clone(),
+        seconds: registration.lease_seconds,
+        registered_index: registration.registered_index,
     }
 }

@@ -123,11 +123,11 @@ impl Running {
     fn carry(&mut self, output: Output, local: Duration, wall_ms: u64, effects: &mut Effects) {
         match output {
             Output::RoleChanged { role, term, .. } => {
-                let leads = role == Role::Leader;
+                let (leads, log_end) = (role == Role::Leader, self.replica.status().last_index);
                 if leads {
-                    effects.leads.push((term, self.replica.status().last_index));
+                    effects.leads.push((term, log_end));
                 }
-                self.leasing.leads(leads.then_some(term), &self.catalog, local);
+                self.leasing.leads(leads.then_some(term), log_end, &self.catalog, local);
             }
             Output::Send { to, bytes } => effects.sends.push((to, bytes)),
             Output::SendSnapshot { to, index, bytes } => match self.storing.log.snapshots().read(index) {
