@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use consensus::OpenError;
 use futures_util::Stream;
+use prometheus::IntGauge;
 use runtime::admin::{self, Admin, Condition, Readiness};
 use runtime::listen::{self, BindError, Listener, Share};
 use runtime::signals::Signals;
@@ -24,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::catalog::Catalog;
 use crate::discovery::{Discovery, DiscoveryThread};
@@ -196,7 +197,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let door = faces.door.clone();
     let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
     clients.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
-    clients.spawn(divergence::watch(door.clone(), sound, diverged));
+    clients.spawn(leave_when_diverged(door.clone(), discovery.clone(), sound, diverged));
     clients.spawn(leave_when_removed(door.clone(), discovery.clone(), member));
     clients.spawn(steward::tend(door.clone(), autopilot, autopilot_metrics));
     serving.met();
@@ -396,6 +397,21 @@ async fn leave_when_removed(door: Door, discovery: Discovery, member: Condition)
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// A node whose catalog differs from the others' serves nothing any more, and sends its clients to others.
+async fn leave_when_diverged(door: Door, discovery: Discovery, sound: Condition, diverged: IntGauge) {
+    let Some(index) = divergence::found(&door, &sound, &diverged).await else { return };
+    let reason = divergence::reason(index);
+    error!(
+        index,
+        "{reason}; stop it, move its data directory away as evidence, and start it with an empty one"
+    );
+    sound.lacking(&reason);
+    door.diverged(index).await;
+    if discovery.end_streams(&format!("{reason}; connect to another node")).await.is_err() {
+        warn!("discovery had ended before this node's catalog was found to differ");
     }
 }
 

@@ -191,7 +191,7 @@ impl Handler<EndStreams> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, EndStreams { reason }: EndStreams, _: &mut Self::Context) {
-        info!(streams = self.streams.len(), reason, "discovery ends its streams");
+        info!(streams = self.streams.len(), %reason, "discovery ends its streams");
         let status = Status::unavailable(reason);
         self.ended = Some(status.clone());
         let turn = self.streams.keys().map(|id| (*id, Sent::Close(status.clone()))).collect();

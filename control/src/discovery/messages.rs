@@ -63,11 +63,11 @@ pub struct GiveUpProof(pub u64);
 #[rtype(result = "Vec<api::v1::ProxyRow>")]
 pub struct ReportProxies;
 
-/// Ends every stream with `UNAVAILABLE`, and refuses new ones, so that clients go to another node. Sent once, by the drain or
-/// when this node was removed from the group.
-#[derive(Debug, Clone, Copy, Message)]
+/// Ends every stream with `UNAVAILABLE`, and refuses new ones, so that clients go to another node. Sent by the drain, when this
+/// node was removed from the group, and when its catalog was found to differ from the others'.
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct EndStreams {
     /// What clients are told.
-    pub reason: &'static str,
+    pub reason: String,
 }

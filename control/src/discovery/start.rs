@@ -132,11 +132,11 @@ impl Discovery {
         self.shard.send(ReportProxies).await
     }
 
-    /// Ends every stream, so that clients go to another node.
+    /// Ends every stream and opens no more, so that clients go to another node.
     ///
     /// # Errors
     /// If the shard is gone.
-    pub async fn end_streams(&self, reason: &'static str) -> Result<(), MailboxError> {
-        self.shard.send(EndStreams { reason }).await
+    pub async fn end_streams(&self, reason: &str) -> Result<(), MailboxError> {
+        self.shard.send(EndStreams { reason: reason.to_owned() }).await
     }
 }

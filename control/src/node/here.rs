@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::truth::{self, Started, TruthParts};
-use super::{LOAD_REPORTS_MAX, StartError, catch_up, own, serve_clients};
+use super::{LOAD_REPORTS_MAX, StartError, catch_up, leave_when_diverged, own, serve_clients};
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
 use crate::replica::peers::PeerCalls;
-use crate::replica::{Door, Surroundings, Unstarted, divergence, steward};
+use crate::replica::{Door, Surroundings, Unstarted, steward};
 use crate::settings::Settings;
 
 /// Accepted connections, without end.
@@ -66,8 +66,9 @@ where
         discovery.clone(),
         readiness.condition("catalog", "has not caught up with the leader"),
     ));
-    tokio::task::spawn_local(divergence::watch(
+    tokio::task::spawn_local(leave_when_diverged(
         door.clone(),
+        discovery.clone(),
         readiness.condition("state", "not compared yet"),
         diverged,
     ));

@@ -19,9 +19,9 @@ use tracing::info;
 use super::clock::Clock;
 use super::driver::{Driver, Parts};
 use super::messages::{
-    ChangeError, ChangeMembership, Changed, Consult, FoundingConfirmed, PeerLost, Propose, ProposeError,
-    ReadError, Receive, ReceiveSnapshot, ReportCheckpoints, ReportGround, ReportStatus, ReturnedAnew, Seen,
-    SnapshotKept, SnapshotMade, SnapshotSent, ToldRemoved, TransferLeadership,
+    ChangeError, ChangeMembership, Changed, Consult, Diverged, FoundingConfirmed, PeerLost, Propose,
+    ProposeError, ReadError, Receive, ReceiveSnapshot, ReportGround, ReportHashes, ReportStatus,
+    ReturnedAnew, Seen, SnapshotKept, SnapshotMade, SnapshotSent, ToldRemoved, TransferLeadership,
 };
 
 /// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
@@ -64,6 +64,7 @@ impl ReplicaActor {
                 actor.alarm = None;
                 actor.driver.replica.tick(actor.clock.now());
                 actor.driver.yield_when_short();
+                actor.driver.yield_when_diverged();
                 actor.driver.retry_subscribers();
                 actor.heard(context);
             });
@@ -146,11 +147,20 @@ impl Handler<ReportStatus> for ReplicaActor {
     }
 }
 
-impl Handler<ReportCheckpoints> for ReplicaActor {
-    type Result = MessageResult<ReportCheckpoints>;
+impl Handler<ReportHashes> for ReplicaActor {
+    type Result = MessageResult<ReportHashes>;
 
-    fn handle(&mut self, _: ReportCheckpoints, _: &mut Self::Context) -> Self::Result {
-        MessageResult::<ReportCheckpoints>(self.driver.checkpoints.told())
+    fn handle(&mut self, _: ReportHashes, _: &mut Self::Context) -> Self::Result {
+        MessageResult::<ReportHashes>(self.driver.checkpoints.hashes())
+    }
+}
+
+impl Handler<Diverged> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, Diverged { index }: Diverged, context: &mut Self::Context) {
+        self.driver.diverged = Some(index);
+        self.heard(context);
     }
 }
 

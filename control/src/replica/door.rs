@@ -14,11 +14,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::actor::ReplicaActor;
+use super::divergence::Hashes;
 use super::freshness::Fresh;
 use super::leadership::Leadership;
 use super::messages::{
-    ChangeError, ChangeMembership, Changed, Class, Consult, FoundingConfirmed, GroundReport, Propose,
-    ProposeError, ReadError, ReportCheckpoints, ReportGround, ReportStatus, Seen, TransferLeadership,
+    ChangeError, ChangeMembership, Changed, Class, Consult, Diverged, FoundingConfirmed, GroundReport,
+    Propose, ProposeError, ReadError, ReportGround, ReportHashes, ReportStatus, Seen, TransferLeadership,
 };
 use super::peers::PeerCalls;
 use super::refusal;
@@ -139,9 +140,14 @@ impl Door {
         self.replica.send(TransferLeadership { to }).await.ok().flatten()
     }
 
-    /// Hashes of this node's catalog at recent entries, as (index, hash); `None` when the replica has stopped.
-    pub async fn checkpoints(&self) -> Option<Vec<(u64, u64)>> {
-        self.replica.send(ReportCheckpoints).await.ok()
+    /// Hashes of this node's catalog at recent entries; `None` when the replica has stopped.
+    pub async fn hashes(&self) -> Option<Hashes> {
+        self.replica.send(ReportHashes).await.ok()
+    }
+
+    /// Answers no question any more, for this node's catalog differs from the majority's as of this entry.
+    pub(crate) async fn diverged(&self, index: u64) {
+        let _ = self.replica.send(Diverged { index }).await; // an error is a replica that has stopped: it answers nobody
     }
 
     /// Who leads, to be watched.

@@ -19,7 +19,7 @@ use super::actor::ReplicaActor;
 use super::admission::{Admission, RETRY_AFTER, Verdict};
 use super::clock::WallClock;
 use super::disk::Disk;
-use super::divergence::Checkpoints;
+use super::divergence::{self, Checkpoints};
 use super::freshness::{Fresh, Freshness, Moment};
 use super::leadership::Leadership;
 use super::messages::{Class, ProposeError, ReadError, Seen};
@@ -43,6 +43,8 @@ pub(super) struct Driver {
     pub(super) replica: Replica,
     pub(super) links: Links,
     pub(super) checkpoints: Checkpoints,
+    /// The entry at which this node's catalog was found to differ from the majority's.
+    pub(super) diverged: Option<u64>,
     pub(super) catalog: Rc<RefCell<Catalog>>,
     pub(super) disk: Disk,
     files: SnapshotFiles,
@@ -100,6 +102,7 @@ impl Driver {
             replica: parts.replica,
             links: parts.links,
             checkpoints: Checkpoints::default(),
+            diverged: None,
             catalog: parts.catalog,
             disk: parts.disk,
             files: parts.files,
@@ -145,6 +148,9 @@ impl Driver {
     /// A question of the catalog has come. It is answered at once if what this node holds is fresh enough; else it shares a
     /// round to the leader with all that came since the last.
     pub(super) fn consult(&mut self, question: Question, fresh: Fresh, now: Duration) {
+        if let Some(index) = self.diverged {
+            return question(Err(ReadError { reason: divergence::reason(index) }));
+        }
         let question = match fresh {
             Fresh::Linearizable => question,
             Fresh::Within(bound) => match self.freshness.age(self.moment(now)) {
@@ -197,6 +203,13 @@ impl Driver {
             self.yielding = Yielding::Tried;
         } else if self.yielding == Yielding::Tried {
             self.yielding = Yielding::Done;
+        }
+    }
+
+    /// A leader whose catalog differs from the majority's hands over whenever it leads: what it would answer is wrong.
+    pub(super) fn yield_when_diverged(&mut self) {
+        if self.diverged.is_some() && self.leadership.borrow().is_here() {
+            let _nobody_else_yet = self.replica.transfer_leadership(None);
         }
     }
 

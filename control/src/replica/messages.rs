@@ -12,6 +12,7 @@ use bytes::Bytes;
 use consensus::{Membership, NodeId, ReceiveError, Status};
 use mesh::Revision;
 
+use super::divergence::Hashes;
 use super::freshness::Fresh;
 use super::seats::{Ground, Wish, WishError};
 use crate::catalog::{Catalog, Change, Members};
@@ -148,10 +149,20 @@ pub struct CatalogChanged {
 #[rtype(result = "Status")]
 pub struct ReportStatus;
 
-/// Asks for the hashes of the catalog at recent entries. Sent by the peers' service and by the watch over divergence.
+/// Asks for the hashes of the catalog at recent entries. Sent by the peers' service and by the watch over divergence, once a
+/// second each.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Vec<(u64, u64)>")]
-pub struct ReportCheckpoints;
+#[rtype(result = "Hashes")]
+pub struct ReportHashes;
+
+/// This node's catalog differs from the majority's: it answers no question any more, and hands leadership over. Sent by
+/// `node.rs`, once.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Diverged {
+    /// As of which entry, if not before.
+    pub index: u64,
+}
 
 /// Hands leadership to a voter, if this node leads. Sent by the drain, once, and by operators; the answer names the new leader
 /// or is `None` when there was nothing to hand over, or nobody fit for it. Watch [`super::Leadership`] for the end.

@@ -38,6 +38,7 @@ mod waiting;
 
 pub use actor::ReplicaActor;
 pub use clock::WallClock;
+pub use divergence::Hashes;
 pub use door::Door;
 pub use freshness::Fresh;
 pub use leadership::Leadership;

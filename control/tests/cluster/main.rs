@@ -4,6 +4,7 @@
 
 mod configs;
 mod disk;
+mod divergence;
 mod group;
 mod leases;
 mod members;

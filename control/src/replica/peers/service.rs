@@ -23,7 +23,7 @@ use super::shipping::Receiving;
 use crate::replica::ReplicaActor;
 use crate::replica::ending;
 use crate::replica::messages::{
-    Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportCheckpoints, ReportStatus, ReturnedAnew,
+    Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportHashes, ReportStatus, ReturnedAnew,
 };
 use crate::replica::refusal;
 
@@ -159,8 +159,8 @@ impl Peer for PeerService {
         request: Request<CheckpointsRequest>,
     ) -> Result<Response<CheckpointsResponse>, Status> {
         self.identity.caller(request.metadata())?;
-        let told = self.replica.send(ReportCheckpoints).await.map_err(|_| stopped())?;
-        let checkpoints = told.into_iter().map(|(index, hash)| Checkpoint { index, hash }).collect();
+        let hashes = self.replica.send(ReportHashes).await.map_err(|_| stopped())?;
+        let checkpoints = hashes.told.into_iter().map(|(index, hash)| Checkpoint { index, hash }).collect();
         Ok(Response::new(CheckpointsResponse { checkpoints }))
     }
 
