@@ -96,6 +96,11 @@ impl Membership {
         parts.into_iter().any(|part| part.contains(&node))
     }
 
+    /// Whether a majority of the outgoing voters is needed too.
+    pub fn is_joint(&self) -> bool {
+        !self.voters_outgoing.is_empty()
+    }
+
     /// Whether nobody belongs: the state of a node that waits to be told by a leader.
     pub fn is_empty(&self) -> bool {
         self.voters.is_empty() && self.learners.is_empty()

@@ -198,9 +198,7 @@ impl Replica {
 
     /// Whether a change of the membership is under way, or one that was begun has not ended: only one at a time.
     pub fn membership_is_changing(&self) -> bool {
-        self.membership_token.is_some()
-            || self.raw.raft.has_pending_conf()
-            || !self.membership().voters_outgoing.is_empty()
+        self.membership_token.is_some() || self.raw.raft.has_pending_conf() || self.membership().is_joint()
     }
 
     fn check_room(&self, bytes: usize) -> Result<(), ProposeError> {
@@ -264,7 +262,7 @@ impl Replica {
     /// leader that finds one, with no change under way, must.
     pub(super) fn leave_joint_membership(&mut self) {
         let raft = &self.raw.raft;
-        let joint = !self.membership().voters_outgoing.is_empty();
+        let joint = self.membership().is_joint();
         if !joint || raft.state != StateRole::Leader || raft.has_pending_conf() {
             return;
         }

@@ -46,6 +46,8 @@ pub(super) struct Driver {
     /// The entry at which this node's catalog was found to differ from the majority's.
     pub(super) diverged: Option<u64>,
     pub(super) catalog: Rc<RefCell<Catalog>>,
+    /// Changes of the members that are applied, and answered once the old members' votes are not needed any more.
+    pub(super) members_changed: Vec<(Answer, Outcome)>,
     pub(super) disk: Disk,
     files: SnapshotFiles,
     admission: Admission<(Command, Answer)>,
@@ -104,6 +106,7 @@ impl Driver {
             checkpoints: Checkpoints::default(),
             diverged: None,
             catalog: parts.catalog,
+            members_changed: Vec::new(),
             disk: parts.disk,
             files: parts.files,
             admission: Admission::new(parts.proposals_in_flight),
@@ -338,10 +341,16 @@ impl Driver {
             let applied = catalog.apply(entry.index, &entry.data);
             self.checkpoints.applied(entry.index, catalog.state_hash());
             self.subscribers.changed(applied.changes);
-            if let Some(proposer) = entry.token.and_then(|token| self.waiting.settled(token)) {
-                proposer.class.into_iter().for_each(|class| self.admission.settled(class));
-                let _ = proposer.answer.send(Ok(applied.outcome));
-            }
+            let Some(Proposer { class, answer }) = entry.token.and_then(|token| self.waiting.settled(token))
+            else {
+                continue;
+            };
+            let Some(class) = class else {
+                self.members_changed.push((answer, applied.outcome));
+                continue;
+            };
+            self.admission.settled(class);
+            let _ = answer.send(Ok(applied.outcome));
         }
         self.life.became(Life::of(catalog.applied().epoch, catalog.is_begun()));
         drop(catalog);

@@ -68,7 +68,8 @@ impl Driver {
         }
     }
 
-    /// Proposes what an operator wishes. `answer` is told when it is applied, or that it never will be.
+    /// Proposes what an operator wishes. `answer` is told when it is applied and no majority of the old members is needed any
+    /// more, so that those who left may be stopped; or that it never will be.
     pub(super) fn change_members(
         &mut self,
         wish: &Wish,
@@ -113,6 +114,11 @@ impl Driver {
 
     /// Tells the roster who belongs now, if that has changed. Ends the node if the log has left it behind.
     pub(super) fn follow_members(&mut self) {
+        if !self.replica.membership().is_joint() {
+            for (answer, outcome) in self.members_changed.drain(..) {
+                let _ = answer.send(Ok(outcome)); // an error is an operator who has gone
+            }
+        }
         let catalog = self.catalog.borrow();
         let (membership, members) = (self.replica.membership(), catalog.members());
         if self.followed.as_ref().is_some_and(|(ids, known)| ids == membership && known == members) {

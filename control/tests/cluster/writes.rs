@@ -127,10 +127,12 @@ fn every_node_has_the_same_state_at_the_same_entry_also_after_a_restart() {
     group.instances(restarted, "service-1");
     let hashes = |node: u64| group.runtime.block_on(group.running_node(node).door().hashes()).unwrap().own;
     let own = hashes(restarted);
-    assert!(!own.is_empty());
     for node in group.running() {
         let theirs = hashes(node);
-        assert!(own.iter().all(|checkpoint| theirs.contains(checkpoint)), "node {node}: {own:?} {theirs:?}");
+        let common: Vec<_> =
+            own.iter().filter(|(index, _)| theirs.iter().any(|(at, _)| at == index)).collect();
+        assert!(common.len() >= 100, "node {node}: {own:?} {theirs:?}");
+        assert!(common.iter().all(|hash| theirs.contains(hash)), "node {node}: {own:?} {theirs:?}");
     }
 }
 

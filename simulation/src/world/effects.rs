@@ -123,7 +123,7 @@ impl World {
         }
         match &effects.membership {
             Some((index, membership)) => {
-                if !membership.voters_outgoing.is_empty() {
+                if membership.is_joint() {
                     self.reached.insert(Mark::JointMembership);
                 }
                 self.memberships.holds(id, *index, membership)

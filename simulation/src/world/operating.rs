@@ -60,7 +60,7 @@ impl World {
         let whole =
             self.leader().and_then(|leader| self.nodes[&leader].running.as_ref()).is_some_and(|running| {
                 let membership = running.replica.status().membership;
-                membership.voters == founders && membership.voters_outgoing.is_empty()
+                membership.voters == founders && !membership.is_joint()
             });
         if whole {
             return Ok(());
