@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    ApplyArgs, CheckArgs, ControlArgs, DeleteArgs, DemoArgs, EdgesArgs, EndpointsArgs, GetArgs, MembersArgs,
-    ProxiesArgs, ProxyLine, RecoverArgs, ServicesArgs, SimulateArgs, SnapshotArgs, StatArgs,
+    ApplyArgs, CheckArgs, ControlArgs, DebugArgs, DeleteArgs, DemoArgs, EdgesArgs, EndpointsArgs, GetArgs,
+    MembersArgs, ProxiesArgs, ProxyLine, RecoverArgs, ServicesArgs, SimulateArgs, SnapshotArgs, StatArgs,
 };
 
 const AFTER: &str = "\
@@ -61,6 +61,8 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Makes one node's data the whole cluster, after a majority was lost for good
     Recover(RecoverArgs),
+    /// Looks into the files of a node that is down
+    Debug(DebugArgs),
     /// Tests failover: runs a scenario of faults against a simulated mesh
     Simulate(SimulateArgs),
     /// Writes a completion script for a shell

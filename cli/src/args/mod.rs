@@ -3,6 +3,7 @@
 
 mod command;
 mod config;
+mod debug;
 mod demo;
 mod health;
 mod init;
@@ -16,6 +17,7 @@ mod span;
 
 pub use command::{Args, Command, CompletionsArgs};
 pub use config::{ApplyArgs, ApplyForm, DeleteArgs, DocumentForm, GetArgs};
+pub use debug::{DebugArgs, DebugCommand, DebugLogArgs, LogForm};
 pub use demo::{DemoArgs, DemoForm};
 pub use health::CheckArgs;
 pub use init::{InitArgs, InitBackend, ProxyCommand};

@@ -4,6 +4,7 @@
 mod apply;
 mod check;
 mod completions;
+mod debug;
 mod delete;
 mod edges;
 mod endpoints;

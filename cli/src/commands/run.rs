@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use super::{
-    apply, check, completions, delete, edges, endpoints, get, members, program, proxies, recover, services,
-    simulate, snapshot, stat,
+    apply, check, completions, debug, delete, edges, endpoints, get, members, program, proxies, recover,
+    services, simulate, snapshot, stat,
 };
 use crate::answer::{Answer, Failure};
 use crate::args::{Args, Command};
@@ -28,6 +28,7 @@ pub fn run(args: Args) -> Answer {
         Command::Check(args) => asked(check::run(args)),
         Command::Snapshot(args) => asked(snapshot::run(args)),
         Command::Recover(args) => recover::run(&args).unwrap_or_else(Answer::from),
+        Command::Debug(args) => debug::run(&args).unwrap_or_else(Answer::from),
         Command::Simulate(args) => simulate::run(&args).unwrap_or_else(Answer::from),
         Command::Completions(args) => completions::run(&args),
     }

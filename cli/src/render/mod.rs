@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod config;
 mod endpoints;
+mod log;
 mod members;
 mod proxies;
 mod services;
@@ -16,6 +17,7 @@ pub use backup::{BackupView, backup, findings as findings_of_survivor, recovered
 pub use check::{Finding, Verdict, findings};
 pub use config::{applied, complaints, documents};
 pub use endpoints::endpoints;
+pub use log::log;
 pub use members::{members, members_changed};
 pub use proxies::proxies;
 pub use services::services;
@@ -45,10 +47,8 @@ fn name_or_unknown(given: Option<&v1::QualifiedName>) -> String {
 }
 
 fn authority(authority: Option<&v1::Authority>) -> String {
-    match authority {
-        Some(authority) => format!("{}:{}", name_or_unknown(authority.service.as_ref()), authority.port),
-        None => "(unknown)".to_owned(),
-    }
+    let Some(authority) = authority else { return "(unknown)".to_owned() };
+    format!("{}:{}", name_or_unknown(authority.service.as_ref()), authority.port)
 }
 
 /// A document for programs, with a newline at its end.

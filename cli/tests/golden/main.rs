@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod fixtures;
+mod logs;
 mod simulations;
 
 use std::path::PathBuf;
 
 use clap::CommandFactory;
-use cli::args::{ApplyForm, Args, BackupForm, ChangeForm, DocumentForm, Form, ResourceKind};
+use cli::args::{ApplyForm, Args, BackupForm, ChangeForm, DocumentForm, Form, LogForm, ResourceKind};
 use cli::commands::judge;
 use cli::render::{self, Ink};
 
@@ -109,6 +110,13 @@ fn backups_and_what_is_made_of_them_are_as_their_goldens() {
     let findings = fixtures::findings();
     assert_golden("recover-findings.txt", &render::findings_of_survivor(&findings));
     assert_golden("recover.txt", &render::recovered(&findings));
+}
+
+#[test]
+fn the_log_of_a_node_is_as_its_goldens() {
+    let page = logs::log_page();
+    assert_golden("debug-log.txt", &render::log(&page, LogForm::Table));
+    assert_golden("debug-log.json", &render::log(&page, LogForm::Json));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use super::vfs::{FileLock, Vfs, VfsFile};
 
 /// Format of everything in the directory that this program writes, and the highest that it reads.
 pub(super) const FORMAT: u64 = 1;
-const META: &str = "meta";
+/// Names format, cluster and node.
+pub(super) const META: &str = "meta";
 /// In `meta`: founded, but the node may have promised something on another disk.
 pub(super) const DOUBTFUL: &str = "doubtful";
 const SEGMENT_PREFIX: &str = "log-";

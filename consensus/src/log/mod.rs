@@ -6,6 +6,7 @@ mod errors;
 mod founding;
 mod frame;
 mod incoming;
+mod inspection;
 mod recovered;
 mod recovery;
 mod replay;
@@ -16,6 +17,7 @@ mod vfs;
 
 pub use errors::{OpenError, PersistError};
 pub use incoming::{Incoming, IncomingError};
+pub use inspection::inspect;
 pub use recovered::Recovered;
 pub use segmented::{Log, LogSettings};
 pub use snapshot_files::{SnapshotFiles, SnapshotLabel, SnapshotReader};

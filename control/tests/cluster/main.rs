@@ -7,6 +7,7 @@ mod disk;
 mod divergence;
 mod group;
 mod leases;
+mod log_page;
 mod members;
 mod queries;
 mod reads;
