@@ -1,7 +1,14 @@
 //! What a control node measures of itself: every family of its port 4102, in one place; `docs/metrics.md` says what each means.
 //! Ground floor: imports nothing of its crate. Labels are bounded: no service, no proxy, no address.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+mod held;
+mod standing;
+
+pub use held::HeldMetrics;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+pub use standing::StandingMetrics;
 
 /// Buckets for what a disk or a round to the leader takes: 50 us to 1.6 s, doubling.
 const SECONDS_FROM: f64 = 0.000_05;
@@ -14,6 +21,8 @@ pub struct Metrics {
     pub registry: Registry,
     /// Raft and the catalog.
     pub replica: ReplicaMetrics,
+    /// How the replica stands.
+    pub standing: StandingMetrics,
     /// The log's thread.
     pub disk: DiskMetrics,
     /// The streams to peers.
@@ -83,29 +92,6 @@ pub struct ReplicaMetrics {
     pub subscriber_overruns: IntCounter,
     /// What the catalog holds, and what its bounds cost.
     pub held: HeldMetrics,
-}
-
-/// What the catalog holds: the same on every node at the same entry. Gauges all, because a snapshot may set them.
-#[derive(Debug, Clone)]
-pub struct HeldMetrics {
-    /// Services.
-    pub services: IntGauge,
-    /// Registered endpoints.
-    pub endpoints: IntGauge,
-    /// Routes.
-    pub routes: IntGauge,
-    /// Policies in the catalog.
-    pub policies: IntGauge,
-    /// Clients whose outcomes are remembered.
-    pub clients: IntGauge,
-    /// Edges that are told apart.
-    pub edges: IntGauge,
-    /// Bytes of the rollup history.
-    pub history_bytes: IntGauge,
-    /// Records folded into `other` since the cluster began.
-    pub folded: IntGauge,
-    /// Windows and minutes that ended before their time since the cluster began.
-    pub shortened: IntGauge,
 }
 
 /// The log's thread.
@@ -250,6 +236,7 @@ impl Metrics {
         let make = Maker(&registry);
         Self {
             replica: ReplicaMetrics::new(&make),
+            standing: StandingMetrics::new(&make),
             disk: DiskMetrics::new(&make),
             peers: PeerMetrics::new(&make),
             door: DoorMetrics::new(&make),
@@ -291,28 +278,6 @@ impl ReplicaMetrics {
                 "Times that a room was too slow for the catalog's changes and got the whole view",
             ),
             held: HeldMetrics::new(make),
-        }
-    }
-}
-
-impl HeldMetrics {
-    fn new(make: &Maker<'_>) -> Self {
-        Self {
-            services: make.gauge("penstock_catalog_services", "Services in the catalog"),
-            endpoints: make.gauge("penstock_catalog_endpoints", "Registered endpoints"),
-            routes: make.gauge("penstock_catalog_routes", "Routes in the catalog"),
-            policies: make.gauge("penstock_catalog_policies", "Policies in the catalog"),
-            clients: make.gauge("penstock_catalog_clients", "Clients whose writes' outcomes are remembered"),
-            edges: make.gauge("penstock_catalog_edges", "Edges of the rollups that are told apart"),
-            history_bytes: make.gauge("penstock_catalog_history_bytes", "Bytes of the rollup history"),
-            folded: make.gauge(
-                "penstock_catalog_folded_records",
-                "Records of edges past the bound, counted under other, since the cluster began",
-            ),
-            shortened: make.gauge(
-                "penstock_catalog_shortened_spans",
-                "Windows and minutes of the history that ended before their time, since the cluster began",
-            ),
         }
     }
 }
@@ -397,6 +362,11 @@ impl Maker<'_> {
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         let gauge = IntGauge::new(name, help).expect("the names and help texts of this file are valid");
         self.register(gauge)
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), &[label]);
+        self.register(gauges.expect("the names and help texts of this file are valid"))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {

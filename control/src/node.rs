@@ -32,7 +32,7 @@ use crate::discovery::{Discovery, DiscoveryThread};
 use crate::metrics::Metrics;
 use crate::replica::peers::PeerCalls;
 use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
-use crate::replica::{divergence, steward};
+use crate::replica::{divergence, standing, steward};
 use crate::settings::Settings;
 use truth::{Truth, TruthParts};
 
@@ -179,7 +179,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     };
     let drain = settings.drain;
     let node = settings.node;
-    let diverged = metrics.replica.diverged.clone();
+    let (diverged, standing) = (metrics.replica.diverged.clone(), metrics.standing.clone());
     let (autopilot, autopilot_metrics) = (settings.autopilot, metrics.autopilot.clone());
     let (truth, faces) = Truth::start(
         TruthParts {
@@ -198,6 +198,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
     clients.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
     clients.spawn(leave_when_diverged(door.clone(), discovery.clone(), sound, diverged));
+    clients.spawn(standing::watch(door.clone(), standing));
     clients.spawn(leave_when_removed(door.clone(), discovery.clone(), member));
     clients.spawn(steward::tend(door.clone(), autopilot, autopilot_metrics));
     serving.met();

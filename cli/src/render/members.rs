@@ -4,6 +4,7 @@ use api::v1;
 use serde::Serialize;
 
 use super::table::{Cell, Column, Table};
+use super::units::bytes;
 use super::{Ink, json};
 use crate::args::{ChangeForm, Form};
 
@@ -23,7 +24,7 @@ pub fn members(response: &v1::MembersResponse, form: Form, ink: Ink) -> String {
     columns.push(Column::left("ADDRESS"));
     if form == Form::Wide {
         columns.extend(["SEAT", "PEER_ADDRESS", "VERSION"].map(Column::left));
-        columns.push(Column::right("COMMANDS"));
+        columns.extend(["COMMANDS", "LOGGED", "SNAPSHOT", "CAMPAIGNS", "FREE"].map(Column::right));
     }
     let mut table = Table::new(columns);
     for member in &response.members {
@@ -41,7 +42,13 @@ pub fn members(response: &v1::MembersResponse, form: Form, ink: Ink) -> String {
             cells.extend(
                 [&member.seat, &member.peer_address, &member.version].map(|text| or_dash(text).into()),
             );
-            cells.push(figure(member.commands.into()).into());
+            let free =
+                if member.disk_free_bytes == 0 { "-".to_owned() } else { bytes(member.disk_free_bytes) };
+            cells.extend(
+                [member.commands.into(), member.last_index, member.snapshot_index, member.campaigns]
+                    .map(|value| figure(value).into()),
+            );
+            cells.push(free.into());
         }
         table.row(cells);
     }
@@ -103,6 +110,10 @@ struct MemberView<'a> {
     version: &'a str,
     seat: &'a str,
     commands: u32,
+    last_index: u64,
+    snapshot_index: u64,
+    campaigns: u64,
+    disk_free_bytes: u64,
 }
 
 impl<'a> MemberView<'a> {
@@ -120,6 +131,10 @@ impl<'a> MemberView<'a> {
             version: &member.version,
             seat: &member.seat,
             commands: member.commands,
+            last_index: member.last_index,
+            snapshot_index: member.snapshot_index,
+            campaigns: member.campaigns,
+            disk_free_bytes: member.disk_free_bytes,
         }
     }
 }

@@ -216,6 +216,10 @@ fn member(node: u64, role: &str, applied: u64) -> v1::MemberRow {
         now_ms: NOW_MS,
         seat: if role == "learner" { "learner" } else { "voter" }.to_owned(),
         commands: 2,
+        last_index: 8123,
+        snapshot_index: 5000,
+        campaigns: node,
+        disk_free_bytes: if role == "unreachable" { 0 } else { node << 32 },
     }
 }
 

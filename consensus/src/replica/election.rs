@@ -13,19 +13,63 @@ use std::time::Duration;
 /// come before the other survivors have forgotten the leader, and a round may get lost.
 const ATTEMPTS: u32 = 5;
 
-/// A campaign that is due soon, because the connection to the leader was lost.
+/// Why a node campaigned; what each means is said at [`Campaigns`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Cause {
+    #[default]
+    Timeout,
+    LostConnection,
+    LongerLog,
+    HandOver,
+    Alone,
+}
+
+/// Campaigns of a node since its start, by cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Campaigns {
+    /// Nothing was heard of a leader for an election timeout.
+    pub timeout: u64,
+    /// The connection to the leader ended.
+    pub lost_connection: u64,
+    /// Another asked to lead, and has a shorter log.
+    pub longer_log: u64,
+    /// The leader handed over to this node.
+    pub hand_over: u64,
+    /// It is the only voter.
+    pub alone: u64,
+}
+
+impl Campaigns {
+    pub(super) fn count(&mut self, cause: Cause) {
+        match cause {
+            Cause::Timeout => self.timeout += 1,
+            Cause::LostConnection => self.lost_connection += 1,
+            Cause::LongerLog => self.longer_log += 1,
+            Cause::HandOver => self.hand_over += 1,
+            Cause::Alone => self.alone += 1,
+        }
+    }
+}
+
+/// A campaign that is due soon, most often because the connection to the leader was lost.
 #[derive(Debug, Default)]
 pub(super) struct Campaign {
     at: Option<Duration>,
     attempts_left: u32,
     every: Duration,
+    cause: Cause,
 }
 
 impl Campaign {
     /// The connection to the leader was lost: campaign at `first`, then `every` so often, as long as nobody
     /// leads.
-    pub(super) fn schedule(&mut self, first: Duration, every: Duration) {
-        *self = Self { at: Some(first), attempts_left: ATTEMPTS, every };
+    pub(super) fn schedule(&mut self, first: Duration, every: Duration, cause: Cause) {
+        *self = Self { at: Some(first), attempts_left: ATTEMPTS, every, cause };
+    }
+
+    /// Why it is due.
+    pub(super) fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// A leader is known, or this node is one.
@@ -102,7 +146,7 @@ mod tests {
     fn a_campaign_is_tried_a_few_times_and_then_left_to_the_timeouts() {
         let mut campaign = Campaign::default();
         let every = Duration::from_millis(30);
-        campaign.schedule(Duration::from_millis(1), every);
+        campaign.schedule(Duration::from_millis(1), every, Cause::LostConnection);
         let mut now = Duration::ZERO;
         let mut due = Vec::new();
         while let Some(deadline) = campaign.deadline() {

@@ -11,7 +11,7 @@ use crate::membership_change;
 use crate::nouns::{EntryKind, Membership, NodeId};
 use crate::wire;
 
-use super::election;
+use super::election::{self, Cause};
 use super::errors::ProposeError;
 use super::output::Output;
 use super::replica_value::Replica;
@@ -44,7 +44,7 @@ impl Replica {
         raft.become_follower(raft.term, 0);
         if let Some((rank, every)) = self.campaign_rank(leader.0) {
             let first = self.settings.campaign_delay + self.settings.campaign_delay_step * rank;
-            self.campaign.schedule(self.now + first, every);
+            self.campaign.schedule(self.now + first, every, Cause::LostConnection);
         }
     }
 
@@ -52,7 +52,8 @@ impl Replica {
     /// but each refuses before that: to ask once and wait for a whole timeout again would double the outage.
     pub(super) fn campaign_again_soon(&mut self) {
         if let Some((rank, every)) = self.campaign_rank(0) {
-            self.campaign.schedule(self.now + every + self.settings.campaign_delay_step * rank, every);
+            let first = self.now + every + self.settings.campaign_delay_step * rank;
+            self.campaign.schedule(first, every, Cause::Timeout);
         }
     }
 
@@ -79,7 +80,7 @@ impl Replica {
             return;
         }
         if let Some((_, every)) = self.campaign_rank(0) {
-            self.campaign.schedule(self.now, every);
+            self.campaign.schedule(self.now, every, Cause::LongerLog);
         }
     }
 
@@ -104,6 +105,7 @@ impl Replica {
             return;
         }
         self.attempts += 1;
+        self.campaigns.count(self.campaign.cause());
         // Refused only for local messages, which this is not.
         let _always_taken = self.raw.campaign();
         self.settle();

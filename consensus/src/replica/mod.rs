@@ -34,6 +34,7 @@ mod snapshots;
 mod standing_aside;
 mod status;
 
+pub use election::Campaigns;
 pub use errors::{ProposeError, ReadError, ReceiveError};
 pub use output::{Committed, Output, Role};
 pub use replica_value::Replica;

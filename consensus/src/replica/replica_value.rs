@@ -14,7 +14,7 @@ use crate::log::Recovered;
 use crate::nouns::{Membership, NodeId};
 use crate::wire;
 
-use super::election::{self, Campaign};
+use super::election::{self, Campaign, Campaigns, Cause};
 use super::errors::{ReadError, ReceiveError};
 use super::memory_log::MemoryLog;
 use super::output::{Output, Role};
@@ -56,6 +56,7 @@ pub struct Replica {
     pub(super) campaign: Campaign,
     /// How regularly the leader is heard.
     pub(super) pace: Pace,
+    pub(super) campaigns: Campaigns,
     pub(super) snapshotting: Snapshotting,
     /// Campaigns of this node in `attempts_term`, for the election timeout.
     pub(super) attempts: u64,
@@ -102,6 +103,7 @@ impl Replica {
             persisting: Persisting::default(),
             campaign: Campaign::default(),
             pace: Pace::default(),
+            campaigns: Campaigns::default(),
             snapshotting: Snapshotting::default(),
             attempts: 0,
             attempts_term: 0,
@@ -116,7 +118,7 @@ impl Replica {
         replica.settle();
         if replica.raw.raft.prs().is_singleton() && replica.raw.raft.promotable() {
             // Nobody else could answer: waiting for an election timeout would only be an outage.
-            replica.campaign.schedule(now, replica.settings.tick);
+            replica.campaign.schedule(now, replica.settings.tick, Cause::Alone);
         }
         replica
     }
@@ -164,6 +166,7 @@ impl Replica {
         let acted = bears_tick && self.raw.tick();
         if acted && !leads {
             self.attempts += 1;
+            self.campaigns.count(Cause::Timeout);
             self.campaign_again_soon();
         }
         self.settle();
@@ -213,6 +216,9 @@ impl Replica {
             self.pace.heard(self.now, self.settings.heartbeat);
         }
         let longer = message.msg_type == MessageType::MsgRequestPreVote && self.outlasts(&message);
+        if message.msg_type == MessageType::MsgTimeoutNow {
+            self.campaigns.count(Cause::HandOver);
+        }
         let answers_append = message.msg_type == MessageType::MsgAppendResponse;
         // What raft refuses here is an answer from a node that is no member any more.
         let _not_a_member = self.raw.step(message);

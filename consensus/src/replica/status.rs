@@ -6,6 +6,7 @@ use raft::{ProgressState, StateRole};
 
 use crate::nouns::{Membership, NodeId};
 
+use super::election::Campaigns;
 use super::output::Role;
 use super::replica_value::Replica;
 
@@ -38,6 +39,8 @@ pub struct Status {
     pub reads_waiting: usize,
     /// Batches that the disk has not answered.
     pub batches_waiting: usize,
+    /// Campaigns of this node since its start.
+    pub campaigns: Campaigns,
     /// Who belongs to the group.
     pub membership: Membership,
     /// Whether a change of it is under way.
@@ -82,6 +85,7 @@ impl Replica {
             proposals_waiting: self.proposals.waiting(),
             reads_waiting: self.reads.count(),
             batches_waiting: self.persisting.len(),
+            campaigns: self.campaigns,
             membership: self.membership().clone(),
             membership_is_changing: self.membership_is_changing(),
             peers: if raft.state == StateRole::Leader { self.peers() } else { Vec::new() },

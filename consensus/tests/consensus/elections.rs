@@ -258,3 +258,33 @@ fn messages_that_no_peer_can_mean_are_refused_and_change_nothing() {
     assert_eq!(replica.status(), before);
     assert_eq!(replica.outputs(now), []);
 }
+
+/// Campaigns of the nodes that live, by what made them: (timeouts, lost connections, hand-overs).
+fn campaigns(cluster: &Cluster) -> (u64, u64, u64) {
+    let counts = cluster.nodes.values().map(|node| node.replica.status().campaigns);
+    counts.fold((0, 0, 0), |(timeout, lost, handed), now| {
+        (timeout + now.timeout, lost + now.lost_connection, handed + now.hand_over)
+    })
+}
+
+#[test]
+fn a_campaign_is_counted_by_what_made_it() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 11);
+    let first = cluster.elect();
+    let (timeouts, lost, handed) = campaigns(&cluster);
+    assert!(timeouts > 0, "nobody was connected to a leader before the first one");
+    assert_eq!((lost, handed), (0, 0));
+
+    let heir = if first == 1 { 2 } else { 1 };
+    cluster.run(MILLISECOND * 300);
+    cluster.nodes.get_mut(&first).unwrap().replica.transfer_leadership(Some(NodeId(heir))).unwrap();
+    cluster.carry_out(first);
+    cluster.until(Duration::from_secs(1), "the heir", |cluster| cluster.leader() == Some(heir));
+    assert_eq!(cluster.elect(), heir, "everybody knows");
+    assert_eq!(campaigns(&cluster), (timeouts, 0, 1));
+
+    cluster.kill(heir, Unsynced::Lost);
+    cluster.until(Duration::from_secs(1), "a new leader", |cluster| cluster.leader().is_some());
+    let alive = campaigns(&cluster);
+    assert!(alive.1 > 0 && alive.0 <= timeouts, "{alive:?} of those that live");
+}

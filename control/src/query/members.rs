@@ -2,11 +2,12 @@
 //! Pure: statuses in, rows out.
 
 use api::v1::MemberRow;
-use consensus::{Membership, NodeId, Role, Status};
+use consensus::{Membership, NodeId};
 use mesh::Timestamp;
 
 use crate::replica::messages::GroundReport;
 use crate::replica::peers::Own;
+use crate::replica::standing;
 
 /// This node's row.
 pub(super) fn row(own: &Own, ground: &GroundReport, now: Timestamp) -> MemberRow {
@@ -15,7 +16,7 @@ pub(super) fn row(own: &Own, ground: &GroundReport, now: Timestamp) -> MemberRow
         node: own.node.0,
         client_address: own.client_address.clone(),
         peer_address: own.peer_address.clone().unwrap_or_default(),
-        role: if ground.removed.is_some() { "removed" } else { role(status) }.to_owned(),
+        role: if ground.removed.is_some() { "removed" } else { standing::role(status) }.to_owned(),
         term: status.term,
         commit: status.commit,
         applied: status.applied,
@@ -25,16 +26,10 @@ pub(super) fn row(own: &Own, ground: &GroundReport, now: Timestamp) -> MemberRow
         now_ms: now.0,
         seat: seat(&status.membership, own.node).to_owned(),
         commands: own.commands,
-    }
-}
-
-fn role(status: &Status) -> &'static str {
-    match status.role {
-        Role::Leader => "leader",
-        Role::PreCandidate | Role::Candidate => "candidate",
-        Role::Follower if status.membership.is_empty() => "waiting",
-        Role::Follower if status.membership.learners.contains(&status.node.0) => "learner",
-        Role::Follower => "follower",
+        last_index: status.last_index,
+        snapshot_index: status.snapshot_index,
+        campaigns: standing::campaigns(status),
+        disk_free_bytes: ground.disk_free_bytes.unwrap_or_default(),
     }
 }
 

@@ -116,6 +116,11 @@ impl Disk {
         self.give(Job::Compact(below));
     }
 
+    /// Bytes free on the disk, once that was looked at.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.space.free()
+    }
+
     /// Why nothing new may be written, if that is so.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         self.space.shortage()

@@ -29,6 +29,7 @@ impl Driver {
             members: self.catalog.borrow().members().clone(),
             removed: self.removed,
             doubtful: self.replica.is_doubtful(),
+            disk_free_bytes: self.disk.free_bytes(),
             returned: returned.collect(),
         }
     }

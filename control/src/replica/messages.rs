@@ -244,6 +244,8 @@ pub struct GroundReport {
     pub removed: Option<u64>,
     /// Whether this node's disk is in doubt.
     pub doubtful: bool,
+    /// Bytes free on the disk of the log, once it was looked at.
+    pub disk_free_bytes: Option<u64>,
     /// Members that lately said that they have come back with another disk.
     pub returned: Vec<(NodeId, u64)>,
 }

@@ -9,6 +9,7 @@
 //! - `seats.rs` plans changes of the members, which `membership.rs` proposes; `gate.rs` plans the version of commands,
 //!   `autopilot.rs` what is done with members unasked; `steward.rs` tends these two
 //! - `divergence.rs` compares this node's catalog with the others'
+//! - `standing.rs` tells how the replica stands
 //! - `start.rs` puts it together in its `surroundings.rs`, `ending.rs` says how a node ends itself
 
 mod actor;
@@ -30,6 +31,7 @@ pub mod refusal;
 pub mod seats;
 mod snapshots;
 mod space;
+pub(crate) mod standing;
 mod start;
 pub(crate) mod steward;
 mod subscribers;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 use api::log::v1::{MemberState, MembersState, RemovedMember};
 use consensus::Role;
+use consensus::replica::Campaigns;
 
 use super::*;
 
@@ -30,6 +31,7 @@ pub(in crate::replica) fn status(voters: &[u64], learners: &[u64], others: &[(u6
         proposals_waiting: 0,
         reads_waiting: 0,
         batches_waiting: 0,
+        campaigns: Campaigns::default(),
         membership: Membership { learners: learners.to_vec(), ..membership },
         membership_is_changing: false,
         peers: others.iter().map(peer).collect(),

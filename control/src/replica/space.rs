@@ -66,6 +66,12 @@ impl Space {
         self.low.store(free < enough, Ordering::Relaxed);
     }
 
+    /// How much is free, once that was looked at.
+    pub(super) fn free(&self) -> Option<u64> {
+        let free = self.free.load(Ordering::Relaxed);
+        (free != u64::MAX).then_some(free)
+    }
+
     /// A write did not get through, or did; answers what was so before.
     pub(super) fn set_full(&self, full: bool) -> bool {
         self.full.swap(full, Ordering::Relaxed)
