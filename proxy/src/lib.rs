@@ -15,6 +15,8 @@ mod identity;
 pub mod inbound;
 pub mod init;
 pub mod metrics;
+#[cfg(test)]
+mod mutations;
 pub mod outbound;
 mod pages;
 mod proxy;

@@ -1,8 +1,8 @@
-//! The same bytes through a worker of ours and through HAProxy: what each makes of every file of the corpus, and of a
-//! sentinel right behind it, which shows whether both are still at the same place of the stream. Each difference is listed
-//! in `corpus/differences.md` with its reason; one that is not listed fails, and so does one that is gone.
+//! The same bytes through a worker of ours, through HAProxy and through Envoy: what each makes of every file of the corpus, and
+//! of a sentinel right behind it, which shows whether both are still at the same place of the stream. Each difference is listed
+//! in `corpus/differences*.md` with its reason; one that is not listed fails, and so does one that is gone.
 //!
-//! Needs Debian's haproxy: the feature `gates`.
+//! Needs Debian's haproxy, and Envoy in `PENSTOCK_PEER_ENVOY`: the feature `gates`, and `.ci/run gates`.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod support;
@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -26,7 +26,10 @@ const SENTINEL: &[u8] = b"GET /sentinel HTTP/1.1\r\nHost: web\r\nConnection: clo
 /// How long silence lasts until it counts as the answer: the proxy waits for more of the body.
 const SILENCE: Duration = Duration::from_millis(1500);
 
-const CONFIG: &str = "
+/// How long a peer may take to listen; far more than it needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const HAPROXY: &str = "
 global
     nbthread 1
 defaults
@@ -39,6 +42,34 @@ frontend outbound
     default_backend web
 backend web
     server web 127.0.0.1:UPSTREAM
+";
+
+/// As it comes, with a route for every path.
+const ENVOY: &str = "
+static_resources:
+  listeners:
+  - address: { socket_address: { address: 127.0.0.1, port_value: LISTEN } }
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: outbound
+          route_config:
+            virtual_hosts:
+            - { name: web, domains: ['*'], routes: [{ match: { prefix: '' }, route: { cluster: web } }] }
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: web
+    connect_timeout: 1s
+    load_assignment:
+      cluster_name: web
+      endpoints:
+      - lb_endpoints:
+        - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: UPSTREAM } } }
 ";
 
 /// Reads requests as we do, answers each that is whole, and hangs up at one that it would refuse.
@@ -99,39 +130,62 @@ fn statuses(address: SocketAddr, bytes: &[u8]) -> Vec<u16> {
         .collect()
 }
 
-/// What the statuses mean.
+/// What the statuses mean. 501 is a refusal too: of a transfer coding that is not known (RFC 9112, section 6.1).
 fn verdict(statuses: &[u16]) -> String {
+    let is_refusal = |status: u16| status < 500 || status == 501;
     match statuses.iter().position(|status| *status != 200) {
         None if statuses.is_empty() => "no answer".to_owned(),
         None => format!("{} served", statuses.len()),
-        Some(at) if statuses[at] < 500 && at == 0 => "refused".to_owned(),
-        Some(at) if statuses[at] < 500 => format!("{at} served, then refused"),
+        Some(at) if is_refusal(statuses[at]) && at == 0 => "refused".to_owned(),
+        Some(at) if is_refusal(statuses[at]) => format!("{at} served, then refused"),
         Some(at) => format!("{at} served, then failed at the endpoint"),
     }
 }
 
-struct HaProxy {
+/// Another proxy in front of `upstream`; ended when dropped.
+struct Peer {
     child: Child,
     address: SocketAddr,
 }
 
-impl HaProxy {
-    fn start(upstream: SocketAddr) -> Self {
+impl Peer {
+    fn haproxy(upstream: SocketAddr) -> Self {
+        Self::start("haproxy", HAPROXY, "haproxy", &["-db", "-f"], upstream)
+    }
+
+    fn envoy(upstream: SocketAddr) -> Self {
+        let program = std::env::var("PENSTOCK_PEER_ENVOY").expect("PENSTOCK_PEER_ENVOY names envoy");
+        let flags = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "off", "-c"];
+        Self::start("envoy", ENVOY, &program, &flags, upstream)
+    }
+
+    /// Starts a program, whose last flag is followed by its configuration.
+    fn start(name: &str, config: &str, program: &str, flags: &[&str], upstream: SocketAddr) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("haproxy-{}.cfg", std::process::id()));
-        let text = CONFIG.replace("LISTEN", &address.port().to_string());
-        std::fs::write(&config, text.replace("UPSTREAM", &upstream.port().to_string())).unwrap();
-        let child = Command::new("haproxy").arg("-db").arg("-f").arg(&config).stderr(Stdio::null()).spawn();
-        let child = child.expect("haproxy starts");
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let file = directory.join(format!("{name}-{}.yaml", std::process::id()));
+        let text = config.replace("LISTEN", &address.port().to_string());
+        std::fs::write(&file, text.replace("UPSTREAM", &upstream.port().to_string())).unwrap();
+        let mut command = Command::new(program);
+        command.args(flags).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let mut peer = Self { child, address };
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
+            let runs = peer.child.try_wait().unwrap().is_none();
+            assert!(
+                runs && Instant::now() < deadline,
+                "{name} does not listen; it was told {}",
+                file.display()
+            );
             std::thread::yield_now();
         }
-        Self { child, address }
+        std::fs::remove_file(&file).unwrap();
+        peer
     }
 }
 
-impl Drop for HaProxy {
+impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -149,14 +203,20 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-#[test]
-fn haproxy_agrees_or_the_difference_is_explained() {
+/// The rows of a list of differences, without their reasons.
+fn rows(list: &str) -> Vec<String> {
+    let rows = list.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| file"));
+    rows.map(|line| line.split('|').take(4).collect::<Vec<_>>().join("|") + "|").collect()
+}
+
+/// Sends every file through a worker of ours and through `peer`; where the verdicts differ, `listed` must say so.
+fn assert_explained(peer: impl FnOnce(SocketAddr) -> Peer, listed: &str) {
     run(async {
         let upstream = upstream();
-        let haproxy = HaProxy::start(upstream);
+        let peer = peer(upstream);
         let mesh =
             mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", upstream, 100)])]);
-        let (ours, theirs) = (mesh.outbound, haproxy.address);
+        let (ours, theirs) = (mesh.outbound, peer.address);
         let asking = tokio::task::spawn_blocking(move || {
             let mut differences = String::new();
             for file in files() {
@@ -169,14 +229,17 @@ fn haproxy_agrees_or_the_difference_is_explained() {
             }
             differences
         });
-        let found = asking.await.unwrap();
-        let listed = include_str!("../corpus/differences.md");
-        let listed: Vec<String> = listed
-            .lines()
-            .filter(|line| line.starts_with("| ") && !line.starts_with("| file"))
-            .map(|line| line.split('|').take(4).collect::<Vec<_>>().join("|") + "|")
-            .collect();
-        let found: Vec<&str> = found.lines().collect();
+        let (found, listed) = (rows(&asking.await.unwrap()), rows(listed));
         assert_eq!(found, listed, "found:\n{}\nlisted:\n{}", found.join("\n"), listed.join("\n"));
     });
+}
+
+#[test]
+fn haproxy_agrees_or_the_difference_is_explained() {
+    assert_explained(Peer::haproxy, include_str!("../corpus/differences.md"));
+}
+
+#[test]
+fn envoy_agrees_or_the_difference_is_explained() {
+    assert_explained(Peer::envoy, include_str!("../corpus/differences-envoy.md"));
 }

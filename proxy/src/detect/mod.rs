@@ -3,6 +3,8 @@
 
 mod hello;
 mod look;
+#[cfg(test)]
+mod mutation_tests;
 mod sight;
 
 pub use look::{How, Learned, Seen, look};
