@@ -34,7 +34,7 @@ Usage: bench <consensus|proxy|simulation|all> [--rounds N] [--scenarios NAMES] [
   all         all of them
 
 Options:
-  --penstock PATH   the penstock binary [default: beside this one]
+  --penstock PATH   the penstock binary, with penstock-proxy beside it [default: beside this one]
   --etcd PATH       the etcd binary [default: etcd on PATH]
   --envoy PATH      the envoy binary [default: envoy on PATH]
   --pingora PATH    the binary of bench/peers/pingora [default: where cargo builds it]

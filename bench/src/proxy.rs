@@ -9,6 +9,7 @@ mod peers;
 mod scenarios;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Options;
@@ -16,6 +17,7 @@ use crate::http_load::{Http, steady, upstream};
 use crate::process::{Failed, Scratch};
 use crate::table::{median, print, quantile};
 use crate::tcp_load;
+use mesh::Mesh;
 use peers::Peer;
 use scenarios::{Load, Measured, SCENARIOS};
 
@@ -31,7 +33,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
     let endpoints = (upstream().await?, tcp_load::endpoint().await?);
     let (mesh, mut peers) = peers::start(options, &scratch.0, endpoints).await?;
     if options.wants("memory") {
-        print_memory(&peers).await?;
+        print_memory(options, &scratch.0, &mesh, &peers).await?;
     }
     for (key, title, load) in SCENARIOS {
         if options.wants(key) && begun.elapsed() < TIME_MAX {
@@ -45,10 +47,17 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn print_memory(peers: &[Peer]) -> Result<(), Failed> {
+async fn print_memory(
+    options: &Options,
+    directory: &Path,
+    mesh: &Mesh,
+    peers: &[Peer],
+) -> Result<(), Failed> {
     let mib = |kib: u64| format!("{:.1}", f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0);
     let mut rows = Vec::new();
-    for peer in peers {
+    let (process, address) = mesh.proxy_of_the_whole_program(&options.penstock, directory, "whole").await?;
+    let whole = Peer { name: "ours, as `penstock proxy`", process, address, has_http2: true, tcp: None };
+    for peer in peers.iter().chain([&whole]) {
         let resident = memory::resident(peer).await?;
         rows.push(vec![
             peer.name.to_owned(),

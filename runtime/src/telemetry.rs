@@ -9,8 +9,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 
 use crate::settings::parse::Parsed;
 
@@ -42,7 +44,7 @@ impl fmt::Display for Filter {
 }
 
 /// Puts another filter in the place of the one in force.
-type Reload = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+type Reload = Box<dyn Fn(Targets) -> bool + Send + Sync>;
 
 /// The log of this process, once it is set up.
 static INSTALLED: OnceLock<(Mutex<Filter>, Reload)> = OnceLock::new();
@@ -65,7 +67,7 @@ pub fn filter(raw: &str) -> Parsed<Filter> {
             return Err(rule());
         }
     }
-    EnvFilter::builder().parse(raw).map_err(|_| rule())?;
+    raw.parse::<Targets>().map_err(|_| rule())?;
     Ok(Filter(raw.to_owned()))
 }
 
@@ -100,8 +102,8 @@ pub fn change(filter: &Filter) -> bool {
     is_changed
 }
 
-fn parsed(filter: &Filter) -> EnvFilter {
-    EnvFilter::builder().parse_lossy(&filter.0)
+fn parsed(filter: &Filter) -> Targets {
+    filter.0.parse().expect("a filter was parsed before, by `filter`")
 }
 
 /// The subscriber behind [`install`], for a test or a command that brings its own writer.
@@ -126,19 +128,14 @@ fn reloadable<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed(filter)).with_writer(writer);
-    match format {
-        Format::Plain => {
-            let builder = builder.with_ansi(colour).with_filter_reloading();
-            let handle = builder.reload_handle();
-            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
-        }
-        Format::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
-            let handle = builder.reload_handle();
-            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
-        }
-    }
+    let (filter, handle) = reload::Layer::new(parsed(filter));
+    let filtered = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
+        Format::Plain => Box::new(filtered.with(lines.with_ansi(colour))),
+        Format::Json => Box::new(filtered.with(lines.json().flatten_event(true))),
+    };
+    (subscriber, Box::new(move |filter| handle.reload(filter).is_ok()))
 }
 
 #[cfg(test)]

@@ -73,16 +73,36 @@ impl Mesh {
         futures_util::future::try_join_all(lanes).await.map(|_| ()).map_err(|error| wrong(&error))
     }
 
-    /// Starts a proxy that follows this node, and waits until it serves `one.bench`.
+    /// Starts a proxy that follows this node, by the program beside `penstock` that is the proxy alone, as images have it, and
+    /// waits until it serves `one.bench`.
     pub(super) async fn proxy(
         &self,
         penstock: &Path,
         directory: &Path,
         name: &str,
     ) -> Result<(Process, SocketAddr), Failed> {
+        self.started(&penstock.with_file_name("penstock-proxy"), &[], directory, name).await
+    }
+
+    /// The same by `penstock proxy`.
+    pub(super) async fn proxy_of_the_whole_program(
+        &self,
+        penstock: &Path,
+        directory: &Path,
+        name: &str,
+    ) -> Result<(Process, SocketAddr), Failed> {
+        self.started(penstock, &["proxy".to_owned()], directory, name).await
+    }
+
+    async fn started(
+        &self,
+        program: &Path,
+        command: &[String],
+        directory: &Path,
+        name: &str,
+    ) -> Result<(Process, SocketAddr), Failed> {
         let addresses = free_addresses(2)?;
-        let arguments = [
-            "proxy".to_owned(),
+        let flags = [
             format!("--control={}", self.client),
             format!("--name={name}"),
             "--workload=load.bench".to_owned(),
@@ -90,7 +110,8 @@ impl Mesh {
             format!("--admin-address={}", addresses[1]),
             "--workers=1".to_owned(),
         ];
-        let proxy = Process::start(penstock, &arguments, directory.join(format!("{name}.log")))?;
+        let arguments = [command, &flags].concat();
+        let proxy = Process::start(program, &arguments, directory.join(format!("{name}.log")))?;
         let ready = async || closed_loop(addresses[0], Http::One, 1, 1).await.is_ok();
         until("our proxy", 30, &proxy.log, ready).await?;
         Ok((proxy, addresses[0]))

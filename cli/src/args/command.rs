@@ -28,6 +28,15 @@ pub struct Args {
     pub command: Command,
 }
 
+/// A proxy beside a workload: `penstock proxy` as a program of its own.
+#[derive(Debug, Parser)]
+#[command(name = "penstock-proxy", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct ProxyProgram {
+    #[command(flatten)]
+    #[allow(missing_docs)] // clap would show the comment as help
+    pub line: ProxyLine,
+}
+
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -15,7 +15,7 @@ mod simulate;
 mod snapshot;
 mod span;
 
-pub use command::{Args, Command, CompletionsArgs};
+pub use command::{Args, Command, CompletionsArgs, ProxyProgram};
 pub use config::{ApplyArgs, ApplyForm, DeleteArgs, DocumentForm, GetArgs};
 pub use debug::{DebugArgs, DebugCommand, DebugLogArgs, LogForm};
 pub use demo::{DemoArgs, DemoForm};

@@ -26,6 +26,7 @@ mod telling;
 mod write_id;
 
 pub use health::{Facts, Sighting, judge};
+pub use program::proxy;
 pub use run::run;
 
 pub(crate) use endpoints::ask as ask_endpoints;

@@ -33,7 +33,7 @@ pub(super) fn settings(
 }
 
 /// Runs a proxy until SIGTERM or SIGINT, and drains it; `upgrade` runs one in the place of another.
-pub(super) fn proxy(line: &ProxyLine) -> Answer {
+pub fn proxy(line: &ProxyLine) -> Answer {
     let (args, start): (&ProxyArgs, Start) = match &line.command {
         Some(ProxyCommand::Init(args)) => return super::init::run(args),
         None => (&line.flags, proxy::start),

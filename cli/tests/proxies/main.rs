@@ -8,4 +8,5 @@ mod cluster;
 mod kept;
 mod life;
 mod load;
+mod memory;
 mod stage;
