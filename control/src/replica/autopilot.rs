@@ -103,8 +103,8 @@ impl Autopilot {
     }
 
     fn burials(&mut self, ground: Ground<'_>, returned: &[(NodeId, u64)]) -> Vec<Decision> {
-        let Some(dead_after) = self.rules.dead_after else { return Vec::new() };
-        let dead: Vec<_> = ground.status.peers.iter().filter(|peer| peer.silence >= dead_after).collect();
+        let is_dead = |silence: Duration| self.rules.dead_after.is_some_and(|after| silence >= after);
+        let dead: Vec<_> = ground.status.peers.iter().filter(|peer| is_dead(peer.silence)).collect();
         let back = |node: &NodeId| returned.iter().any(|(returned, _)| returned == node);
         self.held.retain(|node, _| dead.iter().any(|peer| peer.node == *node) || back(node));
         let mut decisions = Vec::new();
@@ -254,5 +254,19 @@ mod tests {
         let ground = Ground { status: &wounded, members: &members };
         assert!(matches!(&autopilot.decisions(ground, &lost, NOW)[..], [Decision::Hold(NodeId(3), _)]));
         assert_eq!((autopilot.decisions(ground, &lost, NOW), autopilot.held()), (Vec::new(), 1), "told once");
+    }
+
+    #[test]
+    fn a_node_that_is_brought_in_again_is_held_no_more_also_where_nobody_is_buried() {
+        let (members, lost) = (members(&[]), [(NodeId(3), 9)]);
+        let (well, wounded) = (healthy(), status(&[1, 2, 3], &[], &[(2, None), (3, None)]));
+        let mut autopilot = autopilot(None);
+        let mut at = |status, returned| {
+            let decided = autopilot.decisions(Ground { status, members: &members }, returned, NOW);
+            (decided.len(), autopilot.held())
+        };
+        assert_eq!(at(&wounded, &lost), (1, 1), "it is told, and held");
+        assert_eq!(at(&well, &[]), (0, 0), "it is back");
+        assert_eq!(at(&wounded, &lost), (1, 1), "it lost its disk again, and that is told again");
     }
 }
