@@ -158,10 +158,10 @@ impl Replica {
 
     fn tick_raft(&mut self) {
         let leads = self.raw.raft.state == StateRole::Leader;
-        // A node that cannot bear a campaign now must not be ticked into one.
         if leads {
             self.count_late_followers();
         }
+        // A node that cannot bear a campaign now must not be ticked into one.
         let bears_tick = leads || self.bears_campaign() || !self.raw.raft.promotable();
         let acted = bears_tick && self.raw.tick();
         if acted && !leads {
