@@ -119,6 +119,31 @@ impl Survivor {
         };
         let hard_state = HardState { term: self.term + 1, vote: 0, commit: last.index };
         let alone = Batch { number: 1, hard_state, snapshot: Some(snapshot), entries: Vec::new() };
-        Ok(self.log.persist(&[alone])?)
+        self.log.persist(&[alone])?;
+        // Who is alone has nobody left who could vouch for its disk. Last, for only a node alone may be without doubt.
+        Ok(self.log.end_doubt()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::*;
+
+    /// A node that had come back without its disk was followed by the loss of all others: recovered, it would have waited for
+    /// a word of the group about its disk before it led, and the group was this node.
+    #[test]
+    fn a_node_in_doubt_that_becomes_the_whole_cluster_is_in_doubt_no_more() {
+        let directory = std::env::temp_dir().join(format!("penstock-recovered-doubt-{}", std::process::id()));
+        let settings = Settings { node: NodeId(2), ..Settings::alone(directory.clone()) };
+        let founders = Membership::of_voters([1, 2, 3].map(NodeId));
+        let log = LogSettings::new(directory.clone(), &settings.cluster, settings.node, founders);
+        let opened = || Log::open_as(Arc::new(StdVfs), &log, 7).unwrap().1;
+        assert!(opened().doubtful, "it may have had another disk");
+        Survivor::open(&settings).unwrap().recover().unwrap();
+        let recovered = opened();
+        assert_eq!((recovered.doubtful, recovered.disk), (false, 7));
+        assert_eq!(recovered.snapshot.unwrap().membership, Membership::of_voters([NodeId(2)]));
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use super::autopilot::{Autopilot, Decision};
 use super::door::Door;
 use super::gate::{Gate, gate};
 use super::messages::GroundReport;
-use super::peers::Own;
+use super::peers::{Own, has_begun};
 use super::seats::Wish;
 use crate::metrics::AutopilotMetrics;
 use crate::settings::Autopilot as Rules;
@@ -73,14 +73,16 @@ async fn ask_founders(door: &Door, ground: &GroundReport) {
     let asked = known.map(|peer| async move { peers.greet(&peer.address, true).await });
     let answers: Vec<_> = join_all(asked).await.into_iter().filter_map(Result::ok).collect();
     let founders = ground.status.membership.voters.len();
-    if doubt_is_unfounded(founders, &answers.iter().map(|answer| answer.begun).collect::<Vec<_>>()) {
+    let others_have_begun: Vec<bool> = answers.iter().map(|answer| answer.begun).collect();
+    if doubt_is_unfounded(founders, has_begun(&ground.status), &others_have_begun) {
         door.confirm_founding().await;
     }
 }
 
-/// A majority of the founders, this node among them, has not begun, and nobody else has.
-fn doubt_is_unfounded(founders: usize, others_have_begun: &[bool]) -> bool {
-    founders > 0 && others_have_begun.iter().all(|begun| !begun) && others_have_begun.len() + 1 > founders / 2
+/// A majority of the founders, this node among them, has not begun, and nobody else is known to have.
+fn doubt_is_unfounded(founders: usize, has_begun: bool, others_have_begun: &[bool]) -> bool {
+    let nobody_has = !has_begun && others_have_begun.iter().all(|begun| !begun);
+    founders > 0 && nobody_has && others_have_begun.len() + 1 > founders / 2
 }
 
 async fn carry_out(door: &Door, decision: Decision, metrics: &AutopilotMetrics) {
@@ -193,11 +195,20 @@ mod tests {
 
     #[test]
     fn a_founder_trusts_its_empty_disk_only_when_a_majority_has_not_begun_and_nobody_has() {
-        assert!(doubt_is_unfounded(3, &[false]));
-        assert!(doubt_is_unfounded(3, &[false, false]));
-        assert!(!doubt_is_unfounded(3, &[]), "the others may have begun without it");
-        assert!(!doubt_is_unfounded(3, &[false, true]), "somebody has");
-        assert!(!doubt_is_unfounded(5, &[false]));
-        assert!(!doubt_is_unfounded(0, &[false, false]), "who waits to be brought in founds nothing");
+        assert!(doubt_is_unfounded(3, false, &[false]));
+        assert!(doubt_is_unfounded(3, false, &[false, false]));
+        assert!(!doubt_is_unfounded(3, false, &[]), "the others may have begun without it");
+        assert!(!doubt_is_unfounded(3, false, &[false, true]), "somebody has");
+        assert!(!doubt_is_unfounded(5, false, &[false]));
+        assert!(!doubt_is_unfounded(0, false, &[false, false]), "who waits to be brought in founds nothing");
+    }
+
+    /// The leader was too busy to answer, the third node had never been up: a node that had lost its disk took itself for a
+    /// first founder, although that leader's term stood on its new disk. It told nobody any more that it was back, and so was
+    /// refused for ever.
+    #[test]
+    fn a_founder_that_has_heard_a_leader_is_no_first_one_whoever_else_has_not() {
+        assert!(!doubt_is_unfounded(3, true, &[false]));
+        assert!(!doubt_is_unfounded(3, true, &[false, false]));
     }
 }

@@ -21,4 +21,5 @@ pub use identity::{Identity, Own};
 pub use life::{Life, OwnLife};
 pub(super) use link::Links;
 pub use roster::{Peer, Roster};
+pub(super) use service::has_begun;
 pub use service::{PeerService, Rooms};

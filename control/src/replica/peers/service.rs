@@ -79,6 +79,11 @@ impl PeerService {
     }
 }
 
+/// Whether this node holds more than a founding, or has heard of a later term: somebody was elected.
+pub(in crate::replica) fn has_begun(status: &consensus::Status) -> bool {
+    status.last_index > FOUNDING_INDEX || status.term > FOUNDING_TERM
+}
+
 fn stopped() -> Status {
     Status::unavailable("this node is stopping")
 }
@@ -177,8 +182,8 @@ impl Peer for PeerService {
             waiting: status.membership.is_empty(),
             commands: own.commands,
             disk: own.disk,
+            begun: has_begun(&status),
             members: [status.membership.voters, status.membership.learners].concat(),
-            begun: status.last_index > FOUNDING_INDEX || status.term > FOUNDING_TERM,
         }))
     }
 
