@@ -6,7 +6,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mesh::{Direction, Failure, Protocol};
+use mesh::{Authority, Direction, Failure, Protocol};
 use proxy::tcp::{Tools, carry};
 use proxy::worker::WorkerSettings;
 use socket2::SockRef;
@@ -100,6 +100,40 @@ fn a_connection_counts_as_one_request_with_its_bytes_while_it_is_open_and_its_en
         assert_eq!(closed, 1);
         assert_eq!(mesh.workers.take().await.counters.tunnels, 0);
     });
+}
+
+/// The story: for days of traffic a database's connection was shown as one to nobody over which nothing went, since only
+/// requests told the page of themselves.
+#[test]
+fn an_open_connection_is_shown_with_its_service_and_the_bytes_so_far_however_it_came() {
+    run(async {
+        let (listener, address) = listening().await;
+        let callee = mesh(&with_inbound(address, Protocol::Opaque), &[]);
+        let caller_side = db_at(callee.workers.inbound_address.unwrap());
+        let mut by_listener = TcpStream::connect(caller_side.workers.upstream_addresses[0]).await.unwrap();
+        let (mut db, _) = listener.accept().await.unwrap();
+        by_listener.write_all(b"four").await.unwrap();
+        expect(&mut db, b"four").await;
+        db.write_all(b"seventeen").await.unwrap();
+        expect(&mut by_listener, b"seventeen").await;
+        let mut by_connect = TcpStream::connect(caller_side.outbound).await.unwrap();
+        by_connect.write_all(b"CONNECT db:5432 HTTP/1.1\r\nhost: db:5432\r\n\r\nhello").await.unwrap();
+        let (mut db, _) = listener.accept().await.unwrap();
+        expect(&mut db, b"hello").await;
+        let of_db = Some("db:5432".parse().unwrap());
+        assert_eq!(shown(&caller_side).await, [(of_db.clone(), 5), (of_db, 13)]);
+        let of_application = shown(&callee).await;
+        assert_eq!(of_application.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>(), [5, 13]);
+        assert!(of_application.iter().all(|(service, _)| service.is_some()), "{of_application:?}");
+    });
+}
+
+/// Service and bytes of each open connection, those with the fewest bytes first.
+async fn shown(mesh: &Mesh) -> Vec<(Option<Authority>, u64)> {
+    let (_, open) = mesh.workers.asker().connections(10).await;
+    let mut shown: Vec<_> = open.into_iter().map(|one| (one.service, one.bytes)).collect();
+    shown.sort_by_key(|(_, bytes)| *bytes);
+    shown
 }
 
 /// Takes until an end was counted.

@@ -185,7 +185,7 @@ async fn serve_h1<S: Serve>(
         End::Linger(stream) => Box::pin(linger(stream)).await,
         End::Tunnel(stream, first, tunnel) => {
             signs.tunnel.set(true);
-            Box::pin(tunnel.carry(stream, first)).await;
+            Box::pin(tunnel.carry(stream, first, signs)).await;
         }
     }
 }

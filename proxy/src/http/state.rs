@@ -91,9 +91,9 @@ pub struct Signs {
     pub peer: Cell<Option<SocketAddr>>,
     /// When.
     pub since: Cell<Option<Instant>>,
-    /// What its last request counts under.
+    /// What its last request counts under, or the bytes that pass as they are.
     pub edge: Cell<Option<EdgeHandle>>,
-    /// Body bytes of the requests that ended, both ways.
+    /// Body bytes of the requests that ended, both ways; where bytes pass as they are, those that passed.
     pub bytes: Cell<u64>,
     /// The head of the running HTTP/1 request as it came, and of the answer to it: how they spell their names.
     pub asked_as: RefCell<Bytes>,
@@ -210,7 +210,7 @@ pub struct OpenConnection {
     pub direction: Direction,
     /// Who connected.
     pub peer: Option<SocketAddr>,
-    /// Whom the last request asked for.
+    /// Whom the last request asked for, or the bytes that pass as they are go to.
     pub service: Option<Authority>,
     /// For how long it has been open.
     pub age: Duration,
@@ -218,7 +218,7 @@ pub struct OpenConnection {
     pub requests: u64,
     /// Of those, the ones that run now.
     pub requests_running: u32,
-    /// Body bytes of the requests that ended, both ways.
+    /// Body bytes of the requests that ended, both ways; where bytes pass as they are, those that passed.
     pub bytes: u64,
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
-use super::state::WorkerState;
+use super::state::{Signs, WorkerState};
 use super::upstream::InFlight;
 use crate::report::edges::EdgeHandle;
 use crate::tcp::{self, Way};
@@ -38,10 +38,13 @@ impl Tunnel {
         Self { endpoint: Some(endpoint), unread, state: Rc::clone(state), edge, _in_flight: in_flight }
     }
 
-    /// Carries bytes both ways until both sides have ended; `first` was read of the caller already.
-    pub async fn carry(mut self, caller: TcpStream, first: Bytes) {
+    /// Carries bytes both ways until both sides have ended; `first` was read of the caller already. The caller's `signs` tell
+    /// of the service and the bytes while it runs: it may be open for days.
+    pub async fn carry(mut self, caller: TcpStream, first: Bytes, signs: &Signs) {
         let Some(endpoint) = self.endpoint.take() else { return };
+        signs.edge.set(Some(self.edge));
         let carried = |way: Way, bytes: usize| {
+            signs.bytes.set(signs.bytes.get() + bytes as u64);
             let mut edges = self.state.edges.borrow_mut();
             match way {
                 Way::There => edges.carried(self.edge, bytes as u64, 0),

@@ -14,7 +14,7 @@ use crate::arrival::{Arrival, arrival};
 use crate::detect::{How, Learned, Spoken, look};
 use crate::http::connection;
 use crate::http::dial::{connect, keep_alive};
-use crate::http::state::Opened;
+use crate::http::state::{Opened, Signs};
 use crate::http::tunnel::Tunnel;
 use crate::http::upstream::InFlight;
 use crate::outbound::{pass, refuse_loop};
@@ -41,7 +41,7 @@ impl Inbound {
                     authority: passed_through(destination.port()),
                     callee: Some(self.state.workload.clone()),
                 };
-                Box::pin(pass(stream, destination, edge, &self.state)).await;
+                Box::pin(pass(stream, destination, edge, &opened.signs, &self.state)).await;
             }
             Arrival::Direct | Arrival::Redirected(_) if self.application.protocol == Protocol::Http1 => {
                 Box::pin(self.seen(stream, opened)).await;
@@ -57,13 +57,13 @@ impl Inbound {
             connection::serve(stream, opened, state, self).await;
         } else {
             opened.signs.tunnel.set(true);
-            Box::pin(self.carry(stream)).await;
+            Box::pin(self.carry(stream, &opened.signs)).await;
         }
     }
 
-    async fn carry(&self, stream: TcpStream) {
+    async fn carry(&self, stream: TcpStream, signs: &Signs) {
         let reached = self.reach().await;
-        self.join(stream, BytesMut::new(), reached).await;
+        self.join(stream, BytesMut::new(), reached, signs).await;
     }
 
     async fn reach(&self) -> io::Result<Application> {
@@ -72,14 +72,20 @@ impl Inbound {
         Ok(Application { stream, in_flight })
     }
 
-    async fn join(&self, stream: TcpStream, first: BytesMut, reached: io::Result<Application>) {
+    async fn join(
+        &self,
+        stream: TcpStream,
+        first: BytesMut,
+        reached: io::Result<Application>,
+        signs: &Signs,
+    ) {
         let _ = keep_alive(&stream); // fails only on a socket that is gone
         let edge = self.edge(0, None);
         match reached {
             Ok(Application { stream: application, in_flight }) => {
                 self.state.edges.borrow_mut().reached(edge, 0);
                 let tunnel = Tunnel::new(application, BytesMut::new(), &self.state, edge, Some(in_flight));
-                tunnel.carry(stream, first.freeze()).await;
+                tunnel.carry(stream, first.freeze(), signs).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "the application does not take connections");
@@ -95,7 +101,7 @@ impl Inbound {
         if self.learned.get() == Some(Learned::ServerFirst) {
             self.state.count(|counters| counters.detected.add(&Spoken::Other, How::Remembered));
             opened.signs.tunnel.set(true);
-            return self.carry(stream).await;
+            return self.carry(stream, &opened.signs).await;
         }
         let seen = {
             let mut reaching = pin!(self.reach());
@@ -112,7 +118,7 @@ impl Inbound {
         match seen.reached {
             Some(reached) if seen.spoken != Spoken::Http1 => {
                 opened.signs.tunnel.set(true);
-                self.join(stream, seen.first, reached).await;
+                self.join(stream, seen.first, reached, &opened.signs).await;
             }
             _ => {
                 let state = Rc::clone(&self.state);

@@ -13,7 +13,7 @@ use super::serve::Outbound;
 use crate::arrival::{Arrival, arrival};
 use crate::http::connection;
 use crate::http::dial::{connect, keep_alive};
-use crate::http::state::{Opened, WorkerState};
+use crate::http::state::{Opened, Signs, WorkerState};
 use crate::http::tunnel::Tunnel;
 use crate::report::edges::passed_through;
 use crate::snapshot::{Demand, Owner};
@@ -45,7 +45,7 @@ impl Outbound {
                         authority: passed_through(destination.port()),
                         callee: None,
                     };
-                    Box::pin(pass(stream, destination, edge, &self.state)).await;
+                    Box::pin(pass(stream, destination, edge, &opened.signs, &self.state)).await;
                 }
             },
         }
@@ -94,14 +94,20 @@ pub(crate) fn refuse_loop(stream: &TcpStream, state: &WorkerState) {
 }
 
 /// Carries a connection on to where it was going.
-pub(crate) async fn pass(stream: TcpStream, destination: SocketAddr, edge: Edge, state: &Rc<WorkerState>) {
+pub(crate) async fn pass(
+    stream: TcpStream,
+    destination: SocketAddr,
+    edge: Edge,
+    signs: &Signs,
+    state: &Rc<WorkerState>,
+) {
     state.count(|counters| counters.passed_through_total += 1);
     let edge = state.edges.borrow_mut().intern(edge);
     let _ = keep_alive(&stream); // fails only on a socket that is gone
     match connect(destination, PASS_TIMEOUT).await {
         Ok(far) => {
             state.edges.borrow_mut().reached(edge, 0);
-            Tunnel::new(far, BytesMut::new(), state, edge, None).carry(stream, Bytes::new()).await;
+            Tunnel::new(far, BytesMut::new(), state, edge, None).carry(stream, Bytes::new(), signs).await;
         }
         Err(error) => {
             tracing::debug!(%destination, %error, "where a connection was going, nobody takes it");

@@ -51,7 +51,7 @@ impl Outbound {
             }
             Ok(target) => {
                 opened.signs.tunnel.set(true);
-                Box::pin(self.carry(stream, &target)).await;
+                Box::pin(self.carry(stream, &target, &opened.signs)).await;
             }
             Err((refusal, edge)) => {
                 self.state.count_refusal(refusal);
@@ -85,7 +85,7 @@ impl Outbound {
         match self.target(&service).await {
             Ok(target) => {
                 let reached = self.reach(&target).await;
-                self.join(stream, first, reached, &target).await;
+                self.join(stream, first, reached, &target, &signs).await;
             }
             Err((refusal, edge)) => {
                 self.state.count_refusal(refusal);
@@ -96,9 +96,9 @@ impl Outbound {
         None
     }
 
-    async fn carry(&self, stream: TcpStream, target: &Target) {
+    async fn carry(&self, stream: TcpStream, target: &Target, signs: &Signs) {
         let reached = self.reach(target).await;
-        self.join(stream, BytesMut::new(), reached, target).await;
+        self.join(stream, BytesMut::new(), reached, target, signs).await;
     }
 
     async fn join(
@@ -107,10 +107,11 @@ impl Outbound {
         first: BytesMut,
         reached: Result<Reached, Refusal>,
         target: &Target,
+        signs: &Signs,
     ) {
         let _ = keep_alive(&stream); // fails only on a socket that is gone
         match reached {
-            Ok(reached) => reached.tunnel(&self.state).carry(stream, first.freeze()).await,
+            Ok(reached) => reached.tunnel(&self.state).carry(stream, first.freeze(), signs).await,
             Err(refusal) => {
                 self.unreached(target, refusal);
                 tell(&stream, refusal);
@@ -124,7 +125,7 @@ impl Outbound {
         if target.learned.get() == Some(Learned::ServerFirst) {
             self.state.count(|counters| counters.detected.add(&Spoken::Other, How::Remembered));
             opened.signs.tunnel.set(true);
-            return self.carry(stream, &target).await;
+            return self.carry(stream, &target, &opened.signs).await;
         }
         let seen = {
             let mut reaching = pin!(self.reach(&target));
@@ -141,7 +142,7 @@ impl Outbound {
         match seen.reached {
             Some(reached) if seen.spoken != Spoken::Http1 => {
                 opened.signs.tunnel.set(true);
-                self.join(stream, seen.first, reached, &target).await;
+                self.join(stream, seen.first, reached, &target, &opened.signs).await;
             }
             reached => {
                 if let Some(Ok(reached)) = reached {

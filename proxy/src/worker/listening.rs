@@ -67,7 +67,13 @@ impl Inherited {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::super::{InboundSettings, Listeners, Start, WorkerSettings, prepare, run};
     use super::*;
+    use crate::http::state::Limits;
+    use crate::resources::Pressure;
+    use crate::snapshot::Published;
+    use mesh::{Locality, Protocol};
+    use tokio::sync::mpsc;
 
     fn bound() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").unwrap()
@@ -89,6 +95,59 @@ mod tests {
         assert_eq!(shares(all(), any, 3), [[at[0]], [at[1]], [at[2]]]);
         assert_eq!(shares(all(), any, 2), [vec![at[0], at[2]], vec![at[1]]]);
         assert_eq!(shares(vec![one.try_clone().unwrap()], any, 2), [[at[0]], [at[0]]]);
+    }
+
+    /// Addresses of what a worker is started with, in order.
+    fn addresses(start: &Start) -> Vec<SocketAddr> {
+        let Listeners { outbound, inbound, upstreams } = &start.listeners;
+        let upstreams = upstreams.iter().map(|(_, listener)| listener);
+        let all = outbound.iter().chain(inbound).chain(upstreams);
+        all.map(|one| one.local_addr().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_running_worker_hands_over_the_listeners_of_single_services_and_those_of_ipv6_too() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let inbound = InboundSettings {
+            listen: any,
+            application: any,
+            protocol: Protocol::Opaque,
+            requests_max: None,
+            serves: vec!["web".parse().unwrap()],
+        };
+        let settings = WorkerSettings {
+            workers: 1,
+            outbound: any,
+            inbound: Some(inbound),
+            upstreams: vec![(any, "db:5432".parse().unwrap()), (any, "cache:6379".parse().unwrap())],
+            workload: "web.demo".parse().unwrap(),
+            intercept: true,
+            has_control: false,
+            locality: Locality::default(),
+            seed: 1,
+            pressure: Pressure::default(),
+            recorder: None,
+        };
+        let (demand, _demands) = mpsc::channel(1);
+        let published = Published::new();
+        let begin = |inherited: &mut Inherited| {
+            prepare(inherited, &settings, Limits::default(), &published, &demand).unwrap()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let (workers, mut starts) = begin(&mut Inherited::default());
+            let start = starts.remove(0);
+            let before = addresses(&start);
+            tokio::task::spawn_local(run(start));
+            let handed = workers.asker().listeners().await;
+            let handed = handed.into_iter().map(|(role, socket)| (role, TcpListener::from(socket)));
+            let mut inherited = Inherited(handed.collect());
+            let (_successors, starts) = begin(&mut inherited);
+            assert_eq!(addresses(&starts[0]), before);
+            assert!(inherited.0.is_empty(), "not taken over: {inherited:?}");
+            let twins = if std::net::TcpListener::bind("[::1]:0").is_ok() { 2 } else { 0 };
+            assert_eq!(before.len(), 4 + twins);
+        });
     }
 
     #[test]
