@@ -294,30 +294,28 @@ impl Subscriber {
     /// Brings what is told of `authority` up to what is held, as soon as all of it is held.
     fn settle(&mut self, authority: &Authority, now: Timestamp, outputs: &mut Outputs) {
         let Some(root) = self.roots.get_mut(authority) else { return };
-        let own = BTreeSet::from([authority.clone()]);
         let known = match root.routes {
             Answer::Asked => return,
             Answer::Gone(_) => {
                 root.unknown_since.get_or_insert(now);
-                self.set_mentions(authority, own);
+                self.set_mentions(authority, BTreeSet::from([authority.clone()]));
                 Known::Unknown
             }
             Answer::Held(_) => {
                 root.unknown_since = None;
-                let needed: BTreeSet<Authority> =
-                    own.into_iter().chain(backends(&root.rules).cloned()).collect();
-                // What older rules mention is followed on: they stay in force until the newer ones can be.
-                let followed = needed.union(&root.mentions).cloned().collect();
-                self.set_mentions(authority, followed);
+                let needed: BTreeSet<&Authority> =
+                    std::iter::once(authority).chain(backends(&root.rules)).collect();
+                let followed = |name| self.clusters.contains_key(name);
+                if needed.iter().copied().ne(&root.mentions) || !root.mentions.iter().all(followed) {
+                    let needed = needed.into_iter().cloned().collect();
+                    self.mention(authority, needed);
+                }
                 let answered = |name| self.clusters.get(name).is_none_or(Cluster::is_answered);
                 let Some(root) = self.roots.get(authority) else { return };
-                if needed.iter().all(answered) {
-                    let view = self.view(authority, root.rules.clone(), &needed);
-                    self.set_mentions(authority, needed);
-                    Known::Service(Arc::new(view))
+                if backends(&root.rules).chain([authority]).all(answered) {
+                    Known::Service(Arc::new(self.view(authority, root.rules.clone(), root.mentions.iter())))
                 } else if let Some(Resolution::Known(Known::Service(old))) = &root.told {
-                    let mentioned = old.clusters.keys().cloned().collect();
-                    Known::Service(Arc::new(self.view(authority, old.rules.clone(), &mentioned)))
+                    Known::Service(Arc::new(self.view(authority, old.rules.clone(), old.clusters.keys())))
                 } else {
                     return;
                 }
@@ -331,9 +329,25 @@ impl Subscriber {
         }
     }
 
-    fn view(&self, authority: &Authority, rules: Vec<RouteRule>, names: &BTreeSet<Authority>) -> ServiceView {
+    fn view<'a>(
+        &self,
+        authority: &Authority,
+        rules: Vec<RouteRule>,
+        names: impl Iterator<Item = &'a Authority>,
+    ) -> ServiceView {
         let set = |name: &Authority| Some((name.clone(), Arc::clone(&self.clusters.get(name)?.set)));
-        ServiceView { authority: authority.clone(), rules, clusters: names.iter().filter_map(set).collect() }
+        ServiceView { authority: authority.clone(), rules, clusters: names.filter_map(set).collect() }
+    }
+
+    /// Follows what the newest rules of `authority` need, and alone that as soon as all of it is answered.
+    fn mention(&mut self, authority: &Authority, needed: BTreeSet<Authority>) {
+        let Some(root) = self.roots.get(authority) else { return };
+        // What older rules mention is followed on: they stay in force until the newer ones can be.
+        let followed = needed.union(&root.mentions).cloned().collect();
+        self.set_mentions(authority, followed);
+        if needed.iter().all(|name| self.clusters.get(name).is_none_or(Cluster::is_answered)) {
+            self.set_mentions(authority, needed);
+        }
     }
 
     /// Makes `mentions` the clusters that are followed for `authority`.
