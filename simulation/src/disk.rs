@@ -54,6 +54,8 @@ struct State {
     operations_left: Option<u32>,
     /// The next sync of a file fails, as the kernel reports it once.
     sync_fails: bool,
+    /// Reads that still succeed; all after them fail, until the next crash.
+    reads_left: Option<u32>,
     /// What is told to be durable is not.
     lies: Lies,
     /// Counts crashes, so that files opened before one are dead after it.
@@ -138,6 +140,7 @@ impl State {
         self.locks.clear();
         self.operations_left = None;
         self.sync_fails = false;
+        self.reads_left = None;
         self.life += 1;
     }
 
@@ -203,6 +206,17 @@ impl SimDisk {
         self.state().sync_fails = true;
     }
 
+    /// From now on `reads` reads succeed; each later one fails, until the next crash.
+    pub fn fail_reads_after(&self, reads: u32) {
+        self.state().reads_left = Some(reads);
+    }
+
+    /// Whether reads fail by now.
+    #[must_use]
+    pub fn reads_fail(&self) -> bool {
+        self.state().reads_left == Some(0)
+    }
+
     /// Which syncs lie from now on.
     pub fn lie(&self, lies: Lies) {
         self.state().lies = lies;
@@ -246,6 +260,11 @@ impl SimDisk {
 }
 
 impl Vfs for SimDisk {
+    fn free_bytes(&self, _directory: &Path) -> io::Result<Option<u64>> {
+        let state = self.state();
+        Ok(state.capacity.map(|capacity| capacity.saturating_sub(state.used()) as u64))
+    }
+
     fn create_dir_all(&self, _directory: &Path) -> io::Result<()> {
         self.state().operate()
     }
@@ -350,7 +369,12 @@ impl VfsFile for SimFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let state = self.state()?;
+        let mut state = self.state()?;
+        match &mut state.reads_left {
+            None => {}
+            Some(0) => return Err(io::Error::other("the disk could not read")),
+            Some(left) => *left -= 1,
+        }
         let inode = state.inodes.get(&self.inode).ok_or(io::ErrorKind::NotFound)?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?.min(inode.current.len());
         let length = buffer.len().min(inode.current.len() - offset);

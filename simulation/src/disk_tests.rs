@@ -105,3 +105,31 @@ fn a_file_of_a_crashed_process_is_dead_and_its_lock_is_free() {
     assert!(file.write_at(0, &[1]).is_err());
     assert!(disk.lock(Path::new("d/lock")).is_ok());
 }
+
+#[test]
+fn reads_fail_after_so_many_until_the_process_starts_again() {
+    let disk = SimDisk::default();
+    let path = Path::new("data/a");
+    let mut file = disk.create(path).unwrap();
+    file.write_at(0, b"held").unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(Path::new("data")).unwrap();
+    disk.fail_reads_after(1);
+    let mut buffer = [0; 4];
+    assert_eq!(file.read_at(0, &mut buffer).unwrap(), 4);
+    assert!(file.read_at(0, &mut buffer).is_err() && disk.reads_fail());
+    disk.crash(&mut Chance::from_seed(1));
+    assert!(!disk.reads_fail());
+    assert_eq!(disk.open(path).unwrap().read_at(0, &mut buffer).unwrap(), 4);
+    assert_eq!(&buffer, b"held");
+}
+
+#[test]
+fn what_is_free_is_told_where_there_is_a_bound() {
+    let disk = SimDisk::default();
+    let mut file = disk.create(Path::new("data/a")).unwrap();
+    file.write_at(0, &[1; 100]).unwrap();
+    assert_eq!(disk.free_bytes(Path::new("data")).unwrap(), None);
+    disk.set_capacity(Some(150));
+    assert_eq!(disk.free_bytes(Path::new("data")).unwrap(), Some(50));
+}

@@ -27,6 +27,8 @@ marks! {
     SnapshotInstalled "a snapshot came from another node and was installed";
     JointMembership "two memberships held at once";
     DiskFull "a full disk was waited out";
+    Yielded "a leader without space handed leadership over";
+    ReadFailed "a disk could not read, and its node started later";
     SyncFailed "a node ended itself after a failed fsync";
     Forgot "a node forgot what its disk only claimed to hold";
     OwnedUp "a lying disk was spared, because a copy would have been lost";

@@ -33,3 +33,16 @@ fn a_killed_leader_shows_in_every_figure() {
     let (sent, failed, _) = measured.request_sums();
     assert!(sent > 0 && failed < sent, "{failed} of {sent}");
 }
+
+#[test]
+fn a_leader_whose_disk_is_full_hands_over_and_writes_go_on_long_before_there_is_space() {
+    let full = Duration::from_secs(4);
+    let text =
+        "seed 3\nshape proxies=4 services=2 workloads=0 safety=8s healing=6s\n2s fill-disk node=0 lasts=4s\n";
+    let (report, measured) = run_measured(&Scenario::read(text).unwrap());
+    let story = report.unwrap().story.to_string();
+    assert!(story.contains("has no room for writes, and hands leadership over"), "{story}");
+    let gap = measured.longest_gap();
+    eprintln!("longest time without a write: {gap:?}");
+    assert!(gap < full / 4, "{gap:?} without a write, as long as the disk was full: {story}");
+}

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use simulation::{Measured, OUTAGE, Report, Scenario, percentile};
 
+use super::units::count;
+
 /// Outages that are told one by one.
 const OUTAGES_TOLD: usize = 8;
 
@@ -77,14 +79,16 @@ fn ms(time: Duration) -> f64 {
 
 fn heading(named: &str, scenario: &Scenario) -> String {
     let shape = &scenario.shape;
+    let things = |number, thing| count(usize::try_from(number).unwrap_or(usize::MAX), thing);
+    let proxies =
+        if shape.proxies == 1 { "1 proxy".to_owned() } else { format!("{} proxies", shape.proxies) };
     format!(
-        "{named}: {} nodes in {} zones, {} proxies, {} services, {} requests/s to the control plane, {} steps\n\n",
-        shape.nodes,
-        shape.zones,
-        shape.proxies,
-        shape.services,
+        "{named}: {} in {}, {proxies}, {}, {} requests/s to the control plane, {}\n\n",
+        things(shape.nodes, "node"),
+        things(shape.zones, "zone"),
+        things(shape.services, "service"),
         shape.requests_per_second,
-        scenario.plan.steps.len()
+        count(scenario.plan.steps.len(), "step"),
     )
 }
 

@@ -27,6 +27,7 @@ use super::peers::{Life, Links, OwnLife};
 use super::snapshots;
 use super::subscribers::Subscribers;
 use super::waiting::{Proposer, Question, Waiting};
+use super::yielding::{Yield, Yielding};
 use crate::catalog::{Catalog, Members, Sizes, next_epoch};
 use crate::metrics::{HeldMetrics, ReplicaMetrics};
 
@@ -71,17 +72,6 @@ pub(super) struct Driver {
     pub(super) returned: BTreeMap<NodeId, (u64, Duration)>,
 }
 
-/// How far a leader is with handing over for want of space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Yielding {
-    /// There is space.
-    No,
-    /// It was tried, and this node led since.
-    Tried,
-    /// It worked; the shortage lasts.
-    Done,
-}
-
 /// What a driver is made of.
 pub(super) struct Parts {
     pub(super) replica: Replica,
@@ -110,7 +100,7 @@ impl Driver {
             disk: parts.disk,
             files: parts.files,
             admission: Admission::new(parts.proposals_in_flight),
-            yielding: Yielding::No,
+            yielding: Yielding::default(),
             begin_tried: None,
             waiting: Waiting::default(),
             freshness: Freshness::default(),
@@ -193,19 +183,16 @@ impl Driver {
         self.metrics.in_flight.set(i64::try_from(self.admission.in_flight()).unwrap_or(i64::MAX));
     }
 
-    /// A leader that has no room for writes hands over: another node may have room. Tried until it has worked once in this
-    /// shortage; were it tried again, nodes that are all short would hand leadership round for ever.
+    /// A leader that has no room for writes hands over.
     pub(super) fn yield_when_short(&mut self) {
-        if self.disk.shortage().is_none() {
-            self.yielding = Yielding::No;
-        } else if self.leadership.borrow().is_here() && self.yielding != Yielding::Done {
-            let handed = self.replica.transfer_leadership(None);
-            if let (Ok(to), Yielding::No) = (handed, self.yielding) {
-                info!(%to, "this node's disk is short of space: handing leadership over");
-            }
-            self.yielding = Yielding::Tried;
-        } else if self.yielding == Yielding::Tried {
-            self.yielding = Yielding::Done;
+        let leads = self.leadership.borrow().is_here();
+        let asked = self.yielding.look(self.disk.shortage().is_some(), leads);
+        if asked == Yield::Stay {
+            return;
+        }
+        let handed = self.replica.transfer_leadership(None);
+        if let (Ok(to), Yield::First) = (handed, asked) {
+            info!(%to, "this node's disk is short of space: handing leadership over");
         }
     }
 

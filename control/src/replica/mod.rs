@@ -5,7 +5,8 @@
 //! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
 //! - `admission.rs`, `waiting.rs`: who may go, who waits; `freshness.rs`: how old the catalog may be for a reader;
 //!   `subscribers.rs`: who is told what changed
-//! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `peers/`: the other nodes
+//! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `yielding.rs`: a leader without space
+//! - `peers/`: the other nodes
 //! - `seats.rs` plans changes of the members, which `membership.rs` proposes; `gate.rs` plans the version of commands,
 //!   `autopilot.rs` what is done with members unasked; `steward.rs` tends these two
 //! - `divergence.rs` compares this node's catalog with the others'
@@ -30,13 +31,14 @@ pub mod peers;
 pub mod refusal;
 pub mod seats;
 mod snapshots;
-mod space;
+pub mod space;
 pub(crate) mod standing;
 mod start;
 pub(crate) mod steward;
 mod subscribers;
 mod surroundings;
 mod waiting;
+pub mod yielding;
 
 pub use actor::ReplicaActor;
 pub use clock::WallClock;

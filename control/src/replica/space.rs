@@ -1,4 +1,5 @@
-//! Whether there is room on the disk for new writes: a pure rule over what the log's thread sees, asked by the truth thread.
+//! Whether there is room on the disk for new writes: a pure rule over what the log's thread sees, asked by the truth thread and by
+//! the simulator.
 //!
 //! Writes are refused while less than the reserve is free, so that what was taken already, Raft's own records and the
 //! snapshot that lets the log be shortened still find room. The reserve is free space, not a file that holds it: others may
@@ -14,7 +15,7 @@ const RECOVERY_PART: u64 = 8;
 
 /// What is known of the disk's room. Written by the log's thread, read by the truth thread.
 #[derive(Debug)]
-pub(super) struct Space {
+pub struct Space {
     reserve: u64,
     free: AtomicU64,
     low: AtomicBool,
@@ -23,11 +24,16 @@ pub(super) struct Space {
 
 /// Why nothing new may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shortage {
+pub enum Shortage {
     /// A write did not get through.
     Full,
     /// Less than the reserve is free.
-    Low { free: u64, reserve: u64 },
+    Low {
+        /// What is free, in bytes.
+        free: u64,
+        /// What should be.
+        reserve: u64,
+    },
 }
 
 impl fmt::Display for Shortage {
@@ -46,7 +52,8 @@ impl fmt::Display for Shortage {
 
 impl Space {
     /// Keeps so many bytes free; none has been looked at yet.
-    pub(super) fn new(reserve: u64) -> Self {
+    #[must_use]
+    pub fn new(reserve: u64) -> Self {
         Self {
             reserve,
             free: AtomicU64::new(u64::MAX),
@@ -56,7 +63,7 @@ impl Space {
     }
 
     /// So much is free.
-    pub(super) fn seen(&self, free: u64) {
+    pub fn seen(&self, free: u64) {
         let enough = if self.low.load(Ordering::Relaxed) {
             self.reserve.saturating_add(self.reserve / RECOVERY_PART)
         } else {
@@ -73,12 +80,13 @@ impl Space {
     }
 
     /// A write did not get through, or did; answers what was so before.
-    pub(super) fn set_full(&self, full: bool) -> bool {
+    pub fn set_full(&self, full: bool) -> bool {
         self.full.swap(full, Ordering::Relaxed)
     }
 
     /// Why nothing new may be written, if that is so.
-    pub(super) fn shortage(&self) -> Option<Shortage> {
+    #[must_use]
+    pub fn shortage(&self) -> Option<Shortage> {
         if self.full.load(Ordering::Relaxed) {
             return Some(Shortage::Full);
         }

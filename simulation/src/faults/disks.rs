@@ -1,4 +1,4 @@
-//! What goes wrong with disks: slow, full, an fsync that fails, an fsync that lies, bits that turn. Torn writes come with
+//! What goes wrong with disks: slow, full, an fsync or a read that fails, an fsync that lies, bits that turn. Torn writes come with
 //! every kill.
 
 use super::{millis, node};
@@ -25,6 +25,14 @@ pub(super) const CLASSES: &[Class] = &[
         weight: 2,
         draw: |chance, shape| {
             Some(Act::FailSync { node: node(chance, shape), dead: millis(chance, 1, 3000) })
+        },
+    },
+    Class {
+        name: "fail-read",
+        weight: 1,
+        draw: |chance, shape| {
+            let after = chance.below(40);
+            Some(Act::FailRead { node: node(chance, shape), after, dead: millis(chance, 1, 2000) })
         },
     },
     Class {

@@ -80,6 +80,9 @@ acts! {
     /// The next fsync fails: the process must end itself.
     FailSync "fail-sync" { node: u64, dead: Duration }
         "the next fsync of node {node} fails; it must end itself, and is started {dead:?} later";
+    /// The disk cannot read: the process refuses to start, until the disk can again.
+    FailRead "fail-read" { node: u64, after: u64, dead: Duration }
+        "node {node} is killed; when it starts after {dead:?}, its disk fails to read after {after} pieces";
     /// The disk lies about every fsync, then power is lost.
     LoseSync "lose-sync" { node: u64, lasts: Duration, dead: Duration }
         "the disk of node {node} only claims to sync for {lasts:?}, then loses power; the node stays dead for {dead:?}";

@@ -43,6 +43,8 @@ pub(crate) struct Effects {
     pub(crate) disk_begins: bool,
     /// The disk had no room for what it should do.
     pub(crate) disk_full: bool,
+    /// It hands leadership over, because its disk has no room.
+    pub(crate) yields: bool,
     /// When to wake, in the node's own time.
     pub(crate) wake: Duration,
     /// The process ended itself, and why.
@@ -104,6 +106,10 @@ impl World {
             self.leaders.leads(id, *term)?;
             self.completeness.leads(id, *term, *last_index)?;
             self.leases.leads(*term, now);
+        }
+        if effects.yields {
+            self.reached.insert(Mark::Yielded);
+            self.tell(format!("node {id} has no room for writes, and hands leadership over"));
         }
         for entry in &effects.applied {
             self.trace.tell_number(entry.state ^ entry.index);

@@ -16,7 +16,7 @@ impl World {
                 if self.nodes[&node].wake.0 != number {
                     return Ok(());
                 }
-                self.with(node, Some(life), |running, at, _, _| running.replica.tick(at))
+                self.with(node, Some(life), |running, at, _, effects| running.tick(at, effects))
             }
             Event::Raft { from, to, bytes } => self.with(to, None, |running, at, _, effects| {
                 refused(running.replica.receive(consensus::NodeId(from), bytes, at), effects);

@@ -47,6 +47,11 @@ impl Leasing {
         }
     }
 
+    /// Whether this node leads.
+    pub(super) fn is_leading(&self) -> bool {
+        self.leading.is_some()
+    }
+
     /// The catalog changed.
     pub(super) fn changed(&mut self, changes: &[Change]) {
         // A table that outlives its leadership has to know all leases, or it would have nothing to expire too early.

@@ -106,6 +106,14 @@ impl World {
         }
         match node.start(now, &self.scenario.shape, &mut self.chance) {
             Ok(()) => self.measures.started(now, id),
+            Err(OpenError::Io { .. }) if node.disk.reads_fail() => {
+                // A process that cannot read must not go on; an operator starts it again, and the disk has come to.
+                node.disk.crash(&mut self.chance);
+                self.reached.insert(Mark::ReadFailed);
+                self.tell(format!("node {id} does not start: its disk cannot read"));
+                self.heap.put_in(START_AGAIN, Event::Restart(id));
+                return Ok(());
+            }
             Err(error) if node.forgot => {
                 node.out = Some(error.to_string());
                 self.reached.insert(Mark::Out);

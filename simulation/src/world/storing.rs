@@ -1,9 +1,18 @@
-//! The queue before a node's disk, as `control/src/replica/disk.rs` has it: everything that waits shares one fsync, a full disk
-//! is waited out, any other error ends the process.
+//! The queue before a node's disk, as `control/src/replica/disk.rs` has it: everything that waits shares one fsync, writes are
+//! refused before the disk is full, a full one is waited out, any other error ends the process.
+
+use std::time::Duration;
 
 use consensus::{Batch, HardState, Log, PersistError, Snapshot};
+use control::replica::space::Space;
 
 use crate::sabotage::Sabotage;
+
+/// What is kept free, in bytes: a few segments and snapshots of the simulation's size.
+const RESERVE: u64 = 256 << 10;
+
+/// How often free space is looked at, as the product has it.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What the disk is asked.
 #[derive(Debug)]
@@ -29,7 +38,8 @@ pub(super) struct Storing {
     pub(super) log: Log,
     queue: Vec<Work>,
     pub(super) busy: bool,
-    pub(super) full: bool,
+    pub(super) space: Space,
+    looked: Duration,
     /// Term and vote as of the last durable batch.
     pub(super) durable: HardState,
     /// Index and term of every entry that is durable, above the oldest kept.
@@ -40,7 +50,17 @@ pub(super) struct Storing {
 impl Storing {
     pub(super) fn new(log: Log, durable: HardState, sabotage: Option<Sabotage>) -> Self {
         let (queue, entries) = (Vec::new(), std::collections::BTreeMap::new());
-        Self { log, queue, busy: false, full: false, durable, entries, sabotage }
+        let (space, looked) = (Space::new(RESERVE), Duration::ZERO);
+        Self { log, queue, busy: false, space, looked, durable, entries, sabotage }
+    }
+
+    /// Looks how much is free, unless that was done a moment ago; says whether there is room for new writes.
+    pub(super) fn has_room(&mut self, local: Duration) -> bool {
+        if local >= self.looked + LOOK_EVERY {
+            self.looked = local;
+            self.space.seen(self.log.free_bytes().unwrap_or(u64::MAX));
+        }
+        self.space.shortage().is_none()
     }
 
     /// Queues work. `true`: the disk was idle and begins now.
@@ -87,7 +107,7 @@ impl Storing {
                 left.extend(below.map(Work::Compact));
                 self.queue = left;
                 self.busy = true;
-                self.full = true;
+                self.space.set_full(true);
                 Stored::Full { kept }
             }
             Some(error @ PersistError::Fatal { .. }) => Stored::Failed(error.to_string()),
@@ -95,7 +115,7 @@ impl Storing {
     }
 
     fn done(&mut self, batches: &[Batch], kept: Vec<u64>) -> Stored {
-        self.full = false;
+        self.space.set_full(false);
         for batch in batches {
             self.durable = batch.hard_state;
             if let Some(snapshot) = &batch.snapshot {
