@@ -276,6 +276,12 @@ impl Shard {
         self.open.get(&id).map_or(0, |open| open.session.refusals().count())
     }
 
+    /// Whether requests of a stream wait for a proof, and are not read yet.
+    #[must_use]
+    pub fn is_doubtful(&self, id: SessionId) -> bool {
+        self.doubts.concern(id)
+    }
+
     fn flush(&mut self, concerned: BTreeSet<SessionId>) -> Turn {
         let mut turn = Turn::new();
         for id in concerned {

@@ -83,6 +83,14 @@ impl World {
                 return Ok(Some(lasts));
             }
             Act::FailSync { node, dead } => self.doom(node, dead),
+            Act::FailRead { node, after, dead } => {
+                self.kill(node, dead);
+                let after = u32::try_from(after).unwrap_or(u32::MAX);
+                let node = self.node(node);
+                if node.running.is_none() {
+                    node.disk.fail_reads_after(after);
+                }
+            }
             Act::LoseSync { node, lasts, dead } => self.begin_to_lie(node, lasts, dead),
             Act::Rot { node, place, dead } => self.rot(node, place, dead),
             Act::Jump { node, by_ms } => self.node(node).clock.jump(by_ms),
@@ -240,6 +248,10 @@ impl World {
         }
         let node = self.node(id);
         let Some(running) = &node.running else { return };
+        if node.lies_since.is_some() {
+            // It is settled already when power is lost, and what it held when it began to lie.
+            return;
+        }
         node.lies_since = Some(running.storing.durable);
         node.disk.lie(Lies { files: true, directories: true });
         let life = node.life;

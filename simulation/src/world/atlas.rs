@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use consensus::Membership;
 
+use super::node::Node;
 use super::run::World;
 
 impl World {
@@ -14,9 +15,15 @@ impl World {
         statuses.max_by_key(|status| status.applied).map(|status| status.membership)
     }
 
-    /// Nodes that are out for good.
+    /// Nodes that are out for good, or will be found to be when they start.
     fn outs(&self) -> BTreeSet<u64> {
-        self.nodes.values().filter(|node| node.out.is_some()).map(|node| node.id).collect()
+        let is_out = |node: &&Node| node.out.is_some() || (node.forgot && node.running.is_none());
+        self.nodes.values().filter(is_out).map(|node| node.id).collect()
+    }
+
+    /// Nodes whose disk was ever damaged: also one that started again may be found out later.
+    fn damaged(&self) -> BTreeSet<u64> {
+        self.nodes.values().filter(|node| node.out.is_some() || node.forgot).map(|node| node.id).collect()
     }
 
     /// Whether every set of voters keeps a majority without these nodes.
@@ -30,7 +37,7 @@ impl World {
 
     /// Whether this node's disk may be lost for good.
     pub(super) fn may_lose(&self, node: u64) -> bool {
-        let mut gone = self.outs();
+        let mut gone = self.damaged();
         gone.insert(node);
         gone.len() as u64 <= self.scenario.shape.minority() && self.decides_without(&gone)
     }

@@ -108,7 +108,9 @@ impl World {
         }
         if client.doing.is_none() {
             if now > self.writes_end {
+                // A late answer to what was given up answers nothing.
                 client.waits = false;
+                client.call += 1;
                 return;
             }
             let (key, deed) = client.drawn(&self.scenario.shape, &mut self.chance);

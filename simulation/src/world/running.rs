@@ -10,6 +10,7 @@ use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use consensus::{Committed, Membership, Output, Replica, Role};
 use control::catalog::{Catalog, Change};
 use control::discovery::{Request as ShardRequest, Sent, SessionId, Shard, Turn, Way};
+use control::replica::yielding::{Yield, Yielding};
 use control::rollup::partials::Partials;
 use mesh::Timestamp;
 use prost::Message;
@@ -48,6 +49,7 @@ pub(crate) struct Running {
     founders: Membership,
     pub(crate) replica: Replica,
     pub(super) storing: Storing,
+    yielding: Yielding,
     pub(crate) catalog: Catalog,
     waiting: BTreeMap<u64, Waiting>,
     reads: BTreeMap<u64, Asked>,
@@ -80,6 +82,7 @@ impl Running {
             founders,
             replica,
             storing,
+            yielding: Yielding::default(),
             catalog: Catalog::new(1),
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -96,6 +99,15 @@ impl Running {
         };
         running.ask(Asked::ToBegin, Duration::ZERO);
         running
+    }
+
+    /// The replica's alarm went off.
+    pub(super) fn tick(&mut self, local: Duration, effects: &mut Effects) {
+        self.replica.tick(local);
+        let is_short = !self.storing.has_room(local);
+        if self.yielding.look(is_short, self.leasing.is_leading()) != Yield::Stay {
+            effects.yields = self.replica.transfer_leadership(None).is_ok();
+        }
     }
 
     /// Carries out everything that the replica asks for, until it asks no more.
@@ -250,9 +262,11 @@ impl Running {
         self.carry_turn(turn, effects);
     }
 
-    /// How many resources the session of a stream knows to be refused; `None` where there is no such session.
+    /// How many resources the session of a stream knows to be refused; `None` where there is no such session, or where what
+    /// came on the stream waits for a proof and is not read yet.
     pub(crate) fn refusals(&self, stream: StreamKey) -> Option<usize> {
-        self.sessions.get(&stream).map(|id| self.shard.refusals(*id))
+        let id = self.sessions.get(&stream).filter(|id| !self.shard.is_doubtful(**id))?;
+        Some(self.shard.refusals(*id))
     }
 
     /// A proxy's stream ended.
@@ -297,7 +311,7 @@ impl Running {
         if let (Some(Sabotage::RetryApplied), Some(id)) = (self.sabotage, &mut command.id) {
             id.client = format!("{}{ANONYMOUS}{}-{}", id.client, self.id, self.next_token);
         }
-        let refused = if self.storing.full {
+        let refused = if self.storing.space.shortage().is_some() {
             Err(Reply::Unknown)
         } else {
             self.replica.propose(self.next_token, command.encode_to_vec().into()).map_err(|error| match error
