@@ -43,6 +43,5 @@ fn a_leader_whose_disk_is_full_hands_over_and_writes_go_on_long_before_there_is_
     let story = report.unwrap().story.to_string();
     assert!(story.contains("has no room for writes, and hands leadership over"), "{story}");
     let gap = measured.longest_gap();
-    eprintln!("longest time without a write: {gap:?}");
     assert!(gap < full / 4, "{gap:?} without a write, as long as the disk was full: {story}");
 }
