@@ -23,7 +23,7 @@ pub mod trace;
 mod world;
 
 pub use chance::Chance;
-pub use invariants::Violation;
+pub use invariants::{Operation, Verdict, Violation, linearizable};
 pub use marks::{Mark, Reached};
 pub use measured::{Measured, OUTAGE, Requests, Stretch, percentile};
 pub use picture::picture;
@@ -32,4 +32,4 @@ pub use sabotage::Sabotage;
 pub use shape::Shape;
 pub use shrink::{Shrunk, shrunk};
 pub use story::Story;
-pub use world::{Failure, Report, run, run_measured};
+pub use world::{Deed, Failure, Report, Seen, Told, run, run_measured};

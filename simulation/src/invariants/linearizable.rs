@@ -10,21 +10,22 @@ use crate::world::{Deed, Seen, Told};
 
 /// One operation on a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Operation {
-    pub(crate) deed: Deed,
+pub struct Operation {
+    /// What was asked for.
+    pub deed: Deed,
     /// What its client was told; `None` as long as nobody knows.
-    pub(crate) told: Option<Told>,
+    pub told: Option<Told>,
     /// When the request went out.
-    pub(crate) begun: u64,
+    pub begun: u64,
     /// When the answer came, if it came.
-    pub(crate) ended: Option<u64>,
+    pub ended: Option<u64>,
     /// It was refused: it did not happen.
-    pub(crate) void: bool,
+    pub void: bool,
 }
 
 /// What the search found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// There is an order.
     Yes,
     /// There is none; what was seen where every order ends.
@@ -69,7 +70,7 @@ struct Configuration {
 }
 
 /// Searches for an order. `operations` stand in the order of their requests; nothing stands at the key in the beginning.
-pub(crate) fn linearizable(operations: &[Operation]) -> Verdict {
+pub fn linearizable(operations: &[Operation]) -> Verdict {
     let useful = |operation: &&Operation| operation.ended.is_some() || operation.deed != Deed::Read;
     let operations: Vec<Operation> = operations.iter().filter(useful).copied().collect();
     let first = Configuration { next: 0, ahead: Vec::new(), open: Vec::new(), held: None };

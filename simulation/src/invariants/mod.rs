@@ -25,6 +25,7 @@ pub(crate) use convergence::converged;
 pub(crate) use history::History;
 pub(crate) use leaders::OneLeaderPerTerm;
 pub(crate) use leases::LeasesHold;
+pub use linearizable::{Operation, Verdict, linearizable};
 pub(crate) use logs::{AppliedEntry, LogsAgree};
 pub(crate) use making::MakeBeforeBreak;
 pub(crate) use memberships::MembershipsAgree;

@@ -38,4 +38,5 @@ mod writes;
 pub(crate) use leasing::BRAKE;
 pub use run::{Failure, Report, run, run_measured};
 pub(crate) use workloads::LEASE;
-pub(crate) use writes::{Deed, Key, Seen, Told};
+pub(crate) use writes::Key;
+pub use writes::{Deed, Seen, Told};

@@ -24,11 +24,11 @@ pub(crate) enum Key {
 }
 
 /// What stands at a key: nothing, or the value that was written.
-pub(crate) type Seen = Option<u64>;
+pub type Seen = Option<u64>;
 
 /// What a client does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub enum Deed {
     /// Makes this stand there.
     Put(u64),
     /// Takes away what stands there.
@@ -39,7 +39,7 @@ pub(crate) enum Deed {
 
 /// What a client was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub enum Told {
     /// The write was done.
     Done,
     /// It was done, and something (else) stood there, or (`false`) nothing.
