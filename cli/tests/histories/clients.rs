@@ -123,7 +123,9 @@ impl Client {
     ) {
         let operation = self.begins(key, deed);
         let mut tries = 0;
+        let mut turns = interval(PAUSE);
         loop {
+            turns.tick().await;
             let channel = channels[usize::try_from((turn + tries) % NODES).unwrap()].clone();
             let answered = timeout(CALL_MAX, self.call(channel, key, deed, turn)).await;
             match answered {
@@ -138,7 +140,6 @@ impl Client {
                 }
                 _ => tries += 1,
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -43,7 +43,10 @@ pub struct Door {
 /// How one try ended.
 enum Try {
     Done(Result<Outcome, ProposeError>),
+    /// Nothing was done.
     Again,
+    /// Nobody knows whether it was done.
+    Unsettled,
 }
 
 impl Door {
@@ -66,10 +69,14 @@ impl Door {
         let started = Instant::now();
         let mut leadership = self.leadership.clone();
         let tries = async {
+            let mut unsettled = false;
             loop {
                 let seen = *leadership.borrow_and_update();
-                if let Try::Done(result) = self.try_once(seen, &command).await {
-                    return result;
+                match self.try_once(seen, &command).await {
+                    Try::Done(Err(refused)) if unsettled => return Err(after_unsettled(refused)),
+                    Try::Done(result) => return result,
+                    Try::Again => {}
+                    Try::Unsettled => unsettled = true,
                 }
                 self.metrics.retries.inc();
                 let _ = tokio::time::timeout(TRY_AGAIN_AFTER, leadership.changed()).await;
@@ -171,7 +178,7 @@ impl Door {
                 tokio::select! {
                     biased;
                     tried = self.try_there(leader, command) => tried,
-                    () = moved => Try::Again,
+                    () = moved => Try::Unsettled,
                 }
             }
             _ => Try::Again,
@@ -181,7 +188,8 @@ impl Door {
     async fn try_here(&self, command: Command) -> Try {
         let class = Class::of(&command);
         match self.replica.send(Propose { command, class }).await {
-            Ok(Err(ProposeError::NotLeader { .. } | ProposeError::OutcomeUnknown { .. })) => Try::Again,
+            Ok(Err(ProposeError::NotLeader { .. })) => Try::Again,
+            Ok(Err(ProposeError::OutcomeUnknown { .. })) => Try::Unsettled,
             Ok(result) => Try::Done(result),
             Err(_) => {
                 Try::Done(Err(ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() }))
@@ -196,7 +204,8 @@ impl Door {
                     reason: format!("the leader's answer cannot be read: {error}"),
                 }))
             }
-            Err(status) => refusal::from_peer(&status).map_or(Try::Again, |error| Try::Done(Err(error))),
+            Err(status) if refusal::is_not_leader(&status) => Try::Again,
+            Err(status) => refusal::from_peer(&status).map_or(Try::Unsettled, |error| Try::Done(Err(error))),
         }
     }
 
@@ -207,5 +216,34 @@ impl Door {
         if leadership.wait_for(moved).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// A refusal says that nothing was done. That is not so if an earlier try may have been taken by a leader that is gone.
+fn after_unsettled(refused: ProposeError) -> ProposeError {
+    match refused {
+        ProposeError::Busy { .. } | ProposeError::NotYet { .. } | ProposeError::TooLarge { .. } => {
+            ProposeError::OutcomeUnknown {
+                reason: format!("a leader that is gone may have taken it; now: {refused}"),
+            }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by real processes: a write was under way at a leader that gave up its office for want of space; the next one had no
+    /// room either and refused it, its client was told that nothing was done, and the write stood there.
+    #[test]
+    fn a_refusal_after_a_try_that_may_have_been_taken_does_not_say_that_nothing_was_done() {
+        let busy = ProposeError::Busy { reason: "no room".to_owned(), retry_after_ms: 100 };
+        let told = after_unsettled(busy);
+        assert!(
+            matches!(&told, ProposeError::OutcomeUnknown { reason } if reason.contains("no room")),
+            "{told:?}"
+        );
     }
 }

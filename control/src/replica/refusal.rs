@@ -70,6 +70,11 @@ pub(super) fn for_peer(error: &ProposeError) -> Status {
     }
 }
 
+/// Whether a peer says that it does not lead, so that it did nothing.
+pub(super) fn is_not_leader(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition
+}
+
 /// What a forwarding node makes of the leader's status; `None`: try again, here or with the next leader.
 pub(super) fn from_peer(status: &Status) -> Option<ProposeError> {
     match status.code() {
