@@ -40,7 +40,7 @@ pub enum OpenError {
     },
     /// Bytes that were durable once are not what they were.
     #[error(
-        "{file} is corrupted at offset {offset}: {reason}; do not edit it: remove this node from the group, move the directory away, and add the node again under a new id"
+        "{file} is corrupted at offset {offset}: {reason}; do not edit it: move the directory away whole; where other nodes hold the data, start this one with an empty directory (it comes back as a learner and gets its vote back), else restore a backup"
     )]
     Corrupted {
         /// The file.

@@ -90,7 +90,7 @@ pub enum ReceiveError {
     },
     /// End the process: this node confirmed entries once that its disk no longer has.
     #[error(
-        "leader {from} knows that this node held entry {known}, but its log ends at {last}: the data directory was lost or rolled back; remove this node from the group and add it again under a new id"
+        "leader {from} knows that this node held entry {known}, but its log ends at {last}: the data directory was lost or rolled back; move it away whole and start this node with an empty one, it comes back as a learner and gets its vote back"
     )]
     LogLost {
         /// The leader.

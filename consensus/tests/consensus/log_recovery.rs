@@ -148,7 +148,7 @@ fn damage_in_an_earlier_segment_is_refused_also_at_its_end() {
     let OpenError::Corrupted { file, offset, reason } = error else { panic!("{said}") };
     assert_eq!(file, first);
     assert!(said.contains(&format!("{} is corrupted at offset {offset}", first.display())), "{said}");
-    assert!(said.contains("do not edit it: remove this node from the group"), "{said}");
+    assert!(said.contains("do not edit it: move the directory away whole"), "{said}");
     assert!(offset > 0 && reason.contains("should reach to"), "{reason}");
 }
 
