@@ -299,8 +299,9 @@ impl WorkerState {
         self.spare_buffers.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Takes a buffer back.
-    pub fn keep_buffer(&self, buffer: BytesMut) {
+    /// Takes a buffer back. What is left in it belonged to a connection that broke off, and must never reach another.
+    pub fn keep_buffer(&self, mut buffer: BytesMut) {
+        buffer.clear();
         let mut spare = self.spare_buffers.borrow_mut();
         if spare.len() < SPARE_BUFFERS_MAX {
             spare.push(buffer);
