@@ -235,3 +235,36 @@ fn an_answer_may_begin_before_the_body_of_its_request_has_ended() {
         assert_eq!(read_until(&mut caller, "0\r\n\r\n").await, "4\r\nmore\r\n0\r\n\r\n");
     });
 }
+
+/// Once it lay in front of what the next connection read or wrote: the memory of both is lent by the worker.
+#[test]
+fn what_a_caller_that_left_did_not_take_reaches_no_other_connection() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, is_asked) = tokio::sync::oneshot::channel();
+        let (leave, has_left) = tokio::sync::oneshot::channel::<()>();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_until(&mut stream, "\r\n\r\n").await;
+            asked.send(()).unwrap();
+            has_left.await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await.unwrap();
+            read_until(&mut stream, "\r\n\r\n").await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        });
+        let mesh = mesh_of(address);
+        let ask = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
+        let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
+        // Behind a second request the proxy does not see that the caller leaves before it writes to it.
+        caller.write_all(ask.repeat(2).as_bytes()).await.unwrap();
+        is_asked.await.unwrap();
+        socket2::SockRef::from(&caller).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(caller);
+        leave.send(()).unwrap();
+        while mesh.workers.asker().connections(0).await.0 > 0 {}
+        let mut other = TcpStream::connect(mesh.outbound).await.unwrap();
+        other.write_all(ask.as_bytes()).await.unwrap();
+        assert_eq!(read_until(&mut other, "ok").await, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    });
+}
