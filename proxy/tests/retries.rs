@@ -298,3 +298,29 @@ fn a_connection_that_takes_longer_than_the_policy_allows_is_given_up() {
         assert_eq!(ask(&mut http1(mesh.outbound).await, get("web", "/")).await.status, 503);
     });
 }
+
+/// Once the half of a head stayed in the buffer that the next connection read into, and both made one answer.
+#[test]
+fn half_a_head_from_a_kept_connection_is_no_part_of_another_answer() {
+    run(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            let whole = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            for answers in [&[whole, "HTTP/1.1 200 OK\r\nx-half: "][..], &[whole]] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                for answer in answers {
+                    let mut head = [0; 1024];
+                    let _ = stream.read(&mut head).await.unwrap();
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let mesh = mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", address, 100)])]);
+        let mut client = http1(mesh.outbound).await;
+        assert_eq!(ask(&mut client, get("web", "/")).await.status, 200);
+        let answer = ask(&mut client, get("web", "/")).await;
+        assert_eq!((answer.status, answer.headers.get("x-half")), (502, None));
+        assert_eq!(ask(&mut client, get("web", "/")).await.status, 200);
+    });
+}

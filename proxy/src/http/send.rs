@@ -175,7 +175,8 @@ async fn send_h1(
     let head = loop {
         match h1::exchange(&mut link, &mut outgoing.upload, &mut outgoing.parts, tally.signs()).await {
             Ok(head) => break head,
-            Err(Trouble::Broken) if link.reused && outgoing.may_be_sent_again() => {
+            // One that said anything was alive, and what it said must not stand before another's answer.
+            Err(Trouble::Broken) if link.reused && link.read.is_empty() && outgoing.may_be_sent_again() => {
                 let (buffer, place) = (std::mem::take(&mut link.read), link.place.take());
                 link = fresh_link(upstream, tally).await?;
                 (link.read, link.place) = (buffer, place);
