@@ -272,3 +272,24 @@ fn a_shared_connection_that_died_is_replaced() {
         assert_eq!(ask(&mut http1(mesh.outbound).await, get("web", "/")).await.status, 200);
     });
 }
+
+/// Once such a request was routed by the one and delivered for the other.
+#[test]
+fn a_host_header_beside_an_authority_does_not_reach_the_endpoint() {
+    run(async {
+        let (old, new) =
+            (support::app("old", Protocol::Http1).await, support::app("new", Protocol::Http2).await);
+        let services = [
+            service("old", Protocol::Http1, vec![endpoint("old", old.address, 100)]),
+            service("new", Protocol::Http2, vec![endpoint("new", new.address, 100)]),
+        ];
+        let mesh = mesh(&settings(), &services);
+        for name in ["old", "new"] {
+            let asked = request(name, "/").header("host", "other").body(Full::default()).unwrap();
+            assert_eq!(call(&mesh, asked).await.body, name);
+        }
+        let seen = old.requests.borrow()[0].clone();
+        assert_eq!(seen.headers.get_all("host").iter().collect::<Vec<_>>(), ["old"]);
+        assert_eq!(new.requests.borrow()[0].uri.authority().unwrap(), "new");
+    });
+}

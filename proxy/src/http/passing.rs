@@ -1,6 +1,7 @@
 //! What both directions do to a message as it passes: whom it asks for, what of its head goes on, and how an answer or a
 //! refusal goes back to the caller. Must never decide where a request goes.
 
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header, request};
 
 use super::body::AnswerBody;
@@ -16,25 +17,31 @@ pub const CALLER_HEADER: HeaderName = HeaderName::from_static("penstock-caller")
 #[must_use]
 pub fn spelled_authority(parts: &request::Parts) -> &[u8] {
     match parts.uri.authority() {
-        Some(authority) => {
-            let text = authority.as_str();
-            text.rsplit_once('@').map_or(text, |(_, host)| host).as_bytes()
-        }
+        Some(authority) => host_of(authority).as_bytes(),
         None => parts.headers.get(header::HOST).map_or(&[], HeaderValue::as_bytes),
     }
 }
 
-/// Makes a request's head fit to be sent on. An upgrade that HTTP/1.1 asks for is passed on.
+/// An authority as `host` states it: without a user (RFC 9110, section 4.2.4).
+fn host_of(authority: &Authority) -> &str {
+    let text = authority.as_str();
+    text.rsplit_once('@').map_or(text, |(_, host)| host)
+}
+
+/// Makes a request's head fit to be sent on. An upgrade that HTTP/1.1 asks for is passed on. What the endpoint is told is the
+/// host by which the request was routed.
 pub fn prepare(parts: &mut request::Parts) {
     let upgrade = hop::strip(&mut parts.headers).filter(|protocol| {
         // HTTP/2 is spoken with prior knowledge only; a caller that offers it gets HTTP/1.1, as it may.
         parts.version == Version::HTTP_11 && protocol != "h2c"
     });
-    if parts.version < Version::HTTP_2
-        && let Some(authority) = parts.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        parts.headers.insert(header::HOST, host);
+    if let Some(authority) = parts.uri.authority() {
+        if parts.version >= Version::HTTP_2 {
+            // It is made of the authority where HTTP/1.1 needs it; another one would overrule that (RFC 9113, section 8.3.1).
+            parts.headers.remove(header::HOST);
+        } else if let Ok(host) = HeaderValue::from_str(host_of(authority)) {
+            parts.headers.insert(header::HOST, host);
+        }
     }
     if let Some(upgrade) = upgrade {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
