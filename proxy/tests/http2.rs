@@ -293,3 +293,18 @@ fn a_host_header_beside_an_authority_does_not_reach_the_endpoint() {
         assert_eq!(new.requests.borrow()[0].uri.authority().unwrap(), "new");
     });
 }
+
+/// Once this was told as an endpoint that broke off, and counted against it.
+#[test]
+fn an_upgrade_that_http_2_cannot_carry_is_left_out_and_the_request_is_answered() {
+    run(async {
+        let web = support::app("web", Protocol::Http2).await;
+        let mesh =
+            mesh(&settings(), &[service("web", Protocol::Http2, vec![endpoint("web", web.address, 100)])]);
+        let mut asked = get("web", "/");
+        asked.headers_mut().insert("connection", "upgrade".parse().unwrap());
+        asked.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+        let answer = ask(&mut http1(mesh.outbound).await, asked).await;
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"web"[..]));
+    });
+}

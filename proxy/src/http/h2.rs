@@ -181,7 +181,11 @@ pub(super) fn head_of(parts: &mut request::Parts) -> Option<Request<()>> {
     if uri.path_and_query.is_none() {
         uri.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
     }
-    parts.headers.remove(header::EXPECT);
+    // Neither an upgrade nor the wait for a word to continue is spoken there (RFC 9113, section 8.2.2); not to grant what was
+    // asked for is always allowed.
+    for name in [header::EXPECT, header::CONNECTION, header::UPGRADE] {
+        parts.headers.remove(name);
+    }
     let mut head = Request::new(());
     *head.method_mut() = parts.method.clone();
     *head.uri_mut() = Uri::from_parts(uri).ok()?;

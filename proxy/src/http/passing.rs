@@ -33,7 +33,7 @@ fn host_of(authority: &Authority) -> &str {
 pub fn prepare(parts: &mut request::Parts) {
     let upgrade = hop::strip(&mut parts.headers).filter(|protocol| {
         // HTTP/2 is spoken with prior knowledge only; a caller that offers it gets HTTP/1.1, as it may.
-        parts.version == Version::HTTP_11 && protocol != "h2c"
+        parts.version == Version::HTTP_11 && !offers_h2c(protocol)
     });
     if let Some(authority) = parts.uri.authority() {
         if parts.version >= Version::HTTP_2 {
@@ -47,6 +47,13 @@ pub fn prepare(parts: &mut request::Parts) {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, upgrade);
     }
+}
+
+/// Whether HTTP/2 is among the protocols of an upgrade (RFC 9110, section 7.8: a list, whose names have no case). Passed on,
+/// it would hide the requests after the first one from us.
+fn offers_h2c(protocols: &HeaderValue) -> bool {
+    let mut protocols = protocols.as_bytes().split(|byte| *byte == b',');
+    protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
 /// The answer as it goes back to the caller.
@@ -70,4 +77,18 @@ pub fn passed_back(mut answer: Answer, mut tally: Tally) -> Response<AnswerBody>
 pub fn refused(refusal: Refusal, is_grpc: bool, mut tally: Tally) -> Response<AnswerBody> {
     tally.refused(refusal, is_grpc);
     refusal.response(is_grpc).map(AnswerBody::text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_to_http_2_is_not_passed_on_however_it_is_spelled() {
+        for (protocols, is_h2c) in
+            [("h2c", true), ("H2C", true), ("websocket, h2c", true), ("h2c,x", true), ("websocket", false)]
+        {
+            assert_eq!(offers_h2c(&HeaderValue::from_static(protocols)), is_h2c, "{protocols}");
+        }
+    }
 }
