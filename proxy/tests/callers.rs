@@ -268,3 +268,28 @@ fn what_a_caller_that_left_did_not_take_reaches_no_other_connection() {
         assert_eq!(read_until(&mut other, "ok").await, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     });
 }
+
+/// Once the connection stayed open, and the next answer was taken for the rest of this one.
+#[test]
+fn an_answer_that_the_callers_deadline_cuts_off_ends_its_connection_where_no_trailers_can_tell() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_until(&mut stream, "\r\n\r\n").await;
+            let half =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web\r\ncontent-length: 10\r\n\r\nhal";
+            stream.write_all(half.as_bytes()).await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        });
+        let mesh = mesh_of(address);
+        let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
+        let ask =
+            "GET / HTTP/1.1\r\nhost: web\r\ncontent-type: application/grpc-web\r\ngrpc-timeout: 50m\r\n\r\n";
+        caller.write_all(ask.as_bytes()).await.unwrap();
+        let mut told = String::new();
+        caller.read_to_string(&mut told).await.unwrap();
+        assert!(told.ends_with("\r\n\r\nhal"), "{told}");
+    });
+}

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, Version, header};
 use http_body::Body;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::caller::{Caller, CallerBody};
 use super::encode::Coding;
 use super::reply::{Asked, Framing, put_head};
-use super::request::{RequestHead, take_head};
+use super::request::{RequestHead, body_length, take_head};
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::refusal::{Refusal, is_grpc};
@@ -199,6 +199,8 @@ async fn written(
         signs.asked_as.take(); // or the head would keep the read buffer from its next use
         put_head(&mut caller.out.bytes, parts.status, &parts.headers, size, asked, &spelled)
     };
+    let stated = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| body_length(length.as_bytes()));
+    let mut left = stated.or(body.size_hint().exact()).filter(|_| framing == Framing::Sized);
     state.keep_headers(parts.headers);
     let mut stage = Stage::Body;
     let mut body = pin!(body);
@@ -206,9 +208,11 @@ async fn written(
         if signs.refusal.get().is_some() {
             return Poll::Ready(false);
         }
-        poll_written(caller, body.as_mut(), framing, &mut stage, cx)
+        poll_written(caller, body.as_mut(), framing, &mut stage, &mut left, cx)
     });
-    if !is_whole.await {
+    // A body that was cut off may end in good order where it can be told in trailers, which a stated length has no room for:
+    // the next answer would be taken for the rest of it.
+    if !is_whole.await || left.is_some_and(|left| left > 0) {
         if framing == Framing::UntilClose {
             reset(&mut caller.borrow_mut());
         }
@@ -235,13 +239,14 @@ enum Stage {
     Flush,
 }
 
-/// Writes what `body` holds as it comes; ready with whether all of it was written. The rest of the request's body may go
-/// out as the answer's is polled, so that the caller must not be borrowed then.
+/// Writes what `body` holds as it comes, and takes it from what is `left` of a stated length; ready with whether all of it was
+/// written. The rest of the request's body may go out as the answer's is polled, so that the caller must not be borrowed then.
 fn poll_written(
     caller: &Shared,
     mut body: Pin<&mut AnswerBody>,
     framing: Framing,
     stage: &mut Stage,
+    left: &mut Option<u64>,
     cx: &mut Context<'_>,
 ) -> Poll<bool> {
     let coding = if framing == Framing::Chunked { Coding::Chunked } else { Coding::Sized };
@@ -254,7 +259,10 @@ fn poll_written(
         let caller = &mut *caller.borrow_mut();
         match frame {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(piece) => caller.out.put_piece(coding, piece),
+                Ok(piece) => {
+                    *left = left.map(|left| left.saturating_sub(piece.len() as u64));
+                    caller.out.put_piece(coding, piece);
+                }
                 Err(frame) => {
                     caller.out.put_end(coding, frame.trailers_ref());
                     *stage = Stage::Flush;
