@@ -189,7 +189,8 @@ impl Signs {
 impl Signs {
     /// Ends it when its caller neither sends nor reads what is waited for: a request must not hold an endpoint for free.
     fn sweep_stalled(&self, limits: &Limits, now: Instant) {
-        let waits = self.running.get() > 0 && (self.waits_to_read.get() || self.waits_to_write.get());
+        // The end of an answer waits for its caller also when the request's account is closed, as all of it has come.
+        let waits = self.waits_to_write.get() || (self.running.get() > 0 && self.waits_to_read.get());
         let (moved, since) = self.stalled.get();
         match since {
             Some(since) if waits && moved == self.moved.get() => {
@@ -443,5 +444,20 @@ impl Drop for Opened {
     fn drop(&mut self) {
         self.state.connections.borrow_mut().remove(&self.number);
         self.state.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_that_does_not_read_the_end_of_an_answer_is_given_up_although_no_request_runs() {
+        let (signs, limits, now) = (Signs::default(), Limits::default(), Instant::now());
+        signs.waits_to_write.set(true);
+        for (seconds, refusal) in [(0, None), (299, None), (300, Some(Refusal::CallerStalled))] {
+            signs.sweep(&limits, now + Duration::from_secs(seconds));
+            assert_eq!(signs.refusal.get(), refusal, "after {seconds} s");
+        }
     }
 }
