@@ -93,3 +93,19 @@ fn a_key_leads_to_the_same_endpoint_and_a_cookie_is_given_where_there_is_none() 
         assert!(met.len() > 1, "different cookies lead to different endpoints");
     });
 }
+
+#[test]
+fn what_a_caller_does_wrong_ejects_no_endpoint() {
+    run(async {
+        let (one, two) = (app("one", Protocol::Http1).await, app("two", Protocol::Http1).await);
+        let ejection = Ejection { consecutive_failures: Some(1), ..Ejection::default() };
+        let policy = ServicePolicy { ejection: Some(ejection), ..ServicePolicy::default() };
+        let mesh = mesh(&settings(), &[web(&[&one, &two], policy)]);
+        let malformed = "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n0x0\r\n\r\n";
+        for _ in 0..4 {
+            let told = support::raw(mesh.outbound, malformed.as_bytes()).await;
+            assert!(told.starts_with("HTTP/1.1 400 "), "{told}");
+        }
+        assert_eq!(mesh.workers.take().await.counters.ejected_in_a_row_total, 0);
+    });
+}

@@ -137,6 +137,9 @@ impl AnswerBody {
 
     fn broken(&mut self, trouble: Trouble) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
         if let Some(mut tally) = self.tally.take() {
+            if trouble == Trouble::CallerGone {
+                tally.absolve();
+            }
             tally.broken();
         }
         self.source = Source::Empty;

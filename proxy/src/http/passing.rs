@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header, reque
 use super::body::AnswerBody;
 use super::hop;
 use super::refusal::Refusal;
-use super::send::Answer;
+use super::send::{Answer, Unsent};
 use super::tally::Tally;
 
 /// Says to the callee's proxy who calls.
@@ -70,6 +70,15 @@ pub fn passed_back(mut answer: Answer, mut tally: Tally) -> Response<AnswerBody>
         response.headers_mut().insert(header::UPGRADE, upgrade);
     }
     response
+}
+
+/// The answer to a request that got none; closes the account.
+#[must_use]
+pub fn unanswered(unsent: Unsent, is_grpc: bool, mut tally: Tally) -> Response<AnswerBody> {
+    if !unsent.blames_endpoint() {
+        tally.absolve();
+    }
+    refused(unsent.refusal(), is_grpc, tally)
 }
 
 /// The proxy's own answer; closes the account.

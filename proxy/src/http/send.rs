@@ -77,6 +77,19 @@ pub enum Unsent {
 }
 
 impl Unsent {
+    /// Whether the endpoint is to blame. What the caller did wrong, or the proxy has no room for, must not eject an endpoint.
+    #[must_use]
+    pub fn blames_endpoint(self) -> bool {
+        match self {
+            Self::NotConnected | Self::Refused => true,
+            Self::Lost(refusal) => matches!(
+                refusal,
+                Refusal::ConnectFailed | Refusal::BrokenOff | Refusal::BadAnswer | Refusal::TimedOut
+            ),
+            Self::CallerGone => false,
+        }
+    }
+
     /// What the caller is told when nothing more is tried.
     #[must_use]
     pub fn refusal(self) -> Refusal {

@@ -41,8 +41,8 @@ pub struct Tally {
     /// Body bytes from callee to caller.
     pub response_bytes: u64,
     closed: bool,
-    /// The caller left: that says nothing about the endpoint.
-    is_abandoned: bool,
+    /// It ended for a reason that says nothing about the endpoint: its caller left, or it was never sent.
+    is_blameless: bool,
 }
 
 impl Tally {
@@ -68,7 +68,7 @@ impl Tally {
             request_bytes: 0,
             response_bytes: 0,
             closed: false,
-            is_abandoned: false,
+            is_blameless: false,
         }
     }
 
@@ -144,6 +144,11 @@ impl Tally {
         self.close(Some(refusal.failure()), true);
     }
 
+    /// Whatever comes to pass now is no fault of the endpoint.
+    pub fn absolve(&mut self) {
+        self.is_blameless = true;
+    }
+
     /// This try came to nothing, after an answer or after none, and another one begins.
     pub fn tried_in_vain(&mut self, was_answered: bool) {
         let now = Instant::now();
@@ -202,7 +207,7 @@ impl Tally {
                 let since = self.sent.elapsed().max(ASSUMED_LATENCY);
                 in_flight.upstream().latency.borrow_mut().observe(since, now);
             }
-            if !self.is_abandoned {
+            if !self.is_blameless {
                 in_flight.upstream().ended(failure.is_some(), now);
             }
         }
@@ -251,7 +256,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        self.is_abandoned = true;
+        self.is_blameless = true;
         self.broken();
     }
 }

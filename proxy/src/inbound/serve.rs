@@ -14,7 +14,7 @@ use crate::detect::Learned;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::deadline::grpc_timeout;
-use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority};
+use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority, unanswered};
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Answer, Outgoing, Unsent, send};
@@ -165,7 +165,7 @@ impl Serve for Inbound {
         };
         match sent {
             Ok(answer) => passed_back(answer, tally),
-            Err(unsent) => refused(unsent.refusal(), is_grpc, tally),
+            Err(unsent) => unanswered(unsent, is_grpc, tally),
         }
     }
 }

@@ -13,7 +13,7 @@ use mesh::RouteRule;
 use super::target::Target;
 use super::trying::Way;
 use crate::http::body::AnswerBody;
-use crate::http::passing::{passed_back, refused};
+use crate::http::passing::{passed_back, unanswered};
 use crate::http::replay::Replay;
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Outgoing, Unsent};
@@ -88,7 +88,7 @@ async fn copy(head: request::Parts, body: Option<Replay>, target: &Target, state
     };
     match sent {
         Ok(answer) => read_away(passed_back(answer, tally).into_body()).await,
-        Err(unsent) => drop(refused(unsent.refusal(), false, tally)),
+        Err(unsent) => drop(unanswered(unsent, false, tally)),
     }
 }
 

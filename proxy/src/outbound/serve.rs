@@ -19,7 +19,7 @@ use super::trying::Way;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::deadline::grpc_timeout;
-use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority};
+use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority, unanswered};
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Answer, Outgoing, Unsent};
@@ -180,7 +180,7 @@ impl Outbound {
         let mut outgoing = Outgoing::new(parts, body);
         match self.route(&target, &mut outgoing, &mut tally, is_grpc).await {
             Ok(answer) => passed_back(answer, tally),
-            Err(unsent) => refused(unsent.refusal(), is_grpc, tally),
+            Err(unsent) => unanswered(unsent, is_grpc, tally),
         }
     }
 }
