@@ -119,8 +119,10 @@ impl Driver {
     /// A proposal has come from this node's clients or from a peer.
     pub(super) fn propose(&mut self, command: Command, class: Class, answer: Answer, now: Duration) {
         let leadership = *self.leadership.borrow();
-        if !leadership.is_here() {
-            let _ = answer.send(Err(ProposeError::NotLeader { leader: leadership.leader }));
+        // Where this node's catalog is wrong, so are its outcomes: the next leader, to be elected soon, is asked.
+        if !leadership.is_here() || self.diverged.is_some() {
+            let leader = leadership.leader.filter(|leader| *leader != leadership.node);
+            let _ = answer.send(Err(ProposeError::NotLeader { leader }));
             return;
         }
         if let Err(error) = self.known_to_all(&command) {
@@ -295,6 +297,10 @@ impl Driver {
     /// begin is on its way.
     fn answer_reads(&mut self, token: u64) {
         let Some(round) = self.waiting.answered_read(token) else { return };
+        if let Some(index) = self.diverged {
+            let refused = || ReadError { reason: divergence::reason(index) };
+            return round.questions.into_iter().for_each(|question| question(Err(refused())));
+        }
         let catalog = Rc::clone(&self.catalog);
         let catalog = catalog.borrow();
         if !catalog.is_begun() {
