@@ -22,7 +22,8 @@ use running::{Message, run};
 
 pub use listening::{Inherited, Role};
 
-pub use crate::http::state::{Limits, OpenConnection};
+pub use crate::http::signs::Limits;
+pub use crate::http::state::OpenConnection;
 pub use crate::report::counters::Counters;
 pub use crate::report::edges::StatusCount;
 

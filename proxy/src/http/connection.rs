@@ -21,7 +21,8 @@ use super::h1::{self, End, HEAD_BYTES_MAX};
 use super::prefixed::Prefixed;
 use super::refusal::{Refusal, is_grpc};
 use super::request_body::RequestBody;
-use super::state::{Closing, Opened, Signs, WorkerState};
+use super::signs::{Closing, Signs};
+use super::state::{Opened, WorkerState};
 
 /// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

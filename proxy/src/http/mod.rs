@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod replay;
 pub mod request_body;
 pub mod send;
+pub mod signs;
 pub mod state;
 pub mod tally;
 pub mod tunnel;

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use super::classify::Verdict;
 use super::refusal::Refusal;
-use super::state::{Signs, WorkerState};
+use super::signs::Signs;
+use super::state::WorkerState;
 use super::tunnel::Tunnel;
 use super::upstream::{InFlight, Upstream};
 use crate::balance::ASSUMED_LATENCY;

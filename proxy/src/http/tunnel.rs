@@ -6,7 +6,8 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
-use super::state::{Signs, WorkerState};
+use super::signs::Signs;
+use super::state::WorkerState;
 use super::upstream::InFlight;
 use crate::report::edges::EdgeHandle;
 use crate::tcp::{self, Way};

@@ -18,7 +18,8 @@ use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Answer, Outgoing, Unsent, send};
-use crate::http::state::{Signs, WorkerState};
+use crate::http::signs::Signs;
+use crate::http::state::WorkerState;
 use crate::http::tally::Tally;
 use crate::http::upstream::Upstream;
 use crate::http::watch::Watch;

@@ -1,7 +1,7 @@
 //! What a cluster picks: by health, load, weight, zone, age and key, and what a rebuilt one keeps.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 use super::*;
-use crate::http::state::Limits;
+use crate::http::signs::Limits;
 use crate::http::upstream::InFlight;
 use crate::resources::Pressure;
 use mesh::{

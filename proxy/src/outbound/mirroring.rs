@@ -17,7 +17,8 @@ use crate::http::passing::{passed_back, unanswered};
 use crate::http::replay::Replay;
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Outgoing, Unsent};
-use crate::http::state::{Signs, WorkerState};
+use crate::http::signs::Signs;
+use crate::http::state::WorkerState;
 use crate::http::tally::Tally;
 
 /// Most copies under way on one worker: a mirror that hangs must not gather the requests of minutes.

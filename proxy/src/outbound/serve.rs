@@ -23,7 +23,8 @@ use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Answer, Outgoing, Unsent};
-use crate::http::state::{Signs, WorkerState};
+use crate::http::signs::Signs;
+use crate::http::state::WorkerState;
 use crate::http::tally::Tally;
 use crate::report::edges::EdgeHandle;
 use crate::snapshot::{Demand, DemandSender, Published};

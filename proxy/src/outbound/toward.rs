@@ -20,7 +20,8 @@ use crate::http::connection::{self, Serve};
 use crate::http::dial::keep_alive;
 use crate::http::refusal::Refusal;
 use crate::http::request_body::RequestBody;
-use crate::http::state::{Opened, Signs};
+use crate::http::signs::Signs;
+use crate::http::state::Opened;
 use crate::tcp;
 
 /// The port that a TLS client means which says only a name.

@@ -69,7 +69,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use super::super::{InboundSettings, Listeners, Start, WorkerSettings, prepare, run};
     use super::*;
-    use crate::http::state::Limits;
+    use crate::http::signs::Limits;
     use crate::resources::Pressure;
     use crate::snapshot::Published;
     use mesh::{Locality, Protocol};

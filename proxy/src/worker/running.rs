@@ -16,7 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{DrainPlan, Idle, Listeners, Role, Start, Taken};
 use crate::http::connection;
 use crate::http::own;
-use crate::http::state::{Closing, OpenConnection, Opened, WorkerState};
+use crate::http::signs::Closing;
+use crate::http::state::{OpenConnection, Opened, WorkerState};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 

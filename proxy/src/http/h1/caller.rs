@@ -17,7 +17,8 @@ use super::decode::{Decoded, Decoder};
 use super::exchange::Trouble;
 use super::outbox::Outbox;
 use crate::http::refusal::Refusal;
-use crate::http::state::{Signs, WorkerState};
+use crate::http::signs::Signs;
+use crate::http::state::WorkerState;
 
 /// What one read of a head asks for: a whole head as a rule.
 const HEAD_READ_BYTES: usize = 4 * 1024;

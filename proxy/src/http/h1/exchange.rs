@@ -15,7 +15,7 @@ use super::answer::take_head;
 use super::encode::{Coding, put_end, put_head, put_piece};
 use super::link::Link;
 use crate::http::request_body::RequestBody;
-use crate::http::state::Signs;
+use crate::http::signs::Signs;
 
 /// How long a body is held back for an endpoint's `100 (Continue)` (RFC 9110, section 10.1.1: not indefinitely).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);

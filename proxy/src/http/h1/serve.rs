@@ -23,7 +23,8 @@ use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
-use crate::http::state::{Closing, Signs, WorkerState};
+use crate::http::signs::{Closing, Signs};
+use crate::http::state::WorkerState;
 use crate::http::tunnel::Tunnel;
 
 /// How much, and how long, of a body that nobody wanted is read and dropped before the connection is given up: a body that
