@@ -19,9 +19,10 @@ fn log(args: &DebugLogArgs) -> Result<Answer, Failure> {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             Failure::Refused(format!("{error}{}", cause.unwrap_or_default()))
         }
-        LogPageError::Empty { .. } | LogPageError::Before { .. } | LogPageError::Behind { .. } => {
-            Failure::Refused(error.to_string())
-        }
+        LogPageError::Absent { .. }
+        | LogPageError::Empty { .. }
+        | LogPageError::Before { .. }
+        | LogPageError::Behind { .. } => Failure::Refused(error.to_string()),
     })?;
     let answer = Answer::fine(render::log(&page, args.output));
     Ok(match page.next {

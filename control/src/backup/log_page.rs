@@ -1,7 +1,7 @@
 //! A node's log in words, for `penstock debug log`: decoded entries by range, read from its data directory while it is down.
 //! Changes nothing, and knows nothing of a running replica.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::log::v1::command::Body;
@@ -63,9 +63,15 @@ pub struct LogRow {
 /// Why there is no page. The directory was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogPageError {
-    /// The directory does not stand, its node runs, or it cannot be read.
+    /// Its node runs, or it cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// There is no such directory.
+    #[error("no node has its data in {}: name the data directory of the node", directory.display())]
+    Absent {
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
     /// The range ends before it begins.
     #[error("the range ends at entry {to}, before it begins at {from}")]
     Backwards {
@@ -112,6 +118,9 @@ pub fn log_page(directory: &Path, from: Option<u64>, to: Option<u64>) -> Result<
         && from > to
     {
         return Err(LogPageError::Backwards { from, to });
+    }
+    if !directory.exists() {
+        return Err(LogPageError::Absent { directory: directory.to_owned() });
     }
     let recovered = consensus::log::inspect(Arc::new(StdVfs), directory)?;
     page_of(&recovered, from, to)
