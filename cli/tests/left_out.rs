@@ -3,7 +3,7 @@
 
 #[cfg(not(feature = "peers"))]
 #[test]
-#[ignore = "left out: needs a real Envoy and a real gRPC client; `bash .ci/run tools peers` installs them and runs these tests"]
+#[ignore = "left out: needs a real Envoy, a real gRPC client, curl, nginx and Node; `bash .ci/run tools peers` installs them and runs these tests"]
 fn real_clients_follow_the_discovery_api() {
     panic!("built without the feature `peers`: run `bash .ci/run tools peers`");
 }

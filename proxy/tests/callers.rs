@@ -68,14 +68,56 @@ fn early_hints_reach_the_caller_before_the_answer_and_the_word_to_continue_does_
 #[test]
 fn trailers_pass_in_both_directions() {
     run(async {
-        let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nsum: 7\r\n\r\n";
-        let (address, mut seen) = scripted(b"0\r\nsum: 5\r\n\r\n", &[answer]).await;
+        let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nSum: 7\r\n\r\n";
+        let (address, mut seen) = scripted(b"0\r\nX-Sum: 5\r\n\r\n", &[answer]).await;
         let mesh = mesh_of(address);
         let ask = "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n\
-                   5\r\nhello\r\n0\r\nsum: 5\r\n\r\n";
+                   5\r\nhello\r\n0\r\nX-Sum: 5\r\nConnection: x\r\n\r\n";
         let told = raw(mesh.outbound, ask.as_bytes()).await;
-        assert!(told.ends_with("\r\n\r\n2\r\nok\r\n0\r\nsum: 7\r\n\r\n"), "{told}");
-        assert!(seen.recv().await.unwrap().ends_with("5\r\nhello\r\n0\r\nsum: 5\r\n\r\n"));
+        assert!(told.ends_with("\r\n\r\n2\r\nok\r\n0\r\nSum: 7\r\n\r\n"), "{told}");
+        assert!(seen.recv().await.unwrap().ends_with("5\r\nhello\r\n0\r\nX-Sum: 5\r\n\r\n"));
+    });
+}
+
+#[test]
+fn an_answer_says_why_in_the_endpoints_words_and_which_protocol_it_insists_on() {
+    run(async {
+        let insists = "HTTP/1.1 426 Not like this\r\nUpgrade: wired/2\r\nConnection: Upgrade, X-Mine\r\nX-Mine: 1\r\nContent-Length: 0\r\n\r\n";
+        let unknown = "HTTP/1.1 299 \r\nUpgrade: wired/2\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n";
+        let (address, _seen) = scripted(b"\r\n\r\n", &[insists, unknown]).await;
+        let mesh = mesh_of(address);
+        let ask = b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n";
+        let told = raw(mesh.outbound, ask).await;
+        assert!(told.starts_with("HTTP/1.1 426 Not like this\r\n"), "{told}");
+        assert!(told.contains("Upgrade: wired/2\r\n") && told.contains("Connection: upgrade\r\n"), "{told}");
+        assert!(!told.contains("X-Mine"), "{told}");
+        let told = raw(mesh.outbound, ask).await;
+        assert_eq!(
+            told, "HTTP/1.1 299 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "an offer is for the neighbour"
+        );
+    });
+}
+
+/// The story: the first half of an empty line counted as a head that began, and its other half did not end that, so that an
+/// idle connection was told 408.
+#[test]
+fn an_empty_line_in_two_halves_is_no_slow_head() {
+    run(async {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let (address, _seen) = scripted(b"\r\n\r\n", &[answer, answer]).await;
+        let mesh = mesh_of(address);
+        let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
+        caller.set_nodelay(true).unwrap();
+        for half in [b"\r", b"\n"] {
+            caller.write_all(half).await.unwrap();
+            // When this is answered, the worker has read the half.
+            raw(mesh.outbound, b"GET /?\r\n\r\n").await;
+        }
+        // Another head that begins later and does not end: when it is given up, so would the one before it be.
+        assert!(raw(mesh.outbound, b"GET / HT").await.starts_with("HTTP/1.1 408 "));
+        caller.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        assert!(read_until(&mut caller, "ok").await.starts_with("HTTP/1.1 200 OK"));
     });
 }
 

@@ -90,7 +90,7 @@ fn answer_all(mut stream: TcpStream) {
                 Err(_) => return,
                 Ok(Decoded::More) => break,
                 Ok(Decoded::Data(_)) => {}
-                Ok(Decoded::End | Decoded::Trailers(_)) => {
+                Ok(Decoded::End | Decoded::Trailers(..)) => {
                     body = None;
                     if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
                         return;

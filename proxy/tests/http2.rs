@@ -308,3 +308,16 @@ fn an_upgrade_that_http_2_cannot_carry_is_left_out_and_the_request_is_answered()
         assert_eq!((answer.status, &answer.body[..]), (200, &b"web"[..]));
     });
 }
+
+#[test]
+fn a_length_that_a_caller_states_twice_is_stated_once_to_an_http1_endpoint() {
+    run(async {
+        let web = support::app("web-1", Protocol::Http1).await;
+        let callee = mesh(&support::with_inbound(web.address, Protocol::Http1), &[]);
+        let inbound = callee.workers.inbound_address.unwrap();
+        let mesh = mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", inbound, 100)])]);
+        let twice = Request::post("http://web/").header("content-length", "5").header("content-length", "5");
+        let answer = call(&mesh, twice.body(Full::from("hello")).unwrap()).await;
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"hello"[..]));
+    });
+}

@@ -224,7 +224,7 @@ fn poll_h2(stream: &mut RecvStream, pump: &mut Pump, cx: &mut Context<'_>) -> Po
         }
         Some(Err(_)) => Poll::Ready(Err(Trouble::Broken)),
         None => match ready!(stream.poll_trailers(cx)) {
-            Ok(Some(trailers)) => Poll::Ready(Ok(Decoded::Trailers(trailers))),
+            Ok(Some(trailers)) => Poll::Ready(Ok(Decoded::Trailers(trailers, Bytes::new()))),
             Ok(None) => Poll::Ready(Ok(Decoded::End)),
             Err(_) => Poll::Ready(Err(Trouble::Broken)),
         },
@@ -254,7 +254,12 @@ impl Body for AnswerBody {
         let Poll::Ready(decoded) = decoded else { return this.waited(cx) };
         match decoded {
             Ok(Decoded::Data(piece)) => this.piece(piece),
-            Ok(Decoded::Trailers(trailers)) => this.end(Some(trailers)),
+            Ok(Decoded::Trailers(trailers, spelled)) => {
+                if let Some(tally) = &this.tally {
+                    tally.signs().answered_as.replace(spelled);
+                }
+                this.end(Some(trailers))
+            }
             Ok(Decoded::End | Decoded::More) => this.end(None),
             Err(trouble) => this.broken(trouble),
         }

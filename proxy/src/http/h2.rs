@@ -9,14 +9,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderValue, Request, Response, Uri, Version, header, request};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
 use http_body::Body;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::dial::dial;
-use super::h1::Trouble;
+use super::h1::{INTERIM_MAX, Trouble};
 use super::request_body::RequestBody;
+use super::signs::Signs;
 use super::upstream::Upstream;
 
 /// Flow-control windows: the defaults of 64 KiB throttle a single stream across any distance.
@@ -211,17 +212,30 @@ pub(super) fn open(
     Ok((answer, Pump { body, stream, pending: Bytes::new(), is_last: false, bytes: 0 }))
 }
 
-/// Waits for the head of the answer while the body goes out.
+/// Waits for the head of the answer while the body goes out. Interim answers are passed on by `signs`.
 ///
 /// # Errors
-/// `CallerGone` if the request's body breaks off, `Broken` if the stream does.
+/// `CallerGone` if the request's body breaks off, `Broken` if the stream does, `BadAnswer` where interim answers do not end.
 pub(super) async fn answer(
     mut future: ResponseFuture,
     pump: &mut Pump,
+    signs: &Signs,
 ) -> Result<Response<RecvStream>, Trouble> {
+    let mut interim = 0;
     std::future::poll_fn(|cx| {
         if let Poll::Ready(Err(Trouble::CallerGone)) = pump.poll(cx) {
             return Poll::Ready(Err(Trouble::CallerGone));
+        }
+        while let Poll::Ready(Some(Ok(told))) = future.poll_informational(cx) {
+            interim += 1;
+            if interim > INTERIM_MAX {
+                return Poll::Ready(Err(Trouble::BadAnswer));
+            }
+            let (head, ()) = told.into_parts();
+            let mut headers = head.headers;
+            if head.status != StatusCode::CONTINUE {
+                signs.put_interim(head.status, &mut headers, b"");
+            }
         }
         Pin::new(&mut future).poll(cx).map_err(|error| trouble(&error))
     })

@@ -31,6 +31,11 @@ fn host_of(authority: &Authority) -> &str {
 /// Makes a request's head fit to be sent on. An upgrade that HTTP/1.1 asks for is passed on. What the endpoint is told is the
 /// host by which the request was routed.
 pub fn prepare(parts: &mut request::Parts) {
+    if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        // From HTTP/2, where they were compared; HTTP/1 has one (RFC 9110, section 8.6).
+        let length = parts.headers[header::CONTENT_LENGTH].clone();
+        parts.headers.insert(header::CONTENT_LENGTH, length);
+    }
     let upgrade = hop::strip(&mut parts.headers).filter(|protocol| {
         // HTTP/2 is spoken with prior knowledge only; a caller that offers it gets HTTP/1.1, as it may.
         parts.version == Version::HTTP_11 && !offers_h2c(protocol)
@@ -65,7 +70,9 @@ pub fn passed_back(mut answer: Answer, mut tally: Tally) -> Response<AnswerBody>
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
-    if let Some(upgrade) = upgrade.filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS) {
+    // Which protocol it goes on in, or which it insists on (RFC 9110, sections 7.8 and 15.5.22).
+    let tells = matches!(answer.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED);
+    if let Some(upgrade) = upgrade.filter(|_| tells) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(header::UPGRADE, upgrade);
     }

@@ -124,6 +124,11 @@ impl Replayed {
         Poll::Ready(Some(Ok(frame)))
     }
 
+    /// The section of the trailers as it came over HTTP/1.
+    pub(super) fn trailers_as(&self) -> Bytes {
+        self.kept.borrow().source.trailers_as()
+    }
+
     pub(super) fn is_ended(&self) -> bool {
         let kept = self.kept.borrow();
         if self.next < kept.pieces.len() {

@@ -31,6 +31,17 @@ impl From<Incoming> for RequestBody {
     }
 }
 
+impl RequestBody {
+    /// The section of its trailers as it came over HTTP/1, for the spelling of their names.
+    pub(super) fn trailers_as(&self) -> Bytes {
+        match self {
+            Self::Empty | Self::Hyper(_) => Bytes::new(),
+            Self::H1(body) => body.trailers_as(),
+            Self::Replayed(body) => body.trailers_as(),
+        }
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     /// Always `CallerGone`: what comes from a caller breaks off with the caller.

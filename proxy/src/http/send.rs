@@ -246,7 +246,7 @@ async fn send_h2(
         return Err(Unsent::Lost(Refusal::Malformed("the host header is not an authority")));
     };
     let (future, mut pump) = h2::open(&mut connection, head, outgoing.upload.take_body())?;
-    let answered = h2::answer(future, &mut pump).await;
+    let answered = h2::answer(future, &mut pump, tally.signs()).await;
     tally.request_bytes = pump.bytes;
     let (head, stream) = answered?.into_parts();
     let source = Source::H2 { stream, pump };

@@ -77,7 +77,7 @@ pub struct Signs {
     pub bytes: Cell<u64>,
     /// The head of the running HTTP/1 request as it came, and of the answer to it: how they spell their names.
     pub asked_as: RefCell<Bytes>,
-    /// See `asked_as`.
+    /// See `asked_as`. Once the answer's head is written, its trailers, when these come.
     pub answered_as: RefCell<Bytes>,
     /// Whether the caller of the running request can be told interim answers.
     pub takes_interim: Cell<bool>,
@@ -119,11 +119,12 @@ impl Signs {
         .await;
     }
 
-    /// Passes an interim answer on to a caller that can be told; the connection writes it before it waits again.
-    pub fn put_interim(&self, status: StatusCode, headers: &mut HeaderMap) {
+    /// Passes an interim answer on to a caller that can be told; the connection writes it before it waits again. `spelled` is
+    /// its head as it came over HTTP/1.
+    pub fn put_interim(&self, status: StatusCode, headers: &mut HeaderMap, spelled: &[u8]) {
         if self.takes_interim.get() {
             hop::strip(headers);
-            h1::put_interim(&mut self.interim.borrow_mut(), status, headers);
+            h1::put_interim(&mut self.interim.borrow_mut(), status, headers, spelled);
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Caller {
     pub(super) body: Decoder,
     /// The caller waits for the word to send its body.
     pub(super) is_waiting: bool,
+    /// The section of the running request's trailers as it came. Has no memory while the connection is idle.
+    trailers_as: Bytes,
     /// Why the running request's body cannot be read.
     pub(super) refusal: Option<Refusal>,
     signs: Rc<Signs>,
@@ -65,6 +67,12 @@ impl CallerBody {
         self.0.borrow().body.is_done()
     }
 
+    /// The section of its trailers as it came; empty before these were read, or if there are none.
+    #[must_use]
+    pub fn trailers_as(&self) -> Bytes {
+        self.0.borrow().trailers_as.clone()
+    }
+
     /// Bytes still to come, where the caller stated them.
     #[must_use]
     pub fn remaining(&self) -> Option<u64> {
@@ -81,6 +89,7 @@ impl Caller {
             out: Outbox::default(),
             body: Decoder::EMPTY,
             is_waiting: false,
+            trailers_as: Bytes::new(),
             refusal: None,
             signs: Rc::clone(signs),
         }
@@ -145,7 +154,10 @@ impl Caller {
         loop {
             match self.body.decode_strictly(&mut self.read) {
                 Ok(Decoded::Data(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
-                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::Trailers(trailers, section)) => {
+                    self.trailers_as = section;
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
                 Ok(Decoded::End) => return Poll::Ready(None),
                 Ok(Decoded::More) => {}
                 Err(_) => {
@@ -188,6 +200,7 @@ impl Caller {
 
     /// Gives the worker back what memory is not needed while the connection is idle.
     pub(super) fn rest(&mut self, state: &WorkerState) {
+        self.trailers_as = Bytes::new();
         if self.read.is_empty() && self.read.capacity() > 0 {
             state.keep_buffer(std::mem::take(&mut self.read));
         }

@@ -4,6 +4,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::http::hop;
+
 /// Longest line of a chunk's size with its extension. Nobody is known to use extensions; longer only feeds a hostile peer.
 const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
@@ -26,8 +28,8 @@ pub struct Unreadable;
 pub enum Decoded {
     /// A piece of the body.
     Data(Bytes),
-    /// The trailers; nothing follows.
-    Trailers(HeaderMap),
+    /// The trailers, and their section as it came over HTTP/1, for the spelling of their names; nothing follows.
+    Trailers(HeaderMap, Bytes),
     /// The body is whole.
     End,
     /// Read more first.
@@ -131,7 +133,7 @@ impl Decoder {
             return Ok(Decoded::End);
         }
         let Some(end) = section_end(read)? else { return Ok(Decoded::More) };
-        let section = read.split_to(end);
+        let section = read.split_to(end).freeze();
         let mut lines = [httparse::EMPTY_HEADER; TRAILERS_MAX];
         let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(&section, &mut lines) else {
             return Err(Unreadable);
@@ -145,8 +147,9 @@ impl Decoder {
             }
             trailers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| Unreadable)?);
         }
+        hop::strip(&mut trailers); // what is for this connection is no less so behind the body
         *self = Self::EMPTY;
-        Ok(Decoded::Trailers(trailers))
+        Ok(Decoded::Trailers(trailers, section))
     }
 }
 
@@ -212,7 +215,7 @@ mod tests {
         loop {
             match decoder.decode(&mut read)? {
                 Decoded::Data(bytes) => body.extend_from_slice(&bytes),
-                Decoded::Trailers(map) => trailers = map.len(),
+                Decoded::Trailers(map, _) => trailers = map.len(),
                 Decoded::End => {
                     return Ok((body, trailers, read.len() + pieces.map(<[u8]>::len).sum::<usize>()));
                 }
@@ -249,6 +252,17 @@ mod tests {
         ] {
             assert_eq!(decoded(Decoder::ChunkSize, text.as_bytes(), 100), Err(Unreadable), "{text:?}");
         }
+    }
+
+    #[test]
+    fn trailers_keep_their_section_and_lose_what_is_for_the_connection() {
+        let mut read =
+            BytesMut::from("0\r\nX-Sum: 7\r\nConnection: x-mine\r\nX-Mine: 1\r\nKeep-Alive: 5\r\n\r\nnext");
+        let Ok(Decoded::Trailers(trailers, section)) = Decoder::ChunkSize.decode_strictly(&mut read) else {
+            panic!("these are trailers")
+        };
+        assert_eq!((trailers.len(), trailers["x-sum"].as_bytes(), &read[..]), (1, &b"7"[..], &b"next"[..]));
+        assert!(section.starts_with(b"X-Sum: 7\r\n"), "{section:?}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn put_head(out: &mut BytesMut, parts: &request::Parts, has_body: boo
     }
     let is_sized = parts.headers.contains_key(header::CONTENT_LENGTH);
     let coding = if has_body && !is_sized {
-        out.put_slice(b"transfer-encoding: chunked\r\n");
+        put_line(out, spelling.spelled("transfer-encoding"), b"chunked");
         Coding::Chunked
     } else {
         // A method that means to carry a body states that it carries none (RFC 9110, section 8.6).
@@ -78,14 +78,16 @@ pub(super) fn put_chunk_size(out: &mut BytesMut, size: usize) {
     out.put_slice(b"\r\n");
 }
 
-/// Appends the end of the body. Trailers can be told only where the body is chunked.
-pub(super) fn put_end(out: &mut BytesMut, coding: Coding, trailers: Option<&HeaderMap>) {
+/// Appends the end of the body. Trailers can be told only where the body is chunked. Their names keep the spelling of `spelled`,
+/// their section as it came over HTTP/1.
+pub(super) fn put_end(out: &mut BytesMut, coding: Coding, trailers: Option<&HeaderMap>, spelled: &[u8]) {
     if coding == Coding::Sized {
         return;
     }
+    let mut spelling = Spelling::of_lines(spelled);
     out.put_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
-        put_line(out, name.as_str().as_bytes(), value.as_bytes());
+        put_line(out, spelling.spelled(name.as_str()), value.as_bytes());
     }
     out.put_slice(b"\r\n");
 }
@@ -124,7 +126,7 @@ mod tests {
         put_piece(&mut out, Coding::Chunked, b"hello worlds, all");
         let mut trailers = HeaderMap::new();
         trailers.insert("x", "y".parse().unwrap());
-        put_end(&mut out, Coding::Chunked, Some(&trailers));
-        assert_eq!(&out[..], b"11\r\nhello worlds, all\r\n0\r\nx: y\r\n\r\n");
+        put_end(&mut out, Coding::Chunked, Some(&trailers), b"X: y\r\n\r\n");
+        assert_eq!(&out[..], b"11\r\nhello worlds, all\r\n0\r\nX: y\r\n\r\n");
     }
 }

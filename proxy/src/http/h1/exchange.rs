@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{StatusCode, request};
+use http::{StatusCode, Version, request};
 use http_body::Body;
 use tokio::time::Sleep;
 
@@ -21,7 +21,7 @@ use crate::http::signs::Signs;
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// Most interim (1xx) answers before the final one.
-const INTERIM_MAX: u32 = 16;
+pub(in crate::http) const INTERIM_MAX: u32 = 16;
 
 /// Why an answer did not come, or not to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,7 @@ impl Upload {
             self.started = true;
             match frame {
                 None => {
-                    put_end(&mut link.write, self.coding, None);
+                    put_end(&mut link.write, self.coding, None, b"");
                     self.body = None;
                 }
                 Some(Err(_)) => return Poll::Ready(Err(Trouble::CallerGone)),
@@ -123,12 +123,12 @@ impl Upload {
                         self.bytes += piece.len() as u64;
                         put_piece(&mut link.write, self.coding, &piece);
                         if body.is_end_stream() {
-                            put_end(&mut link.write, self.coding, None);
+                            put_end(&mut link.write, self.coding, None, b"");
                             self.body = None;
                         }
                     }
                     Err(frame) => {
-                        put_end(&mut link.write, self.coding, frame.trailers_ref());
+                        put_end(&mut link.write, self.coding, frame.trailers_ref(), &body.trailers_as());
                         self.body = None;
                     }
                 },
@@ -171,7 +171,7 @@ pub async fn exchange(
                     interim += 1;
                     if head.status != StatusCode::CONTINUE {
                         // The word to continue is between two neighbours; all others are for the caller.
-                        signs.put_interim(head.status, &mut head.headers);
+                        signs.put_interim(head.status, &mut head.headers, &head.spelled);
                     }
                     upload.started = true; // its headers are gone, and the endpoint has it: never send it again
                     if interim > INTERIM_MAX {
@@ -182,7 +182,9 @@ pub async fn exchange(
                     }
                 }
                 Some(head) => {
-                    signs.answered_as.replace(head.spelled.clone());
+                    if parts.version < Version::HTTP_2 {
+                        signs.answered_as.replace(head.spelled.clone());
+                    }
                     return Poll::Ready(Ok(head));
                 }
                 None => match link.poll_fill(cx) {

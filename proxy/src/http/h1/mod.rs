@@ -19,6 +19,7 @@ mod spelling;
 
 pub use caller::CallerBody;
 pub use decode::{Decoded, Decoder};
+pub(super) use exchange::INTERIM_MAX;
 pub use exchange::{AnswerHead, Trouble, Upload, exchange};
 pub use link::Link;
 pub(super) use reply::put_interim;

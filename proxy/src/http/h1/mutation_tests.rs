@@ -61,7 +61,7 @@ fn ours(bytes: &[u8], step: usize) -> (Vec<Seen>, End) {
                 Err(_) => return (seen, End::Refused),
                 Ok(Decoded::More) => break,
                 Ok(Decoded::Data(piece)) => request.body.extend_from_slice(&piece),
-                Ok(Decoded::End | Decoded::Trailers(_)) => {
+                Ok(Decoded::End | Decoded::Trailers(..)) => {
                     seen.extend(running.take().map(|(_, request)| request));
                 }
             }
@@ -154,7 +154,7 @@ fn answered(bytes: &[u8], step: usize) -> (Option<u16>, Vec<u8>, Result<bool, ()
                 Err(_) => return (status, body, Err(())),
                 Ok(Decoded::More) => break,
                 Ok(Decoded::Data(piece)) => body.extend_from_slice(&piece),
-                Ok(Decoded::End | Decoded::Trailers(_)) => return (status, body, Ok(true)),
+                Ok(Decoded::End | Decoded::Trailers(..)) => return (status, body, Ok(true)),
             }
         }
     }

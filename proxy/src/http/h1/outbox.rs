@@ -58,10 +58,10 @@ impl Outbox {
         self.piece = piece;
     }
 
-    /// Adds the end of a body. It must not be full.
-    pub(super) fn put_end(&mut self, coding: Coding, trailers: Option<&HeaderMap>) {
+    /// Adds the end of a body; `spelled` is the section of its trailers as it came. It must not be full.
+    pub(super) fn put_end(&mut self, coding: Coding, trailers: Option<&HeaderMap>, spelled: &[u8]) {
         assert!(!self.is_full(), "what comes after a large piece waits until that is written");
-        put_end(&mut self.bytes, coding, trailers);
+        put_end(&mut self.bytes, coding, trailers, spelled);
     }
 
     /// Writes all of it.

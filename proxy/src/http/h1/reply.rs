@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, StatusCode, Version, header};
 
 use super::encode::put_line;
-use super::spelling::Spelling;
+use super::spelling::{Spelling, reason};
 
 /// How an answer's body reaches the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) fn put_head(
     spelled: &[u8],
 ) -> Framing {
     let mut spelling = Spelling::of(spelled);
-    put_status(out, asked.version, status);
+    put_status(out, asked.version, status, spelled);
     let has_none = asked.is_tunnel || status.is_informational() || status == StatusCode::NO_CONTENT;
     let stated = headers.get(header::CONTENT_LENGTH).filter(|_| !has_none);
     let framing = match (stated, size) {
@@ -52,45 +52,54 @@ pub(super) fn put_head(
         (None, None) if asked.version == Version::HTTP_11 => Framing::Chunked,
         (None, None) => Framing::UntilClose,
     };
+    let mut is_left_out = stated.is_none();
     for (name, value) in headers {
-        if *name != header::CONTENT_LENGTH {
+        // A length goes where it stood, once: what came over HTTP/2 may state it more often.
+        if *name != header::CONTENT_LENGTH || !std::mem::replace(&mut is_left_out, true) {
             put_line(out, spelling.spelled(name.as_str()), value.as_bytes());
         }
     }
     match (framing, stated, size) {
-        (_, Some(length), _) => put_line(out, spelling.spelled("content-length"), length.as_bytes()),
         (Framing::Sized, None, Some(size)) => put_length(out, size),
-        (Framing::Chunked, ..) => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        (Framing::Chunked, ..) => put_line(out, spelling.spelled("transfer-encoding"), b"chunked"),
         _ => {}
     }
     if !asked.is_tunnel {
         if asked.closes || framing == Framing::UntilClose {
-            out.put_slice(b"connection: close\r\n");
+            put_line(out, spelling.spelled("connection"), b"close");
         } else if asked.version == Version::HTTP_10 {
-            out.put_slice(b"connection: keep-alive\r\n");
+            put_line(out, spelling.spelled("connection"), b"keep-alive");
         }
     }
     out.put_slice(b"\r\n");
     framing
 }
 
-/// Appends an interim answer.
-pub(in crate::http) fn put_interim(out: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
-    put_status(out, Version::HTTP_11, status);
+/// Appends an interim answer, which came as `spelled` if that was over HTTP/1.
+pub(in crate::http) fn put_interim(
+    out: &mut BytesMut,
+    status: StatusCode,
+    headers: &HeaderMap,
+    spelled: &[u8],
+) {
+    let mut spelling = Spelling::of(spelled);
+    put_status(out, Version::HTTP_11, status, spelled);
     for (name, value) in headers {
         if *name != header::CONTENT_LENGTH {
-            put_line(out, name.as_str().as_bytes(), value.as_bytes());
+            put_line(out, spelling.spelled(name.as_str()), value.as_bytes());
         }
     }
     out.put_slice(b"\r\n");
 }
 
-fn put_status(out: &mut BytesMut, version: Version, status: StatusCode) {
+/// The reason is the endpoint's where it gave one: callers may show it.
+fn put_status(out: &mut BytesMut, version: Version, status: StatusCode, spelled: &[u8]) {
     out.reserve(512);
     out.put_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.put_slice(status.as_str().as_bytes());
     out.put_u8(b' ');
-    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    let reason = reason(spelled, status);
+    out.put_slice(reason.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().as_bytes()));
     out.put_slice(b"\r\n");
 }
 

@@ -23,7 +23,7 @@ fn read(text: &str, step: usize) -> Result<Vec<RequestHead>, Refusal> {
             match body.as_mut().unwrap().decode_strictly(&mut buffer).map_err(|_| BAD_BODY)? {
                 Decoded::More => break,
                 Decoded::Data(_) => {}
-                Decoded::End | Decoded::Trailers(_) => body = None,
+                Decoded::End | Decoded::Trailers(..) => body = None,
             }
         }
     }

@@ -108,7 +108,8 @@ fn poll_head(
                     return Poll::Ready(Ok(head));
                 }
                 Err(refusal) => return Poll::Ready(Err(Next::Refuse(refusal))),
-                Ok(None) if caller.read.is_empty() => {} // empty lines, which are no head
+                // Empty lines, which are no head, also where one came in halves.
+                Ok(None) if caller.read.is_empty() => signs.head_since.set(None),
                 Ok(None) if signs.head_since.get().is_none() => signs.head_since.set(Some(Instant::now())),
                 Ok(None) => {}
             }
@@ -209,7 +210,7 @@ async fn written(
         if signs.refusal.get().is_some() {
             return Poll::Ready(false);
         }
-        poll_written(caller, body.as_mut(), framing, &mut stage, &mut left, cx)
+        poll_written(caller, body.as_mut(), framing, signs, &mut stage, &mut left, cx)
     });
     // A body that was cut off may end in good order where it can be told in trailers, which a stated length has no room for:
     // the next answer would be taken for the rest of it.
@@ -246,6 +247,7 @@ fn poll_written(
     caller: &Shared,
     mut body: Pin<&mut AnswerBody>,
     framing: Framing,
+    signs: &Signs,
     stage: &mut Stage,
     left: &mut Option<u64>,
     cx: &mut Context<'_>,
@@ -265,12 +267,12 @@ fn poll_written(
                     caller.out.put_piece(coding, piece);
                 }
                 Err(frame) => {
-                    caller.out.put_end(coding, frame.trailers_ref());
+                    caller.out.put_end(coding, frame.trailers_ref(), &signs.answered_as.take());
                     *stage = Stage::Flush;
                 }
             },
             Poll::Ready(None) => {
-                caller.out.put_end(coding, None);
+                caller.out.put_end(coding, None, b"");
                 *stage = Stage::Flush;
             }
             Poll::Ready(Some(Err(_))) => {

@@ -1,6 +1,8 @@
 //! How the names of a head's lines were spelled. HTTP does not distinguish their case, but some applications do, and what
 //! need not be changed must not be: what came over HTTP/1 and goes on over HTTP/1 keeps its spelling. Pure.
 
+use http::StatusCode;
+
 /// Finds the spelling of names in a head as it came. They are mostly asked for in the order of the lines, so that each
 /// search begins behind the last find.
 #[derive(Debug)]
@@ -13,7 +15,12 @@ impl<'h> Spelling<'h> {
     /// The spellings of `head`, which may be empty: then names are spelled as HTTP/2 has them.
     pub(super) fn of(head: &'h [u8]) -> Self {
         let first = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |feed| feed + 1);
-        Self { lines: &head[first..], at: 0 }
+        Self::of_lines(&head[first..])
+    }
+
+    /// The spellings of lines before which no request or status line stands, as trailers are; there may be none.
+    pub(super) fn of_lines(lines: &'h [u8]) -> Self {
+        Self { lines, at: 0 }
     }
 
     /// `name` as the head spells it, or as it is if the head has no such line.
@@ -46,6 +53,14 @@ impl<'h> Spelling<'h> {
     }
 }
 
+/// The reason that the status line of `head` gives, if that is a head of `status`.
+pub(super) fn reason(head: &[u8], status: StatusCode) -> Option<&[u8]> {
+    let line = head.split(|byte| *byte == b'\r').next()?;
+    let (code, reason) = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(1..))?.split_at_checked(5)?;
+    let is_code = code.starts_with(b" ") && code.ends_with(b" ") && code[1..4] == *status.as_str().as_bytes();
+    is_code.then_some(reason)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +75,19 @@ mod tests {
             assert_eq!(spelling.spelled(name), spelled.as_bytes());
         }
         assert_eq!(Spelling::of(b"").spelled("host"), b"host");
+        assert_eq!(Spelling::of_lines(b"X-Sum: 7\r\n\r\n").spelled("x-sum"), b"X-Sum");
+    }
+
+    #[test]
+    fn the_reason_is_that_of_the_status_line_and_of_no_other_status() {
+        for (head, status, told) in [
+            (&b"HTTP/1.1 200 Very fine\r\nX: y\r\n\r\n"[..], 200, Some(&b"Very fine"[..])),
+            (b"HTTP/1.0 299 \r\n\r\n", 299, Some(b"")),
+            (b"HTTP/1.1 200\r\n\r\n", 200, None),
+            (b"HTTP/1.1 200 OK\r\n\r\n", 503, None),
+            (b"", 200, None),
+        ] {
+            assert_eq!(reason(head, StatusCode::from_u16(status).expect("a status")), told);
+        }
     }
 }
