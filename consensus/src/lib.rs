@@ -16,6 +16,6 @@ pub use log::{
 };
 pub use nouns::{Batch, EntryKind, HardState, LogEntry, Membership, NodeId, Snapshot};
 pub use replica::{
-    Committed, Output, PeerStatus, ProposeError, ReadError, ReceiveError, Replica, ReplicaSettings, Role,
-    Status,
+    Committed, Loss, Output, PeerStatus, ProposeError, ReadError, ReceiveError, Replica, ReplicaSettings,
+    Role, Status,
 };

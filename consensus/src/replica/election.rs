@@ -1,10 +1,10 @@
 //! When to campaign: election timeouts as a pure function, and the staggered campaign after a lost
 //! connection.
 //!
-//! A killed leader's connections end at once on every survivor. Each forgets the leader (or it would refuse
-//! the others' pre-votes for the length of its lease) and asks for pre-votes after a delay by rank, so that
-//! the first in rank usually wins before the second one asks. If the leader lives after all, nobody grants a
-//! pre-vote, and nothing happens.
+//! A killed leader's connections end at once on every survivor; each dials again at once, and is refused. Then it
+//! forgets the leader (or it would refuse the others' pre-votes for the length of its lease) and asks for
+//! pre-votes after a delay by rank, so that the first in rank usually wins before the second one asks. If the leader
+//! lives after all, nobody grants a pre-vote, and nothing happens.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,6 +12,18 @@ use std::time::Duration;
 /// How often a lost connection may lead to a campaign before the ordinary timeouts take over. The first may
 /// come before the other survivors have forgotten the leader, and a round may get lost.
 const ATTEMPTS: u32 = 5;
+
+/// How the connection to a peer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Loss {
+    /// It was open, and ended (FIN, RST). The peer may have died, or have closed it, or a box between may have
+    /// forgotten it: whoever saw it dials again at once, and that tells.
+    Ended,
+    /// The peer's address refuses connections: no process is there, so none that leads.
+    Refused,
+    /// Nothing answers at the peer's address, or what does breaks off: it may be busy, frozen or cut off.
+    Unreachable,
+}
 
 /// Why a node campaigned; what each means is said at [`Campaigns`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +41,7 @@ pub(super) enum Cause {
 pub struct Campaigns {
     /// Nothing was heard of a leader for an election timeout.
     pub timeout: u64,
-    /// The connection to the leader ended.
+    /// The connection to the leader was lost, and its address refuses another.
     pub lost_connection: u64,
     /// Another asked to lead, and has a shorter log.
     pub longer_log: u64,
@@ -61,7 +73,7 @@ pub(super) struct Campaign {
 }
 
 impl Campaign {
-    /// The connection to the leader was lost: campaign at `first`, then `every` so often, as long as nobody
+    /// The leader is gone: campaign at `first`, then `every` so often, as long as nobody
     /// leads.
     pub(super) fn schedule(&mut self, first: Duration, every: Duration, cause: Cause) {
         *self = Self { at: Some(first), attempts_left: ATTEMPTS, every, cause };

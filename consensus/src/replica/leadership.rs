@@ -11,7 +11,7 @@ use crate::membership_change;
 use crate::nouns::{EntryKind, Membership, NodeId};
 use crate::wire;
 
-use super::election::{self, Cause};
+use super::election::{self, Cause, Loss};
 use super::errors::ProposeError;
 use super::output::Output;
 use super::replica_value::Replica;
@@ -25,14 +25,15 @@ const APPLY_LAG_ENTRIES_MAX: u64 = 50_000;
 const VOTE_PATIENCE_STEPS: u32 = 4;
 
 impl Replica {
-    /// The connection to `peer` ended (FIN, RST, a refused re-dial). If `peer` leads, a campaign starts
-    /// within milliseconds; tell it of every loss, also of repeated ones.
-    pub fn peer_lost(&mut self, peer: NodeId, now: Duration) {
+    /// The connection to `peer` was lost; tell of every loss, also of repeated ones. If `peer` leads and its address
+    /// refuses connections, a campaign starts within milliseconds. Nothing less is proof that it died: for the
+    /// rest there is the election timeout, which knows how late a leader may be here.
+    pub fn peer_lost(&mut self, peer: NodeId, loss: Loss, now: Duration) {
         self.advance_to(now);
         self.snapshot_sent(peer, false);
         if self.raw.raft.state == StateRole::Leader {
             self.raw.report_unreachable(peer.0);
-        } else if self.raw.raft.leader_id == peer.0 {
+        } else if self.raw.raft.leader_id == peer.0 && loss == Loss::Refused {
             self.forget_leader(peer);
         }
         self.settle();

@@ -12,8 +12,8 @@
 //!    ends the process.
 //! 4. `Apply` goes to the state machine in order, then [`Replica::applied`] with the last index. An entry
 //!    with a token was proposed here: answer that proposer with what applying gave.
-//! 5. `Send` may lose, repeat and reorder; a lost connection is told by [`Replica::peer_lost`] at once: that
-//!    is failover.
+//! 5. `Send` may lose, repeat and reorder; a lost connection is told by [`Replica::peer_lost`] at once, then
+//!    dialled anew at once, and what becomes of that is told too: that is failover.
 //!
 //! A panic in here is a broken invariant of the log and must end the process.
 
@@ -34,7 +34,7 @@ mod snapshots;
 mod standing_aside;
 mod status;
 
-pub use election::Campaigns;
+pub use election::{Campaigns, Loss};
 pub use errors::{ProposeError, ReadError, ReceiveError};
 pub use output::{Committed, Output, Role};
 pub use replica_value::Replica;

@@ -23,7 +23,7 @@ pub struct ReplicaSettings {
     /// messages are seen to come late (`pace.rs`). Smaller elects for a late heartbeat; larger prolongs the outage
     /// when a host freezes.
     pub election_timeout_min: Duration,
-    /// How long after losing the connection to the leader the first in rank asks for votes.
+    /// How long after the leader's address refused a connection the first in rank asks for votes.
     pub campaign_delay: Duration,
     /// How much later each further rank does. Smaller than an election takes splits votes; larger is outage.
     pub campaign_delay_step: Duration,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Batch, Log, LogSettings, Membership, NodeId, Output, PersistError, ProposeError, ReceiveError, Replica,
-    ReplicaSettings, Role,
+    Batch, Log, LogSettings, Loss, Membership, NodeId, Output, PersistError, ProposeError, ReceiveError,
+    Replica, ReplicaSettings, Role,
 };
 
 use crate::disk::{Disk, Unsynced};
@@ -20,7 +20,7 @@ pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 enum Event {
     Deliver { from: u64, to: u64, life: u64, bytes: Bytes, data: Option<Bytes> },
     Written { node: u64, life: u64 },
-    PeerLost { node: u64, life: u64, peer: u64 },
+    PeerLost { node: u64, life: u64, peer: u64, loss: Loss },
 }
 
 pub(crate) struct Node {
@@ -144,10 +144,18 @@ impl Cluster {
         }
     }
 
+    /// A node sees its connection to a peer end, dials again, and is refused if no process is there.
     pub(crate) fn lose_connection(&mut self, node: u64, peer: u64) {
         let life = self.nodes[&node].life;
         let delay = self.delay();
-        self.push(delay, Event::PeerLost { node, life, peer });
+        self.push(delay, Event::PeerLost { node, life, peer, loss: Loss::Ended });
+    }
+
+    /// What a node is told of a peer, at once.
+    pub(crate) fn tell_loss(&mut self, node: u64, peer: u64, loss: Loss) {
+        let now = self.now;
+        self.nodes.get_mut(&node).unwrap().replica.peer_lost(NodeId(peer), loss, now);
+        self.carry_out(node);
     }
 
     fn random(&mut self) -> u64 {
@@ -239,9 +247,13 @@ impl Cluster {
                     Err(PersistError::Fatal { .. }) => self.kill(node, Unsynced::Torn(life)),
                 }
             }
-            Event::PeerLost { node, life, peer } if alive(self, node, life) => {
-                self.nodes.get_mut(&node).unwrap().replica.peer_lost(NodeId(peer), now);
-                self.carry_out(node);
+            Event::PeerLost { node, life, peer, loss } if alive(self, node, life) => {
+                self.tell_loss(node, peer, loss);
+                if loss == Loss::Ended && !self.nodes.contains_key(&peer) && !self.cut.contains(&(node, peer))
+                {
+                    let there_and_back = self.delay() + self.delay();
+                    self.push(there_and_back, Event::PeerLost { node, life, peer, loss: Loss::Refused });
+                }
             }
             Event::Written { .. } | Event::PeerLost { .. } => {}
         }

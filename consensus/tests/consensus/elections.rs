@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{NodeId, Role};
+use consensus::{Loss, NodeId, Role};
 
 use crate::cluster::{Cluster, MILLISECOND};
 use crate::disk::Unsynced;
@@ -71,6 +71,60 @@ fn a_lost_connection_to_a_leader_that_lives_changes_nothing() {
     assert_eq!(cluster.nodes[&leader].replica.status().term, term);
 }
 
+/// A box between them that forgets its connections ends all of them at one moment. Each follower alone would have been refused
+/// by the other; together they unseated a leader that lived.
+#[test]
+fn connections_to_a_leader_that_lives_may_all_end_at_once_and_nobody_campaigns() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 3);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 300);
+    let (term, before) = (cluster.nodes[&leader].replica.status().term, campaigns(&cluster));
+    for round in 0..20 {
+        for follower in [1, 2, 3].into_iter().filter(|node| *node != leader) {
+            cluster.tell_loss(follower, leader, Loss::Ended);
+            assert_eq!(cluster.nodes[&follower].replica.status().leader, Some(NodeId(leader)));
+        }
+        cluster.run(MILLISECOND * (7 + round));
+    }
+    assert_eq!(cluster.elect(), leader);
+    assert_eq!((cluster.nodes[&leader].replica.status().term, campaigns(&cluster)), (term, before));
+}
+
+#[test]
+fn a_refused_dial_is_proof_of_death_with_or_without_an_end_that_was_seen() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(&[1, 2, 3], seed);
+        let leader = cluster.elect();
+        cluster.run(MILLISECOND * 300);
+        cluster.freeze(leader);
+        for follower in [1, 2, 3].into_iter().filter(|node| *node != leader) {
+            cluster.tell_loss(follower, leader, Loss::Refused);
+        }
+        cluster.until(MILLISECOND * 50, "a new leader", |cluster| {
+            let leads = |node: &u64| cluster.nodes[node].replica.status().role == Role::Leader;
+            [1, 2, 3].iter().any(|node| *node != leader && leads(node))
+        });
+    }
+}
+
+#[test]
+fn a_leader_that_cannot_be_reached_is_left_to_the_election_timeout() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 12);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 300);
+    let (timeouts, lost, _) = campaigns(&cluster);
+    cluster.freeze(leader);
+    for follower in [1, 2, 3].into_iter().filter(|node| *node != leader) {
+        cluster.tell_loss(follower, leader, Loss::Unreachable);
+        assert_eq!(cluster.nodes[&follower].replica.status().leader, Some(NodeId(leader)));
+    }
+    cluster.until(MILLISECOND * 500, "a new leader", |cluster| {
+        cluster.nodes.iter().any(|(id, node)| *id != leader && node.replica.status().role == Role::Leader)
+    });
+    let now = campaigns(&cluster);
+    assert!(now.0 > timeouts && now.1 == lost, "{now:?}: nothing but time told of its death");
+}
+
 #[test]
 fn a_node_that_hears_nothing_does_not_raise_its_term() {
     let mut cluster = Cluster::new(&[1, 2, 3], 4);
@@ -118,6 +172,7 @@ fn the_survivor_with_the_longest_log_takes_the_turn_of_one_that_cannot_win() {
         cluster.cut.extend([(leader, first), (first, leader)]);
         cluster.propose(leader, "only the last in rank has it").unwrap();
         cluster.until(MILLISECOND * 100, "a commit", |cluster| cluster.acknowledged.len() == 1);
+        cluster.cut.clear();
         cluster.kill(leader, Unsynced::Lost);
         let killed = cluster.now;
         cluster.until(Duration::from_secs(2), "a new leader", |cluster| cluster.leader().is_some());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{NodeId, Output};
+use consensus::{Loss, NodeId, Output};
 
 use crate::cluster::{Cluster, MILLISECOND};
 use crate::disk::Unsynced;
@@ -101,8 +101,7 @@ fn a_deposed_leader_that_does_not_know_it_answers_no_read() {
     cluster.freeze(old);
     let others: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != old).collect();
     for node in &others {
-        let other = cluster.nodes.get_mut(node).unwrap();
-        other.replica.peer_lost(NodeId(old), cluster.now);
+        cluster.tell_loss(*node, old, Loss::Refused);
     }
     cluster.until(MILLISECOND * 100, "a second leader", |cluster| cluster.leader() != Some(old));
     let new = cluster.leader().unwrap();

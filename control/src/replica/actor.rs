@@ -250,8 +250,8 @@ impl Handler<ReceiveSnapshot> for ReplicaActor {
 impl Handler<PeerLost> for ReplicaActor {
     type Result = ();
 
-    fn handle(&mut self, PeerLost(peer): PeerLost, context: &mut Self::Context) {
-        self.driver.replica.peer_lost(peer, self.clock.now());
+    fn handle(&mut self, PeerLost { peer, loss }: PeerLost, context: &mut Self::Context) {
+        self.driver.replica.peer_lost(peer, loss, self.clock.now());
         self.heard(context);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::Message;
 use api::log::v1::{Command, Outcome, command::Body};
 use bytes::Bytes;
-use consensus::{Membership, NodeId, ReceiveError, Status};
+use consensus::{Loss, Membership, NodeId, ReceiveError, Status};
 use mesh::Revision;
 
 use super::divergence::Hashes;
@@ -164,13 +164,31 @@ pub struct Diverged {
     pub index: u64,
 }
 
-/// Hands leadership to a voter, if this node leads. Sent by the drain, once, and by operators; the answer names the new leader
-/// or is `None` when there was nothing to hand over, or nobody fit for it. Watch [`super::Leadership`] for the end.
+/// Hands leadership to a voter, if this node leads. Sent by [`super::Door`], some times for each wish that leadership moves; the
+/// answer names who was asked, or is `None` when there was nothing to hand over, or nobody fit for it. Watch
+/// [`super::Leadership`] for the end.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Option<NodeId>")]
 pub struct TransferLeadership {
     /// To whom; `None`: to the one that is furthest.
     pub to: Option<NodeId>,
+}
+
+/// Why leadership did not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// There was nothing to hand over.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// None of the voters that may take over has answered in time.
+    #[error("no other voter is fit to lead")]
+    NobodyFit,
+    /// It was asked, and may still take over.
+    #[error("node {0} did not take over in time")]
+    NotTaken(NodeId),
+    /// Ask another node.
+    #[error("this node is stopping")]
+    Stopping,
 }
 
 /// Changes the members, if this node leads; it answers after the change is applied here. Sent by the members' room, once per
@@ -280,10 +298,16 @@ pub struct ReceiveSnapshot {
     pub data: Bytes,
 }
 
-/// The connection to a peer ended, or its address refuses connections. Sent by the link and the service of that peer.
+/// The connection to a peer was lost. Sent by the link to that peer, each time that a stream or a dial ends, and by the peers'
+/// service when the stream from it does.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct PeerLost(pub NodeId);
+pub struct PeerLost {
+    /// Which peer.
+    pub peer: NodeId,
+    /// How.
+    pub loss: Loss,
+}
 
 /// A snapshot that was to be sent has arrived there, or has not. Sent by the link of that peer.
 #[derive(Debug, Clone, Copy, Message)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use consensus::Loss;
+
 use super::event::Event;
 use super::run::World;
 use crate::disk::Lies;
@@ -210,7 +212,8 @@ impl World {
         let now = self.heap.now();
         for other in (1..=self.scenario.shape.nodes).filter(|other| *other != id) {
             if let Some(at) = self.network.stream(Host::Node(id), Host::Node(other), now, &mut self.chance) {
-                self.heap.put(at, Event::PeerLost { node: other, peer: id });
+                let life = self.nodes[&other].life;
+                self.heap.put(at, Event::PeerLost { node: other, life, peer: id, loss: Loss::Ended });
             }
         }
         self.break_streams_of(id, FIN);

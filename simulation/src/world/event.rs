@@ -3,7 +3,7 @@
 use api::LeaseKey;
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use bytes::Bytes;
-use consensus::NodeId;
+use consensus::{Loss, NodeId};
 use mesh::{TrafficReport, Window};
 
 use super::writes::{Key, Seen};
@@ -20,8 +20,10 @@ pub(crate) enum Event {
     RaftSnapshot { from: u64, to: u64, bytes: Bytes, data: Bytes },
     /// A node's transport knows what became of a snapshot it sent.
     SnapshotSent { node: u64, life: u64, to: NodeId, ok: bool },
-    /// A node sees the connection to a peer end.
-    PeerLost { node: u64, peer: u64 },
+    /// A node sees its connection to a peer end, or what became of dialling it anew.
+    PeerLost { node: u64, life: u64, peer: u64, loss: Loss },
+    /// What a node sent to open a connection arrives at the host of a peer.
+    Dialled { node: u64, life: u64, peer: u64 },
     /// A node's disk has done what was queued.
     DiskDone { node: u64, life: u64 },
     /// A request arrives at a node.

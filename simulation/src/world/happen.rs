@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use consensus::Loss;
+
 use super::effects::Effects;
 use super::event::{Event, Reply, Request};
 use super::run::World;
 use super::running::Running;
 use crate::invariants::Violation;
 use crate::network::Host;
+
+/// How long a dial waits for an answer, as the product has it.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl World {
     pub(super) fn happen(&mut self, event: Event) -> Result<(), Violation> {
@@ -30,9 +35,11 @@ impl World {
             Event::SnapshotSent { node, life, to, ok } => {
                 self.with(node, Some(life), |running, _, _, _| running.replica.snapshot_sent(to, ok))
             }
-            Event::PeerLost { node, peer } => self.with(node, None, |running, at, _, _| {
-                running.replica.peer_lost(consensus::NodeId(peer), at);
-            }),
+            Event::PeerLost { node, life, peer, loss } => self.peer_lost(node, life, peer, loss),
+            Event::Dialled { node, life, peer } => {
+                self.dialled(node, life, peer);
+                Ok(())
+            }
             Event::DiskDone { node, life } => {
                 self.with(node, Some(life), |running, at, _, effects| running.disk_done(at, effects))
             }
@@ -92,6 +99,41 @@ impl World {
         act(running, local, wall, &mut effects);
         running.settle(local, wall, &mut effects);
         self.carry_out(id, effects)
+    }
+
+    /// Tells the replica, and dials anew until the peer's host answers, as `control/src/replica/peers/link.rs` does.
+    fn peer_lost(&mut self, node: u64, life: u64, peer: u64, loss: Loss) -> Result<(), Violation> {
+        self.with(node, Some(life), |running, at, _, _| {
+            running.replica.peer_lost(consensus::NodeId(peer), loss, at);
+        })?;
+        if loss != Loss::Refused && self.nodes[&node].life == life && self.nodes[&node].running.is_some() {
+            self.dial(node, life, peer);
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, node: u64, life: u64, peer: u64) {
+        let (here, there, now) = (Host::Node(node), Host::Node(peer), self.heap.now());
+        match self.network.stream(here, there, now, &mut self.chance) {
+            Some(at) => self.heap.put(at, Event::Dialled { node, life, peer }),
+            None => self.unanswered(node, life, peer),
+        }
+    }
+
+    /// A host answers also while its process stands still; where none runs it refuses.
+    fn dialled(&mut self, node: u64, life: u64, peer: u64) {
+        if self.nodes[&peer].running.is_some() {
+            return;
+        }
+        let (here, there, now) = (Host::Node(node), Host::Node(peer), self.heap.now());
+        match self.network.stream(there, here, now, &mut self.chance) {
+            Some(at) => self.heap.put(at, Event::PeerLost { node, life, peer, loss: Loss::Refused }),
+            None => self.unanswered(node, life, peer),
+        }
+    }
+
+    fn unanswered(&mut self, node: u64, life: u64, peer: u64) {
+        self.heap.put_in(DIAL_TIMEOUT, Event::PeerLost { node, life, peer, loss: Loss::Unreachable });
     }
 
     fn request(&mut self, from: Host, to: u64, call: u64, body: Request) -> Result<(), Violation> {

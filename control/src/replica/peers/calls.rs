@@ -2,6 +2,8 @@
 //! the Raft stream, so that a large answer never stands before a heartbeat; each with a deadline.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use api::peer::v1::{
 };
 use api::v1::{MemberRow, MembersChanged, ProxiesRequest, ProxiesResponse};
 use bytes::Bytes;
-use consensus::NodeId;
+use consensus::{Loss, NodeId};
 use runtime::dial::Dialler;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -170,6 +172,19 @@ pub(super) async fn connect(
             endpoint.connect_with_connector(tower::service_fn(move |address| dial(address))).await
         }
     }
+}
+
+/// Whether a peer's address refused the connection, or did not answer.
+pub(super) fn loss_of(error: &tonic::transport::Error) -> Loss {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+            return Loss::Refused;
+        }
+        cause = error.source();
+    }
+    Loss::Unreachable
 }
 
 /// A peer's address with the options of every connection between nodes.

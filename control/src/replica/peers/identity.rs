@@ -55,15 +55,15 @@ impl Identity {
         Self { own: Arc::new(own), roster, cluster_value, life }
     }
 
-    /// A peer opened a stream: it is there, and may be dialled without waiting longer.
-    pub(super) fn arrived(&self, peer: NodeId) {
+    /// A peer opened a stream, or its stream ended: whether it is there is to be found out without waiting longer.
+    pub(super) fn ring(&self, peer: NodeId) {
         if let Some(peer) = self.roster.peer(peer) {
             peer.bell.notify_one();
         }
     }
 
-    /// Ends when `peer` has opened a stream since this was last asked; never for a stranger.
-    pub(super) async fn arrival(&self, peer: NodeId) {
+    /// Ends when it has rung for `peer` since this was last asked; never for a stranger.
+    pub(super) async fn rung(&self, peer: NodeId) {
         match self.roster.peer(peer) {
             Some(peer) => peer.bell.notified().await,
             None => std::future::pending().await,

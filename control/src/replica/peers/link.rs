@@ -1,7 +1,8 @@
 //! This node's end of the Raft stream to each peer: a bounded queue of frames, sent in batches; dialled again when it breaks.
 //!
-//! A stream that ends and an address that refuses are told to the replica at once ([`PeerLost`]): that is what makes failover
-//! fast. Frames are dropped when the queue is full or nothing is connected; Raft sends again. Must never wait for a peer.
+//! A stream that ends is told to the replica and dialled again at once, and so is told an address that refuses ([`PeerLost`]): that
+//! is what makes failover fast. Frames are dropped when the queue is full or nothing is connected; Raft sends again. Must never
+//! wait for a peer.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,17 +14,18 @@ use actix::Addr;
 use api::peer::v1::RaftBatch;
 use api::peer::v1::peer_client::PeerClient;
 use bytes::Bytes;
-use consensus::{NodeId, SnapshotFiles};
+use consensus::{Loss, NodeId, SnapshotFiles};
 use futures_util::Stream;
 use runtime::backoff::Backoff;
 use runtime::dial::Dialler;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
-use super::calls::{connect, endpoint};
+use super::calls::{connect, endpoint, loss_of};
 use super::identity::{Identity, removed_at};
 use super::roster::Roster;
 use super::shipping::{self, Shipped};
@@ -38,11 +40,14 @@ const FRAMES_PER_BATCH_MAX: usize = 64;
 /// Bytes after which a gRPC message takes no further frame. With the largest frame on top it stays far below what the other
 /// side takes, which would end the stream; a follower that catches up is sent hundreds of frames of a megabyte.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// First and longest wait between two dials. Shorter spins on a dead host; longer keeps a restarted node out of the group.
+/// First and longest wait between two dials, but that a stream which stood for longer than the first is dialled anew at once.
+/// Shorter spins on a dead host; longer keeps a restarted node out of the group.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// Wait after a refusal (another cluster, a stranger, another disk). Shorter fills both logs until a person mends it; longer
 /// keeps a node that is let in again waiting.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
+/// First and longest wait after a refusal because this node was removed, which is for good but where a peer lags behind.
+const REMOVED_WAIT: (Duration, Duration) = (REFUSED_WAIT, Duration::from_secs(60));
 /// A silent host is noticed after this, when no FIN tells of its death; elections do not wait for it.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
@@ -112,8 +117,16 @@ impl Links {
             .keep_alive_while_idle(true);
         let (slot, identity) = (Slot::default(), Arc::clone(&self.identity));
         let dialler = self.dialler.clone();
-        let link =
-            Link { peer, slot: Rc::clone(&slot), endpoint: endpoint.clone(), identity, dialler, replica };
+        let link = Link {
+            peer,
+            slot: Rc::clone(&slot),
+            endpoint: endpoint.clone(),
+            identity,
+            dialler,
+            replica,
+            waits: Backoff::new(REDIAL.0, REDIAL.1),
+            refusals: Refusals::default(),
+        };
         Held { address, slot, endpoint, task: tokio::task::spawn_local(link.run()) }
     }
 
@@ -167,36 +180,44 @@ struct Link {
     identity: Arc<Identity>,
     dialler: Dialler,
     replica: Addr<ReplicaActor>,
+    waits: Backoff,
+    refusals: Refusals,
 }
 
 impl Link {
-    async fn run(self) {
-        let mut waits = Backoff::new(REDIAL.0, REDIAL.1);
+    async fn run(mut self) {
         loop {
-            let wait = match connect(&self.endpoint, &self.dialler).await {
+            let (loss, wait) = match connect(&self.endpoint, &self.dialler).await {
                 Ok(channel) => {
-                    waits.reset();
-                    self.stream(channel, &mut waits).await
+                    self.waits.reset();
+                    (Loss::Ended, self.stream(channel).await)
                 }
                 Err(error) => {
                     debug!(peer = self.peer.0, %error, "peer cannot be reached");
-                    waits.next(jitter(self.peer, self.identity.own().node))
+                    (loss_of(&error), Some(self.next_wait()))
                 }
             };
-            if self.replica.send(PeerLost(self.peer)).await.is_err() {
+            if self.replica.send(PeerLost { peer: self.peer, loss }).await.is_err() {
                 return; // the replica has stopped, and with it this node
             }
+            let Some(wait) = wait else { continue };
             // A peer that has come back says so by its own stream. Until both streams stand a survivor has no vote to ask
-            // for: without this, a leader that died in those moments was missed for an election timeout (395 ms).
+            // for: without this, a leader that died in those moments was missed for an election timeout (395 ms). And one
+            // whose own stream ends is to be found dead, if it is, although this link had ended before.
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.identity.arrival(self.peer) => waits.reset(),
+                () = self.identity.rung(self.peer) => self.waits.reset(),
             }
         }
     }
 
+    fn next_wait(&mut self) -> Duration {
+        self.waits.next(jitter(self.peer, self.identity.own().node))
+    }
+
     /// Holds the stream until it ends; answers how long to wait before the next.
-    async fn stream(&self, channel: Channel, waits: &mut Backoff) -> Duration {
+    async fn stream(&mut self, channel: Channel) -> Option<Duration> {
+        let opened = Instant::now();
         let (frames, queued) = mpsc::channel(FRAMES_MAX);
         self.slot.replace(Some(frames));
         let batches = batches(queued);
@@ -204,25 +225,51 @@ impl Link {
         let ended = PeerClient::new(channel).raft(self.identity.sign(batches)).await;
         self.slot.replace(None);
         match ended {
-            Err(status) if status.code() == Code::PermissionDenied => {
-                if let Some(index) = removed_at(&status) {
-                    let told = self.replica.send(ToldRemoved { index }).await;
-                    debug!(
-                        peer = self.peer.0,
-                        index,
-                        told = told.is_ok(),
-                        "a peer says that this node was removed"
-                    );
-                }
-                warn!(peer = self.peer.0, reason = status.message(), "peer refuses this node");
-                REFUSED_WAIT
-            }
+            Err(status) if status.code() == Code::PermissionDenied => Some(self.refused(&status).await),
             ended => {
                 let reason = ended.err().map(|status| status.to_string()).unwrap_or_default();
                 info!(peer = self.peer.0, reason, "stream to peer ended");
-                waits.next(jitter(self.peer, self.identity.own().node))
+                self.refusals = Refusals::default();
+                (opened.elapsed() < REDIAL.0).then(|| self.next_wait())
             }
         }
+    }
+
+    /// The peer will not hear this node.
+    async fn refused(&mut self, status: &Status) -> Duration {
+        let removed = removed_at(status);
+        if let Some(index) = removed {
+            let told = self.replica.send(ToldRemoved { index }).await;
+            debug!(peer = self.peer.0, index, told = told.is_ok(), "a peer says that this node was removed");
+        }
+        let (wait, is_news) = self.refusals.again(status.message(), removed.is_some());
+        if is_news {
+            warn!(peer = self.peer.0, reason = status.message(), "peer refuses this node");
+        }
+        wait
+    }
+}
+
+/// Refusals of one peer, in a row.
+#[derive(Debug)]
+struct Refusals {
+    reason: String,
+    removed_waits: Backoff,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { reason: String::new(), removed_waits: Backoff::new(REMOVED_WAIT.0, REMOVED_WAIT.1) }
+    }
+}
+
+impl Refusals {
+    /// It refused once more: how long to wait, and whether the reason is another than before.
+    fn again(&mut self, reason: &str, removed: bool) -> (Duration, bool) {
+        let is_news = self.reason != reason;
+        reason.clone_into(&mut self.reason);
+        // Not spread by chance: nobody else is to be kept apart from.
+        (if removed { self.removed_waits.next(1.0) } else { REFUSED_WAIT }, is_news)
     }
 }
 
@@ -261,6 +308,20 @@ mod tests {
         }
         drop(frames);
         batches(queued).map(|batch| batch.messages.len()).collect().await
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_and_a_removed_node_asks_ever_more_seldom_and_another_as_often_as_before() {
+        let mut refusals = Refusals::default();
+        let mut told = |reason, removed| {
+            let (wait, is_news) = refusals.again(reason, removed);
+            (wait.as_secs(), is_news)
+        };
+        assert_eq!([told("stranger", false), told("stranger", false)], [(1, true), (1, false)]);
+        let removed: Vec<_> = (0..8).map(|_| told("removed", true)).collect();
+        assert_eq!(removed.iter().map(|(wait, _)| *wait).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(removed.iter().filter(|(_, is_news)| *is_news).count(), 1);
+        assert_eq!(told("stranger", false), (1, true), "it is told again that it is another");
     }
 
     #[tokio::test]

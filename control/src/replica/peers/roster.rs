@@ -16,7 +16,7 @@ pub struct Peer {
     pub address: String,
     /// Identity of its data directory; 0 while nobody has said so.
     pub disk: u64,
-    /// Rings when it opens a stream to this node.
+    /// Rings when it opens a stream to this node, and when that ends.
     pub(super) bell: Arc<Notify>,
 }
 

@@ -1,5 +1,5 @@
 //! What this node answers to its peers: it carries frames and questions to the replica and to the rooms above, and decides
-//! nothing. The end of a peer's stream is told to the replica as the loss of that peer.
+//! nothing. The end of a peer's stream is told to the replica, and to the link to that peer, which dials it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use api::peer::v1::{
 };
 use api::v1::{MemberRow, MembersChanged, ProxiesRequest, ProxiesResponse};
 use bytes::Bytes;
-use consensus::{NodeId, ReceiveError, SnapshotFiles};
+use consensus::{Loss, NodeId, ReceiveError, SnapshotFiles};
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -112,10 +112,11 @@ fn refuse(received: Result<(), ReceiveError>) -> Result<(), Status> {
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftBatch>>) -> Result<Response<RaftClosed>, Status> {
         let from = self.identity.caller(request.metadata())?;
-        self.identity.arrived(from);
+        self.identity.ring(from);
         let (signature, _, mut batches) = request.into_parts();
         let ended = self.frames(from, &signature, &mut batches).await;
-        if self.replica.send(PeerLost(from)).await.is_err() {
+        self.identity.ring(from);
+        if self.replica.send(PeerLost { peer: from, loss: Loss::Ended }).await.is_err() {
             return Err(stopped());
         }
         ended.map(|()| Response::new(RaftClosed {}))
