@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 use crate::catalog::Catalog;
 use crate::discovery::{Discovery, DiscoveryThread};
 use crate::metrics::Metrics;
+use crate::replica::messages::TransferError;
 use crate::replica::peers::PeerCalls;
 use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
 use crate::replica::{divergence, standing, steward};
@@ -40,8 +41,6 @@ pub use here::{Incoming, start_here};
 
 /// Load reports that may wait for the rollup. More than this from clients that never send again are lost, and counted.
 const LOAD_REPORTS_MAX: usize = 1024;
-/// How long a handed over leadership may take to arrive; then the node goes on stopping.
-const TRANSFER_WAIT: Duration = Duration::from_secs(1);
 /// How long a fresh node waits for a leader before it serves discovery from what it knows, which is better than nothing.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries to find out whether waiting clients wait for something that will come. Shorter floods a group without
@@ -273,17 +272,14 @@ impl Running {
     }
 
     async fn hand_over(&self) {
-        let mut leadership = self.door.leadership();
-        if !leadership.borrow().is_here() || self.door.peers().peers().is_empty() {
+        if self.door.peers().peers().is_empty() {
             return;
         }
-        let Some(successor) = self.door.transfer_leadership(None).await else {
-            warn!("leadership not handed over: no other node is fit");
-            return;
-        };
-        let gone = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));
-        let arrived = tokio::time::timeout(TRANSFER_WAIT, gone).await.is_ok();
-        info!(successor = successor.0, arrived, "leadership handed over");
+        match self.door.transfer_leadership(None).await {
+            Ok(successor) => info!(successor = successor.0, "leadership handed over"),
+            Err(TransferError::NotLeader) => {}
+            Err(error) => warn!(%error, "leadership not handed over"),
+        }
     }
 }
 

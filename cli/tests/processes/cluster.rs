@@ -11,6 +11,9 @@ use api::v1::query_client::QueryClient;
 use api::v1::{MemberRow, MembersRequest, MembersResponse};
 use cli::args::{ConnectionArgs, Span};
 use cli::connection::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
 /// How long a cluster may take to do what it should; far more than it needs, for machines under load.
@@ -61,6 +64,7 @@ pub(crate) fn free_addresses(number: usize) -> Vec<SocketAddr> {
 /// One control node, running or not.
 struct Node {
     words: Vec<String>,
+    http: SocketAddr,
     log: PathBuf,
     process: Option<Child>,
 }
@@ -69,6 +73,7 @@ struct Node {
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     clients: Vec<SocketAddr>,
+    name: String,
     scratch: Scratch,
 }
 
@@ -80,22 +85,29 @@ impl Cluster {
         let (clients, rest) = addresses.split_at(number);
         let (peers, https) = rest.split_at(number);
         let group: Vec<String> = (0..number).map(|at| format!("{}={}", at + 1, peers[at])).collect();
-        let nodes = (0..number).map(|at| Node {
-            words: vec![
-                format!("--node={}", at + 1),
-                format!("--cluster={name}"),
-                format!("--peers={}", group.join(",")),
-                format!("--client-address={}", clients[at]),
-                format!("--peer-address={}", peers[at]),
-                format!("--http-address={}", https[at]),
-                format!("--data-directory={}", scratch.0.join(format!("data-{}", at + 1)).display()),
-            ],
-            log: scratch.0.join(format!("control-{}.log", at + 1)),
-            process: None,
-        });
-        let mut cluster = Self { nodes: nodes.collect(), clients: clients.to_vec(), scratch };
+        let mut cluster = Self { nodes: Vec::new(), clients: Vec::new(), name: name.to_owned(), scratch };
+        for at in 0..number {
+            let words = vec![format!("--peers={}", group.join(","))];
+            cluster.add([clients[at], peers[at], https[at]], words);
+        }
         (1..=number as u64).for_each(|node| cluster.restart(node));
         cluster
+    }
+
+    fn add(&mut self, [client, peer, http]: [SocketAddr; 3], mut words: Vec<String>) -> u64 {
+        let node = self.nodes.len() + 1;
+        words.extend([
+            format!("--node={node}"),
+            format!("--cluster={}", self.name),
+            format!("--client-address={client}"),
+            format!("--peer-address={peer}"),
+            format!("--http-address={http}"),
+            format!("--data-directory={}", self.scratch.0.join(format!("data-{node}")).display()),
+        ]);
+        let log = self.scratch.0.join(format!("control-{node}.log"));
+        self.nodes.push(Node { words, http, log, process: None });
+        self.clients.push(client);
+        node as u64
     }
 
     fn at(&mut self, node: u64) -> &mut Node {
@@ -118,6 +130,31 @@ impl Cluster {
         process.wait().unwrap();
     }
 
+    /// SIGTERM; returns when the process has drained and ended.
+    pub(crate) fn stop(&mut self, node: u64) {
+        let mut process = self.at(node).process.take().unwrap();
+        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+        assert!(process.wait().unwrap().success(), "{}", self.logs());
+    }
+
+    /// What a node's HTTP port answers.
+    pub(crate) async fn http(&self, node: u64, path: &str) -> String {
+        let mut stream =
+            TcpStream::connect(self.nodes[usize::try_from(node).unwrap() - 1].http).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: penstock\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// A series of a node's metrics; 0 while there is none.
+    pub(crate) async fn metric(&self, node: u64, series: &str) -> u64 {
+        let metrics = self.http(node, "/metrics").await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// The flags of a node.
     pub(crate) fn words(&self, node: u64) -> Vec<String> {
         self.nodes[usize::try_from(node).unwrap() - 1].words.clone()
@@ -136,12 +173,22 @@ impl Cluster {
 
     /// Waits until a node has logged this.
     pub(crate) async fn until_log(&self, node: u64, what: &str) {
+        self.until_true(&format!("node {node} logs {what:?}"), async || self.logged(node, what) > 0).await;
+    }
+
+    /// How many lines of a node's log say this.
+    pub(crate) fn logged(&self, node: u64, what: &str) -> usize {
         let log = &self.nodes[usize::try_from(node).unwrap() - 1].log;
+        std::fs::read_to_string(log).unwrap_or_default().lines().filter(|line| line.contains(what)).count()
+    }
+
+    /// Waits until this holds; ends with the logs' tails when that takes too long.
+    pub(crate) async fn until_true(&self, what: &str, holds: impl AsyncFn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut looks = interval(Duration::from_millis(20));
-        while !std::fs::read_to_string(log).unwrap_or_default().contains(what) {
+        while !holds().await {
             looks.tick().await;
-            assert!(Instant::now() < deadline, "{what}: not logged by node {node}\n{}", self.logs());
+            assert!(Instant::now() < deadline, "{what}: never came\n{}", self.logs());
         }
     }
 
@@ -202,7 +249,7 @@ impl Cluster {
         self.until("every node is there and keeps up", whole).await
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let tail = |node: &Node| {
             let text = std::fs::read_to_string(&node.log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();

@@ -1,28 +1,19 @@
 //! The gRPC face of changes of the members. On the leader it finds out who answers at a new node's address, and moves
 //! leadership off a node that is to go; elsewhere it passes the call on. It keeps nothing: each call may be sent again.
 
-use std::time::Duration;
-
 use api::peer::v1::{Greeting, OperateRequest};
 use api::v1::members_server::Members;
 use api::v1::{
     AddMemberRequest, MembersChanged, PromoteMemberRequest, RemoveMemberRequest, TransferLeadershipRequest,
 };
 use consensus::{Membership, NodeId};
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::catalog::members::is_address;
-use crate::replica::messages::{ChangeError, Changed};
+use crate::replica::messages::{ChangeError, Changed, TransferError};
 use crate::replica::seats::{Wish, WishError};
 use crate::replica::{Door, refusal};
-
-/// How long leadership may take to move. A transfer takes some milliseconds; it is given up after an election timeout.
-const TRANSFER_WAIT: Duration = Duration::from_secs(1);
-
-/// Wait before a transfer that found nobody fit is tried again: about a heartbeat.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The members' service of one node; cheap to clone.
 #[derive(Clone)]
@@ -159,36 +150,26 @@ impl MembersService {
         Ok(told(format!("node {successor} leads"), &status.membership))
     }
 
-    /// Hands leadership over and waits until another node is known to lead; answers which.
+    /// Hands leadership over; answers who leads then.
     async fn moved(&self, to: Option<NodeId>) -> Result<NodeId, Status> {
-        let mut leadership = self.door.leadership();
-        let until = Instant::now() + TRANSFER_WAIT;
-        // A voter counts as fit once it was heard after the leader last looked: for some milliseconds that may be nobody.
-        let asked = loop {
-            let asked = self.door.transfer_leadership(to).await;
-            if asked.is_some() || !leadership.borrow().is_here() || Instant::now() >= until {
-                break asked;
-            }
-            tokio::time::sleep(TRY_AGAIN_AFTER).await;
-        };
-        let Some(asked) = asked else {
-            if !leadership.borrow().is_here() {
-                return Err(Status::unavailable("leadership has moved in this moment; ask again"));
-            }
-            let whom = to.map_or_else(|| "no other voter".to_owned(), |to| format!("node {to} does not"));
-            return Err(Status::failed_precondition(format!(
-                "leadership stays: {whom} answers; look at `penstock members`"
-            )));
-        };
-        let elsewhere = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));
-        match tokio::time::timeout(TRANSFER_WAIT, elsewhere).await {
-            Ok(Ok(now)) => {
-                let leader = now.leader.unwrap_or(asked);
+        match self.door.transfer_leadership(to).await {
+            Ok(leader) => {
                 info!(to = leader.0, "leadership transferred, as asked");
                 Ok(leader)
             }
-            Ok(Err(_)) => Err(stopping()),
-            Err(_) => Err(Status::unavailable(format!("node {asked} did not take over in time; ask again"))),
+            Err(TransferError::NotLeader) => {
+                Err(Status::unavailable("leadership has moved in this moment; ask again"))
+            }
+            Err(TransferError::NobodyFit) => {
+                let whom = to.map_or_else(|| "no other voter".to_owned(), |to| format!("node {to} does not"));
+                Err(Status::failed_precondition(format!(
+                    "leadership stays: {whom} answers; look at `penstock members`"
+                )))
+            }
+            Err(error @ TransferError::NotTaken(_)) => {
+                Err(Status::unavailable(format!("{error}; ask again")))
+            }
+            Err(TransferError::Stopping) => Err(stopping()),
         }
     }
 }

@@ -19,7 +19,8 @@ use super::freshness::Fresh;
 use super::leadership::Leadership;
 use super::messages::{
     ChangeError, ChangeMembership, Changed, Class, Consult, Diverged, FoundingConfirmed, GroundReport,
-    Propose, ProposeError, ReadError, ReportGround, ReportHashes, ReportStatus, Seen, TransferLeadership,
+    Propose, ProposeError, ReadError, ReportGround, ReportHashes, ReportStatus, Seen, TransferError,
+    TransferLeadership,
 };
 use super::peers::PeerCalls;
 use super::refusal;
@@ -29,6 +30,17 @@ use crate::metrics::DoorMetrics;
 
 /// Wait before a write is tried again while nothing has changed. An election takes some 20 ms; shorter only spins.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// How long leadership may take to move, with every try. One takes some milliseconds; longer keeps a stop waiting for nobody.
+const TRANSFER_WAIT: Duration = Duration::from_secs(1);
+
+/// Wait before a transfer is tried again that found nobody fit: about a heartbeat, since a voter counts as fit once it was heard
+/// after the leader last looked.
+const FIND_HEIR_AGAIN: Duration = Duration::from_millis(20);
+
+/// Wait for a voter that was asked to take over, before that is tried again. The word to it may be lost with a connection, and
+/// Raft then gives up after an election timeout, before which asking again does nothing.
+const ASK_HEIR_AGAIN: Duration = Duration::from_millis(250);
 
 /// The door; cheap to clone.
 #[derive(Clone)]
@@ -142,9 +154,29 @@ impl Door {
         asked.unwrap_or_else(|_| Err(stopping().into()))
     }
 
-    /// Hands leadership to `to`, or to the voter that is furthest; answers to whom, or `None` if nobody is fit.
-    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Option<NodeId> {
-        self.replica.send(TransferLeadership { to }).await.ok().flatten()
+    /// Hands leadership to `to`, or to the voter that is furthest, and answers which other node leads once one is known to.
+    ///
+    /// # Errors
+    /// [`TransferError`], after some tries.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        let mut leadership = self.leadership.clone();
+        if !leadership.borrow().is_here() {
+            return Err(TransferError::NotLeader);
+        }
+        let until = Instant::now() + TRANSFER_WAIT;
+        let mut failed = TransferError::NobodyFit;
+        while Instant::now() < until {
+            let asked = self.replica.send(TransferLeadership { to }).await;
+            let asked = asked.map_err(|_| TransferError::Stopping)?;
+            failed = asked.map_or(failed, TransferError::NotTaken);
+            let wait = if asked.is_some() { ASK_HEIR_AGAIN } else { FIND_HEIR_AGAIN };
+            let elsewhere = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));
+            if let Ok(seen) = tokio::time::timeout(wait, elsewhere).await {
+                let leader = seen.map_err(|_| TransferError::Stopping)?.leader;
+                return leader.ok_or(TransferError::NotLeader);
+            }
+        }
+        Err(failed)
     }
 
     /// Hashes of this node's catalog at recent entries; `None` when the replica has stopped.
