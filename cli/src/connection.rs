@@ -4,6 +4,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -86,22 +87,26 @@ impl Connection {
     {
         let deadline = Instant::now() + self.timeout;
         loop {
-            let mut worth_waiting = false;
+            let (mut worth_waiting, mut pause) = (false, ROUND_PAUSE);
             for _ in 0..self.nodes.len() {
                 match self.ask_preferred(&call, deadline).await {
                     Tried::Answered(answer) => return Ok(answer),
                     Tried::Refused(failure) => return Err(failure),
                     Tried::Unavailable { retriable } => worth_waiting |= retriable,
+                    Tried::Busy { after } => {
+                        worth_waiting = true;
+                        pause = pause.max(spread(after));
+                    }
                 }
                 self.preferred = (self.preferred + 1) % self.nodes.len();
                 if Instant::now() >= deadline {
                     return Err(self.unreachable());
                 }
             }
-            if !worth_waiting || Instant::now() + ROUND_PAUSE >= deadline {
+            if !worth_waiting || Instant::now() + pause >= deadline {
                 return Err(self.unreachable());
             }
-            sleep(ROUND_PAUSE).await;
+            sleep(pause).await;
         }
     }
 
@@ -118,7 +123,9 @@ impl Connection {
         match self.ask_preferred(&call, Instant::now() + self.timeout).await {
             Tried::Answered(answer) => Ok(answer),
             Tried::Refused(failure) => Err(failure.to_string()),
-            Tried::Unavailable { .. } => Err(self.nodes[index].complaint.clone().unwrap_or_default()),
+            Tried::Unavailable { .. } | Tried::Busy { .. } => {
+                Err(self.nodes[index].complaint.clone().unwrap_or_default())
+            }
         }
     }
 
@@ -137,6 +144,10 @@ impl Connection {
                 return Tried::Unavailable { retriable: true };
             }
         };
+        if let Some(after) = pushback(&status) {
+            node.complaint = Some(complaint(&status));
+            return Tried::Busy { after };
+        }
         let Some(retriable) = unavailable(&status) else {
             return Tried::Refused(Failure::Refused(refusal(&status)));
         };
@@ -164,6 +175,26 @@ enum Tried<R> {
         /// The node was reached: in a moment it may answer.
         retriable: bool,
     },
+    /// The node has too much to do.
+    Busy {
+        /// The wait that it asks for.
+        after: Duration,
+    },
+}
+
+/// Metadata that names the wait before the next try (gRPC A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// The wait that a busy node asks for.
+fn pushback(status: &Status) -> Option<Duration> {
+    let said = status.metadata().get(PUSHBACK)?.to_str().ok()?;
+    said.parse().ok().map(Duration::from_millis)
+}
+
+/// The wait, or up to twice of it: who were refused together do not come back together.
+fn spread(after: Duration) -> Duration {
+    let chance = RandomState::new().hash_one(std::process::id()) % 1000;
+    after + after.mul_f64(f64::from(u32::try_from(chance).unwrap_or_default()) / 1000.0)
 }
 
 /// Whether another node, or the same in a moment, may answer; `Some(true)` when the node itself said so.

@@ -249,6 +249,7 @@ impl Replica {
         // A follower would forward them, with no handle to their outcome.
         if leads && self.raw.step(message).is_ok() {
             self.proposals.appended(first_index, self.raw.raft.term, tokens.into_iter());
+            self.commit_told = self.raw.raft.raft_log.committed;
             return;
         }
         let leader = self.leader();

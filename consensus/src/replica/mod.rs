@@ -19,6 +19,7 @@
 
 mod election;
 mod errors;
+mod grouping;
 mod leadership;
 mod memory_log;
 mod output;

@@ -41,6 +41,11 @@ impl Proposals {
         self.bytes
     }
 
+    /// Whether some are not appended yet.
+    pub(super) fn is_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     /// The group that is to be appended now.
     pub(super) fn take_queued(&mut self) -> Vec<(u64, LogEntry)> {
         std::mem::take(&mut self.queued)

@@ -69,6 +69,8 @@ pub struct Replica {
     /// Last entry given to the driver to apply, and the last one that it has applied.
     pub(super) handed_out: u64,
     pub(super) applied: u64,
+    /// The commit index that was last sent to all followers.
+    pub(super) commit_told: u64,
     /// Memberships that came after the last snapshot, by the entry that brought them.
     pub(super) memberships: BTreeMap<u64, Membership>,
 }
@@ -112,9 +114,11 @@ impl Replica {
             durable: 0,
             handed_out: start,
             applied: start,
+            commit_told: start,
             memberships: BTreeMap::new(),
             settings,
         };
+        replica.raw.raft.skip_bcast_commit(true); // grouping.rs does that
         replica.settle();
         if replica.raw.raft.prs().is_singleton() && replica.raw.raft.promotable() {
             // Nobody else could answer: waiting for an election timeout would only be an outage.
@@ -125,7 +129,8 @@ impl Replica {
 
     /// When to call [`Self::tick`] next, at the latest.
     pub fn next_deadline(&self) -> Duration {
-        self.campaign.deadline().map_or(self.next_tick, |at| at.min(self.next_tick))
+        let others = self.campaign.deadline().into_iter().chain(self.group_deadline());
+        others.fold(self.next_tick, Duration::min)
     }
 
     /// Time has passed. May be called at any time; ticks that were missed because the process stood still are

@@ -24,11 +24,14 @@ impl Replica {
     /// is batched.
     pub fn outputs(&mut self, now: Duration) -> Vec<Output> {
         self.advance_to(now);
-        self.append_proposals();
+        if !self.is_gathering() {
+            self.append_proposals();
+        }
         self.leave_joint_membership();
         self.tell_role();
         loop {
             self.begin_reads();
+            self.tell_commit();
             if !self.raw.has_ready() {
                 break;
             }

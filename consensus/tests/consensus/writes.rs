@@ -204,3 +204,38 @@ fn a_follower_whose_disk_stands_still_holds_nobody_up_and_does_not_campaign() {
     assert_eq!(cluster.nodes[&follower].replica.status().term, term);
     cluster.converge();
 }
+
+#[test]
+fn proposals_that_come_while_the_leaders_disk_writes_go_to_followers_as_one_group() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 21);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 100);
+    cluster.propose(leader, "the disk has something to do").unwrap();
+    let now = cluster.now;
+    let replica = &mut cluster.nodes.get_mut(&leader).unwrap().replica;
+    for number in 0..100_u64 {
+        replica.propose(10_000 + number, Bytes::from(format!("write {number}"))).unwrap();
+        assert_eq!(replica.outputs(now), [], "it gathers");
+    }
+    let delivered = cluster.delivered;
+    cluster.until(MILLISECOND * 20, "all are committed", |cluster| cluster.acknowledged.len() == 101);
+    let messages = cluster.delivered - delivered;
+    assert!(messages <= 12, "two groups to two followers, their answers, and news of the commit: {messages}");
+}
+
+#[test]
+fn a_group_does_not_gather_for_as_long_as_a_slow_disk_takes() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 22);
+    let leader = cluster.elect();
+    cluster.run(MILLISECOND * 100);
+    cluster.slow.insert(leader, MILLISECOND * 100);
+    for number in 0..10 {
+        cluster.propose(leader, &format!("write {number}")).unwrap();
+        cluster.run(MILLISECOND);
+    }
+    cluster.run(MILLISECOND * 10);
+    for follower in cluster.nodes.keys().copied().filter(|node| *node != leader).collect::<Vec<_>>() {
+        let held = cluster.nodes[&follower].machine.len();
+        assert!(held >= 4, "{follower} applied {held} while the leader's disk writes the first");
+    }
+}
