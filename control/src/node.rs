@@ -3,6 +3,7 @@
 //! Threads: the caller's opens everything that can be refused; `truth` owns replica, catalog, intake and rollup and serves the
 //! peers; `log` syncs; `discovery` holds the sessions; `clients` carries gRPC; `admin` answers probes.
 
+mod clients;
 mod here;
 mod own;
 mod rooms;
@@ -17,10 +18,9 @@ use consensus::OpenError;
 use futures_util::Stream;
 use prometheus::IntGauge;
 use runtime::admin::{self, Admin, Condition, Readiness};
-use runtime::listen::{self, BindError, Listener, Share};
+use runtime::listen::{self, BindError, Share};
 use runtime::signals::Signals;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -35,6 +35,7 @@ use crate::replica::peers::PeerCalls;
 use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
 use crate::replica::{divergence, standing, steward};
 use crate::settings::Settings;
+use clients::Clients;
 use truth::{Truth, TruthParts};
 
 pub use here::{Incoming, start_here};
@@ -131,13 +132,6 @@ pub struct Running {
     admin: admin::Running,
 }
 
-/// The thread or threads that carry the clients' gRPC.
-struct Clients {
-    runtime: Option<Runtime>,
-    stop: CancellationToken,
-    server: Option<tokio::task::JoinHandle<()>>,
-}
-
 /// Starts a node from its settings.
 ///
 /// # Errors
@@ -166,14 +160,10 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
 
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
     let (discovery, discovery_thread) = Discovery::start(metrics.discovery.clone(), load)?;
-    let clients_runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.limits.client_threads)
-        .thread_name("clients")
-        .enable_all()
-        .build()?;
+    let clients = Clients::start(settings.limits.client_threads)?;
     let identity = own::identity(&settings, client_address, peer_address, &unstarted, given.commands);
     let calls = {
-        let _clients = clients_runtime.enter();
+        let _clients = clients.handle().enter();
         PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone())
     };
     let drain = settings.drain;
@@ -194,12 +184,13 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
         peer_socket,
     )?;
     let door = faces.door.clone();
-    let clients = Clients::start(clients_runtime, client_socket, &discovery, faces);
-    clients.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
-    clients.spawn(leave_when_diverged(door.clone(), discovery.clone(), sound, diverged));
-    clients.spawn(standing::watch(door.clone(), standing));
-    clients.spawn(leave_when_removed(door.clone(), discovery.clone(), member));
-    clients.spawn(steward::tend(door.clone(), autopilot, autopilot_metrics));
+    clients.serve(&client_socket, &discovery, &faces)?;
+    let handle = clients.handle();
+    handle.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
+    handle.spawn(leave_when_diverged(door.clone(), discovery.clone(), sound, diverged));
+    handle.spawn(standing::watch(door.clone(), standing));
+    handle.spawn(leave_when_removed(door.clone(), discovery.clone(), member));
+    handle.spawn(steward::tend(door.clone(), autopilot, autopilot_metrics));
     serving.met();
     let http_address = admin.address();
     info!(node = node.0, %client_address, %peer_address, %http_address, "control node started");
@@ -245,10 +236,8 @@ impl Running {
     /// # Panics
     /// On the thread of a tokio runtime.
     pub fn stop(self) {
-        let runtime = self.clients.runtime.as_ref().map(|runtime| runtime.handle().clone());
-        if let Some(runtime) = runtime {
-            runtime.block_on(self.drained());
-        }
+        let handle = self.clients.handle().clone();
+        handle.block_on(self.drained());
     }
 
     /// This node's own door, for programs that embed it.
@@ -264,7 +253,7 @@ impl Running {
         if self.discovery.end_streams("this node drains: connect to another node").await.is_err() {
             warn!("discovery had ended before the drain");
         }
-        self.clients.stop.cancel();
+        self.clients.stop();
         if tokio::time::timeout(self.drain, self.clients.finished()).await.is_err() {
             warn!(seconds = self.drain.as_secs(), "drain deadline passed; letting go of running calls");
         }
@@ -292,42 +281,6 @@ impl Drop for Running {
             joined("discovery", thread);
         }
         info!(http_address = %self.admin.address(), "control node ended");
-    }
-}
-
-impl Clients {
-    fn start(runtime: Runtime, socket: TcpListener, discovery: &Discovery, faces: rooms::Faces) -> Self {
-        let stop = CancellationToken::new();
-        let (until, discovery) = (stop.clone(), discovery.clone());
-        let server = runtime.spawn(async move {
-            match Listener::from_std(socket) {
-                Ok(listener) => serve_clients(listener.incoming(), &discovery, faces, until).await,
-                Err(error) => warn!(%error, "the clients' socket cannot be used"),
-            }
-        });
-        Self { runtime: Some(runtime), stop, server: Some(server) }
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.runtime {
-            drop(runtime.spawn(task));
-        }
-    }
-
-    /// Ready when every running call has ended.
-    async fn finished(&self) {
-        while self.server.as_ref().is_some_and(|server| !server.is_finished()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn end(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.abort();
-        }
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
