@@ -252,6 +252,16 @@ mod tests {
     use super::*;
     use crate::args::Span;
 
+    #[test]
+    fn a_busy_node_is_asked_again_after_the_wait_that_it_names_and_no_other_refusal_is() {
+        let mut busy =
+            Status::resource_exhausted("too many writes wait for their commit; try again in 250 ms");
+        assert_eq!(pushback(&busy), None);
+        busy.metadata_mut().insert(PUSHBACK, tonic::metadata::MetadataValue::from(250_u64));
+        let wait = spread(pushback(&busy).unwrap());
+        assert!((Duration::from_millis(250)..Duration::from_millis(500)).contains(&wait), "{wait:?}");
+    }
+
     fn args(control: &[String], timeout: Duration) -> ConnectionArgs {
         ConnectionArgs { control: control.to_vec(), timeout: Span(timeout) }
     }

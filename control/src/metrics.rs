@@ -2,9 +2,11 @@
 //! Ground floor: imports nothing of its crate. Labels are bounded: no service, no proxy, no address.
 
 mod held;
+mod inbox;
 mod standing;
 
 pub use held::HeldMetrics;
+pub use inbox::InboxMetrics;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -23,6 +25,8 @@ pub struct Metrics {
     pub replica: ReplicaMetrics,
     /// How the replica stands.
     pub standing: StandingMetrics,
+    /// What waits for the truth thread.
+    pub inbox: InboxMetrics,
     /// The log's thread.
     pub disk: DiskMetrics,
     /// The streams to peers.
@@ -80,8 +84,8 @@ pub struct ReplicaMetrics {
     pub leader_changes: IntCounter,
     /// Proposals that wait for their commit.
     pub in_flight: IntGauge,
-    /// Proposals and reads refused at a bound.
-    pub refused: IntCounter,
+    /// Proposals and reads refused at a bound, by class.
+    pub refused: IntCounterVec,
     /// Snapshots made durable.
     pub snapshots: IntCounter,
     /// How long the truth thread stood still to copy the catalog for one.
@@ -234,8 +238,10 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let make = Maker(&registry);
+        let replica = ReplicaMetrics::new(&make);
         Self {
-            replica: ReplicaMetrics::new(&make),
+            inbox: InboxMetrics::new(&make, &replica.refused),
+            replica,
             standing: StandingMetrics::new(&make),
             disk: DiskMetrics::new(&make),
             peers: PeerMetrics::new(&make),
@@ -265,7 +271,11 @@ impl ReplicaMetrics {
                 .counter("penstock_raft_leader_changes_total", "Times that another leader was seen"),
             in_flight: make
                 .gauge("penstock_raft_proposals_in_flight", "Proposals that wait for their commit here"),
-            refused: make.counter("penstock_raft_refused_total", "Proposals and reads refused at a bound"),
+            refused: make.counters(
+                "penstock_raft_refused_total",
+                "Proposals and reads refused at a bound, by class",
+                "class",
+            ),
             snapshots: make.counter("penstock_raft_snapshots_total", "Snapshots made durable"),
             snapshot_pause_seconds: make.seconds(
                 "penstock_raft_snapshot_pause_seconds",

@@ -113,7 +113,7 @@ pub(super) fn set_up(parts: TruthParts) -> Result<Started, ReplicaError> {
     let replication =
         unstarted.start(&settings, surroundings, Arc::clone(&identity), recipients, &metrics)?;
     let door = Door::new(
-        replication.replica.clone(),
+        (replication.replica.clone(), replication.inbox.clone()),
         calls,
         replication.leadership.clone(),
         settings.timings.propose_timeout,
@@ -151,7 +151,8 @@ pub(super) fn set_up(parts: TruthParts) -> Result<Started, ReplicaError> {
         query: faces.query.clone(),
         members: faces.members.clone(),
     };
-    let peers = PeerService::new(identity, replication.replica, Arc::new(rooms), replication.files);
+    let replica = (replication.replica, replication.inbox);
+    let peers = PeerService::new(identity, replica, Arc::new(rooms), replication.files);
     Ok(Started { faces, peers, log_thread: replication.log_thread })
 }
 

@@ -1,7 +1,8 @@
 //! The replica's actor: a thin ear before [`Driver`]. Lives on the truth thread, one per node, as long as the process.
 //!
 //! Each message is one input; when the mailbox is empty, one round carries out what all of them together caused. So whatever
-//! arrives while the disk or the network is busy goes in the next batch. It holds no rule.
+//! arrives while the disk or the network is busy goes in the next batch. What clients ask comes by the inbox, in slices between
+//! two looks into the mailbox. It holds no rule.
 
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use actix::fut::{self, ActorFutureExt as _};
 use actix::{
     Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, SpawnHandle, StreamHandler,
 };
-use api::log::v1::Outcome;
 use consensus::{NodeId, ReceiveError};
 use futures_util::StreamExt as _;
 use tokio::sync::{oneshot, watch};
@@ -18,10 +18,11 @@ use tracing::info;
 
 use super::clock::Clock;
 use super::driver::{Driver, Parts};
+use super::inbox::{Asked, Proposal, Slice, Slices};
 use super::messages::{
-    ChangeError, ChangeMembership, Changed, Consult, Diverged, FoundingConfirmed, PeerLost, Propose,
-    ProposeError, ReadError, Receive, ReceiveSnapshot, ReportGround, ReportHashes, ReportStatus,
-    ReturnedAnew, Seen, SnapshotKept, SnapshotMade, SnapshotSent, ToldRemoved, TransferLeadership,
+    ChangeError, ChangeMembership, Changed, Diverged, FoundingConfirmed, PeerLost, ProposeError, Receive,
+    ReceiveSnapshot, ReportGround, ReportHashes, ReportStatus, ReturnedAnew, SnapshotKept, SnapshotMade,
+    SnapshotSent, ToldRemoved, TransferLeadership,
 };
 
 /// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
@@ -32,13 +33,15 @@ pub struct ReplicaActor {
     driver: Driver,
     clock: Clock,
     durable: watch::Receiver<u64>,
+    slices: Option<Slices>,
     round_due: bool,
     alarm: Option<(Duration, SpawnHandle)>,
 }
 
 impl ReplicaActor {
-    pub(super) fn new(parts: Parts, clock: Clock, durable: watch::Receiver<u64>) -> Self {
-        Self { driver: Driver::new(parts), clock, durable, round_due: false, alarm: None }
+    pub(super) fn new(parts: Parts, clock: Clock, durable: watch::Receiver<u64>, slices: Slices) -> Self {
+        let (driver, slices) = (Driver::new(parts), Some(slices));
+        Self { driver, clock, durable, slices, round_due: false, alarm: None }
     }
 
     /// A round will follow once the mailbox is empty.
@@ -81,6 +84,9 @@ impl Actor for ReplicaActor {
         self.driver.follow_members();
         context.add_stream(WatchStream::from_changes(self.durable.clone()));
         context.add_stream(WatchStream::new(self.driver.links.roster().changes()).map(|_| RosterChanged));
+        if let Some(slices) = self.slices.take() {
+            context.add_stream(slices);
+        }
         self.heard(context);
     }
 }
@@ -108,35 +114,23 @@ impl StreamHandler<RosterChanged> for ReplicaActor {
     fn finished(&mut self, _: &mut Self::Context) {}
 }
 
-impl Handler<Propose> for ReplicaActor {
-    type Result = ResponseFuture<Result<Outcome, ProposeError>>;
-
-    fn handle(&mut self, message: Propose, context: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
-        self.driver.propose(message.command, message.class, answer, self.clock.now());
+/// What clients ask.
+impl StreamHandler<Slice> for ReplicaActor {
+    fn handle(&mut self, slice: Slice, context: &mut Self::Context) {
+        let now = self.clock.now();
+        for Proposal { command, class, answer } in slice.discovery {
+            self.driver.propose(command, class, answer, now);
+        }
+        for Asked { question, fresh } in slice.reads {
+            self.driver.consult(question, fresh, now);
+        }
+        for Proposal { command, class, answer } in slice.rollups {
+            self.driver.propose(command, class, answer, now);
+        }
         self.heard(context);
-        Box::pin(async move {
-            let stopping = || ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() };
-            answered.await.unwrap_or_else(|_| Err(stopping()))
-        })
     }
-}
 
-impl<T: Send + 'static> Handler<Consult<T>> for ReplicaActor {
-    type Result = ResponseFuture<Result<T, ReadError>>;
-
-    fn handle(&mut self, message: Consult<T>, context: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
-        let question = move |seen: Result<Seen<'_>, ReadError>| {
-            let _ = answer.send(seen.map(message.question));
-        };
-        self.driver.consult(Box::new(question), message.fresh, self.clock.now());
-        self.heard(context);
-        Box::pin(async move {
-            let stopping = || ReadError { reason: "this node is stopping".to_owned() };
-            answered.await.unwrap_or_else(|_| Err(stopping()))
-        })
-    }
+    fn finished(&mut self, _: &mut Self::Context) {}
 }
 
 impl Handler<ReportStatus> for ReplicaActor {

@@ -10,17 +10,17 @@ use api::log::v1::{Command, Outcome};
 use bytes::Bytes;
 use consensus::{NodeId, Status};
 use prost::Message as _;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::actor::ReplicaActor;
 use super::divergence::Hashes;
 use super::freshness::Fresh;
+use super::inbox::Inbox;
 use super::leadership::Leadership;
 use super::messages::{
-    ChangeError, ChangeMembership, Changed, Class, Consult, Diverged, FoundingConfirmed, GroundReport,
-    Propose, ProposeError, ReadError, ReportGround, ReportHashes, ReportStatus, Seen, TransferError,
-    TransferLeadership,
+    ChangeError, ChangeMembership, Changed, Diverged, FoundingConfirmed, GroundReport, ProposeError,
+    ReadError, ReportGround, ReportHashes, ReportStatus, Seen, TransferError, TransferLeadership,
 };
 use super::peers::PeerCalls;
 use super::refusal;
@@ -46,6 +46,7 @@ const ASK_HEIR_AGAIN: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct Door {
     replica: Addr<ReplicaActor>,
+    inbox: Inbox,
     calls: PeerCalls,
     leadership: watch::Receiver<Leadership>,
     timeout: Duration,
@@ -64,13 +65,13 @@ enum Try {
 impl Door {
     /// A door to this replica; a write is given up after `timeout`.
     pub fn new(
-        replica: Addr<ReplicaActor>,
+        (replica, inbox): (Addr<ReplicaActor>, Inbox),
         calls: PeerCalls,
         leadership: watch::Receiver<Leadership>,
         timeout: Duration,
         metrics: DoorMetrics,
     ) -> Self {
-        Self { replica, calls, leadership, timeout, metrics }
+        Self { replica, inbox, calls, leadership, timeout, metrics }
     }
 
     /// Writes; answers after the commit, with what applying it gave.
@@ -119,14 +120,19 @@ impl Door {
     /// Asks a question of the catalog that need only see what is so fresh.
     ///
     /// # Errors
-    /// If nobody vouched for that.
+    /// If nobody vouched for that, or too many ask.
     pub async fn consult_as<T: Send + 'static>(
         &self,
         fresh: Fresh,
         question: impl FnOnce(Seen<'_>) -> T + Send + 'static,
     ) -> Result<T, ReadError> {
-        let asked = self.replica.send(Consult::new(fresh, question)).await;
-        asked.unwrap_or_else(|_| Err(ReadError { reason: "this node is stopping".to_owned() }))
+        let (answer, answered) = oneshot::channel();
+        let question = move |seen: Result<Seen<'_>, ReadError>| {
+            let _ = answer.send(seen.map(question)); // who asked may have gone
+        };
+        self.inbox.ask(Box::new(question), fresh);
+        let stopping = || ReadError::Unconfirmed { reason: "this node is stopping".to_owned() };
+        answered.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// How this node's replica stands; `None` when it has stopped.
@@ -218,14 +224,10 @@ impl Door {
     }
 
     async fn try_here(&self, command: Command) -> Try {
-        let class = Class::of(&command);
-        match self.replica.send(Propose { command, class }).await {
-            Ok(Err(ProposeError::NotLeader { .. })) => Try::Again,
-            Ok(Err(ProposeError::OutcomeUnknown { .. })) => Try::Unsettled,
-            Ok(result) => Try::Done(result),
-            Err(_) => {
-                Try::Done(Err(ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() }))
-            }
+        match self.inbox.propose(command).await {
+            Err(ProposeError::NotLeader { .. }) => Try::Again,
+            Err(ProposeError::OutcomeUnknown { .. }) => Try::Unsettled,
+            result => Try::Done(result),
         }
     }
 

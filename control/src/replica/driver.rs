@@ -16,13 +16,13 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use super::actor::ReplicaActor;
-use super::admission::{Admission, RETRY_AFTER, Verdict};
+use super::admission::{Admission, Verdict};
 use super::clock::WallClock;
 use super::disk::Disk;
 use super::divergence::{self, Checkpoints};
 use super::freshness::{Fresh, Freshness, Moment};
 use super::leadership::Leadership;
-use super::messages::{Class, ProposeError, ReadError, Seen};
+use super::messages::{Class, ProposeError, READ, ReadError, Seen};
 use super::peers::{Life, Links, OwnLife};
 use super::snapshots;
 use super::subscribers::Subscribers;
@@ -125,18 +125,23 @@ impl Driver {
             let _ = answer.send(Err(ProposeError::NotLeader { leader }));
             return;
         }
+        if answer.is_closed() {
+            return; // its client has gone while it waited
+        }
         if let Err(error) = self.known_to_all(&command) {
             let _ = answer.send(Err(error));
             return;
         }
         if let Some(shortage) = self.disk.shortage() {
-            self.refuse(answer, &shortage.to_string());
+            self.refuse(class, answer, &shortage.to_string());
             return;
         }
         match self.admission.offered(class, (command, answer), now) {
-            Verdict::Go((command, answer)) => self.propose_now(command, class, answer),
+            Verdict::Go((command, answer)) => self.propose_now(command, class, answer, now),
             Verdict::Waits => {}
-            Verdict::Refused((_, answer)) => self.refuse(answer, "too many writes wait for their commit"),
+            Verdict::Refused((_, answer)) => {
+                self.refuse(class, answer, "too many writes wait for their commit");
+            }
         }
     }
 
@@ -144,7 +149,7 @@ impl Driver {
     /// round to the leader with all that came since the last.
     pub(super) fn consult(&mut self, question: Question, fresh: Fresh, now: Duration) {
         if let Some(index) = self.diverged {
-            return question(Err(ReadError { reason: divergence::reason(index) }));
+            return question(Err(ReadError::Unconfirmed { reason: divergence::reason(index) }));
         }
         let question = match fresh {
             Fresh::Linearizable => question,
@@ -160,8 +165,8 @@ impl Driver {
 
     fn consult_leader(&mut self, question: Question) {
         if let Err(question) = self.waiting.asked(question) {
-            self.metrics.refused.inc();
-            question(Err(ReadError { reason: "too many reads wait already".to_owned() }));
+            self.metrics.refused.with_label_values(&[READ]).inc();
+            question(Err(ReadError::busy("too many reads wait for a word of the leader")));
         }
     }
 
@@ -171,14 +176,14 @@ impl Driver {
         loop {
             self.begin_life(now);
             while let Some((command, answer)) = self.admission.due(now) {
-                self.propose_now(command, Class::Rollup, answer);
+                self.propose_now(command, Class::Rollup, answer, now);
             }
             let outputs = self.replica.outputs(now);
             if outputs.is_empty() {
                 break;
             }
             for output in outputs {
-                self.carry(output, replica);
+                self.carry(output, replica, now);
             }
         }
         self.subscribers.publish(&self.catalog.borrow());
@@ -210,22 +215,22 @@ impl Driver {
         self.subscribers.retry(&self.catalog.borrow());
     }
 
-    fn refuse(&self, answer: Answer, reason: &str) {
-        self.metrics.refused.inc();
-        let retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).unwrap_or(u64::MAX);
+    fn refuse(&self, class: Class, answer: Answer, reason: &str) {
+        self.metrics.refused.with_label_values(&[class.name()]).inc();
+        let retry_after_ms = self.admission.retry_after_ms();
         let _ = answer.send(Err(ProposeError::Busy { reason: reason.to_owned(), retry_after_ms }));
     }
 
     /// Stamps a command and hands it to Raft. The stamp never runs behind the log's own time.
-    fn propose_now(&mut self, mut command: Command, class: Class, answer: Answer) {
+    fn propose_now(&mut self, mut command: Command, class: Class, answer: Answer, now: Duration) {
         command.at_ms = (self.wall)().0.max(self.catalog.borrow().now().0);
         let token = self.waiting.token();
         match self.replica.propose(token, Bytes::from(command.encode_to_vec())) {
-            Ok(()) => self.waiting.proposed(token, Proposer { class: Some(class), answer }),
+            Ok(()) => self.waiting.proposed(token, Proposer { class: Some(class), since: now, answer }),
             Err(error) => {
-                self.admission.settled(class);
-                self.metrics.refused.inc();
-                let _ = answer.send(Err(wire_error(&error)));
+                self.admission.settled(class, Duration::ZERO);
+                self.metrics.refused.with_label_values(&[class.name()]).inc();
+                let _ = answer.send(Err(self.wire_error(&error)));
             }
         }
     }
@@ -261,11 +266,11 @@ impl Driver {
 
     fn fail_read(&mut self, token: u64, error: &consensus::ReadError) {
         for question in self.waiting.answered_read(token).into_iter().flat_map(|round| round.questions) {
-            question(Err(ReadError { reason: error.to_string() }));
+            question(Err(ReadError::Unconfirmed { reason: error.to_string() }));
         }
     }
 
-    fn carry(&mut self, output: Output, replica: &Addr<ReplicaActor>) {
+    fn carry(&mut self, output: Output, replica: &Addr<ReplicaActor>, now: Duration) {
         match output {
             Output::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
             Output::Send { to, bytes } => self.links.send(to, bytes),
@@ -273,12 +278,13 @@ impl Driver {
                 self.links.send_snapshot(to, index, bytes, self.files.clone(), replica.clone());
             }
             Output::Persist(batch) => self.disk.persist(batch),
-            Output::Apply(entries) => self.apply(entries),
+            Output::Apply(entries) => self.apply(entries, now),
             Output::InstallSnapshot { index, data, .. } => self.install(index, &data),
             Output::ReadReady { token, .. } => self.answer_reads(token),
             Output::ReadFailed { token, reason } => self.fail_read(token, &reason),
             Output::ProposalLost { token, reason } => {
-                self.settled(token, Err(wire_error(&reason)));
+                let error = self.wire_error(&reason);
+                self.settle(token, Err(error), now);
             }
             Output::MakeSnapshot => {
                 let started = Instant::now();
@@ -298,7 +304,7 @@ impl Driver {
     fn answer_reads(&mut self, token: u64) {
         let Some(round) = self.waiting.answered_read(token) else { return };
         if let Some(index) = self.diverged {
-            let refused = || ReadError { reason: divergence::reason(index) };
+            let refused = || ReadError::Unconfirmed { reason: divergence::reason(index) };
             return round.questions.into_iter().for_each(|question| question(Err(refused())));
         }
         let catalog = Rc::clone(&self.catalog);
@@ -327,23 +333,21 @@ impl Driver {
         self.begin_tried = None;
     }
 
-    fn apply(&mut self, entries: Vec<Committed>) {
+    fn apply(&mut self, entries: Vec<Committed>, now: Duration) {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
-        let mut catalog = self.catalog.borrow_mut();
+        let shared = Rc::clone(&self.catalog);
+        let mut catalog = shared.borrow_mut();
         for entry in entries {
             let applied = catalog.apply(entry.index, &entry.data);
             self.checkpoints.applied(entry.index, catalog.state_hash());
             self.subscribers.changed(applied.changes);
-            let Some(Proposer { class, answer }) = entry.token.and_then(|token| self.waiting.settled(token))
-            else {
-                continue;
-            };
-            let Some(class) = class else {
-                self.members_changed.push((answer, applied.outcome));
-                continue;
-            };
-            self.admission.settled(class);
-            let _ = answer.send(Ok(applied.outcome));
+            match entry.token.and_then(|token| self.waiting.settled(token)) {
+                Some(Proposer { class: None, answer, .. }) => {
+                    self.members_changed.push((answer, applied.outcome));
+                }
+                Some(proposer) => self.answer(proposer, Ok(applied.outcome), now),
+                None => {}
+            }
         }
         self.life.became(Life::of(catalog.applied().epoch, catalog.is_begun()));
         drop(catalog);
@@ -353,11 +357,17 @@ impl Driver {
         self.follow_members();
     }
 
-    fn settled(&mut self, token: u64, result: Result<Outcome, ProposeError>) {
+    /// A proposal has its outcome, or will have none here.
+    fn settle(&mut self, token: u64, result: Result<Outcome, ProposeError>, now: Duration) {
         if let Some(proposer) = self.waiting.settled(token) {
-            proposer.class.into_iter().for_each(|class| self.admission.settled(class));
-            let _ = proposer.answer.send(result);
+            self.answer(proposer, result, now);
         }
+    }
+
+    fn answer(&mut self, proposer: Proposer, result: Result<Outcome, ProposeError>, now: Duration) {
+        let waited = now.saturating_sub(proposer.since);
+        proposer.class.into_iter().for_each(|class| self.admission.settled(class, waited));
+        let _ = proposer.answer.send(result);
     }
 
     /// Replaces the catalog.
@@ -378,20 +388,20 @@ impl Driver {
         self.replica.applied(index);
         self.follow_members();
     }
-}
 
-/// A refusal of Raft, in this room's words.
-pub(super) fn wire_error(error: &consensus::ProposeError) -> ProposeError {
-    use consensus::ProposeError as Raft;
-    let retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).unwrap_or(u64::MAX);
-    match error {
-        Raft::NotLeader { leader } => ProposeError::NotLeader { leader: *leader },
-        Raft::LeadershipUnsettled => ProposeError::NotLeader { leader: None },
-        Raft::Busy { .. } => ProposeError::Busy { reason: error.to_string(), retry_after_ms },
-        Raft::TooLarge { bytes, bytes_max } => {
-            ProposeError::TooLarge { bytes: *bytes, bytes_max: *bytes_max }
+    /// A refusal of Raft, in this room's words.
+    pub(super) fn wire_error(&self, error: &consensus::ProposeError) -> ProposeError {
+        use consensus::ProposeError as Raft;
+        let retry_after_ms = self.admission.retry_after_ms();
+        match error {
+            Raft::NotLeader { leader } => ProposeError::NotLeader { leader: *leader },
+            Raft::LeadershipUnsettled => ProposeError::NotLeader { leader: None },
+            Raft::Busy { .. } => ProposeError::Busy { reason: error.to_string(), retry_after_ms },
+            Raft::TooLarge { bytes, bytes_max } => {
+                ProposeError::TooLarge { bytes: *bytes, bytes_max: *bytes_max }
+            }
+            Raft::OutcomeUnknown => ProposeError::OutcomeUnknown { reason: error.to_string() },
         }
-        Raft::OutcomeUnknown => ProposeError::OutcomeUnknown { reason: error.to_string() },
     }
 }
 
@@ -402,8 +412,14 @@ fn told_of_age(question: Question, bound: Duration, age: Option<Duration>) -> Qu
         |age| format!("this node's catalog was last confirmed {:.1} s ago", age.as_secs_f64()),
     );
     let bound = bound.as_secs_f64();
-    let told = move |reason| format!("{reason}; {held}, at most {bound:.1} s were asked for");
-    Box::new(move |seen| question(seen.map_err(|error| ReadError { reason: told(error.reason) })))
+    Box::new(move |seen| {
+        question(seen.map_err(|error| match error {
+            ReadError::Unconfirmed { reason } => ReadError::Unconfirmed {
+                reason: format!("{reason}; {held}, at most {bound:.1} s were asked for"),
+            },
+            busy @ ReadError::Busy { .. } => busy,
+        }));
+    })
 }
 
 fn tell_sizes(held: &HeldMetrics, sizes: &Sizes) {

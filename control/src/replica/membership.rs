@@ -9,7 +9,7 @@ use consensus::NodeId;
 use prost::Message as _;
 use tracing::{error, info};
 
-use super::driver::{Answer, Driver, wire_error};
+use super::driver::{Answer, Driver};
 use super::ending;
 use super::messages::{ChangeError, Changed, GroundReport, ProposeError};
 use super::seats::{Wish, WishError};
@@ -94,8 +94,8 @@ impl Driver {
         let context = if known { Bytes::from(command.encode_to_vec()) } else { Bytes::new() };
         let token = self.waiting.token();
         let proposed = self.replica.propose_membership(token, &plan.wanted, context);
-        proposed.map_err(|error| wire_error(&error))?;
-        self.waiting.proposed(token, Proposer { class: None, answer });
+        proposed.map_err(|error| self.wire_error(&error))?;
+        self.waiting.proposed(token, Proposer { class: None, since: now, answer });
         info!(?wish, force, "change of the members proposed");
         Ok(Changed { says: plan.says, membership: plan.wanted })
     }

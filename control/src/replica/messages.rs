@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use api::log::v1::{Command, Outcome, command::Body};
+use api::log::v1::{Command, command::Body};
 use bytes::Bytes;
 use consensus::{Loss, Membership, NodeId, ReceiveError, Status};
 use mesh::Revision;
 
+use super::admission::RETRY_AFTER_MS;
 use super::divergence::Hashes;
-use super::freshness::Fresh;
 use super::seats::{Ground, Wish, WishError};
 use crate::catalog::{Catalog, Change, Members};
 
@@ -26,7 +26,19 @@ pub enum Class {
     Rollup,
 }
 
+/// What metrics call reads, which go between the two classes of proposals.
+pub(super) const READ: &str = "read";
+
 impl Class {
+    /// What metrics call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Rollup => "rollup",
+        }
+    }
+
     /// The class of a command.
     #[must_use]
     pub fn of(command: &Command) -> Self {
@@ -35,18 +47,6 @@ impl Class {
             _ => Self::Discovery,
         }
     }
-}
-
-/// Proposes a command on this node, if it leads; it answers after the command is applied here.
-///
-/// Sent by [`super::Door`] (which finds the leader and tries again) and by the peers' service, once per write.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Outcome, ProposeError>")]
-pub struct Propose {
-    /// What to do; its `at_ms` is stamped by the leader.
-    pub command: Command,
-    /// How urgent it is.
-    pub class: Class,
 }
 
 /// Why a proposal has no outcome.
@@ -103,30 +103,30 @@ pub struct Seen<'a> {
     pub stale: Duration,
 }
 
-/// Asks a question of the catalog that is so fresh. The question runs on the truth thread. Sent by [`super::Door`], once per
-/// question; many share one round to the leader.
-pub struct Consult<T> {
-    pub(super) fresh: Fresh,
-    pub(super) question: Box<dyn FnOnce(Seen<'_>) -> T + Send>,
-}
-
-impl<T> Consult<T> {
-    /// Asks this question.
-    pub fn new(fresh: Fresh, question: impl FnOnce(Seen<'_>) -> T + Send + 'static) -> Self {
-        Self { fresh, question: Box::new(question) }
-    }
-}
-
-impl<T: Send + 'static> Message for Consult<T> {
-    type Result = Result<T, ReadError>;
-}
-
 /// Why a read was not answered. It is always safe to ask again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the read was not confirmed: {reason}; ask again, or ask another node")]
-pub struct ReadError {
-    /// What stood in the way.
-    pub reason: String,
+pub enum ReadError {
+    /// Nobody vouched for what this node holds.
+    #[error("the read was not confirmed: {reason}; ask again, or ask another node")]
+    Unconfirmed {
+        /// What stood in the way.
+        reason: String,
+    },
+    /// A bound is reached. Try again after the wait.
+    #[error("{reason}; try again in {retry_after_ms} ms")]
+    Busy {
+        /// Which bound, in words.
+        reason: String,
+        /// How long to wait.
+        retry_after_ms: u64,
+    },
+}
+
+impl ReadError {
+    /// Nothing was tried, for want of room.
+    pub(super) fn busy(reason: &str) -> Self {
+        Self::Busy { reason: reason.to_owned(), retry_after_ms: RETRY_AFTER_MS }
+    }
 }
 
 /// A batch of commands was applied on this node (or a snapshot was installed). Sent by the replica, once per batch, to every

@@ -3,7 +3,7 @@
 //!
 //! - [`Door`] is what the rooms above use: writes that find their leader, linearizable reads
 //! - [`ReplicaActor`] hears (`messages.rs`), `driver.rs` carries out what the pure replica of `consensus` asks
-//! - `admission.rs`, `waiting.rs`: who may go, who waits; `freshness.rs`: how old the catalog may be for a reader;
+//! - `inbox.rs`, `admission.rs`, `waiting.rs`: what comes, who may go, who waits; `freshness.rs`: how old the catalog may be for a reader;
 //!   `subscribers.rs`: who is told what changed
 //! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `yielding.rs`: a leader without space
 //! - `peers/`: the other nodes
@@ -24,6 +24,7 @@ mod driver;
 mod ending;
 mod freshness;
 mod gate;
+mod inbox;
 mod leadership;
 mod membership;
 pub mod messages;

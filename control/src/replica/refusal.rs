@@ -15,7 +15,7 @@ const PUSHBACK_DEFAULT_MS: u64 = 100;
 #[must_use]
 pub fn for_client(error: &ProposeError) -> Status {
     match error {
-        ProposeError::Busy { retry_after_ms, .. } => busy(error, *retry_after_ms),
+        ProposeError::Busy { retry_after_ms, .. } => busy(error.to_string(), *retry_after_ms),
         ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
         ProposeError::NotYet { .. } => Status::failed_precondition(error.to_string()),
         ProposeError::NotLeader { .. }
@@ -24,10 +24,13 @@ pub fn for_client(error: &ProposeError) -> Status {
     }
 }
 
-/// What the client of a linearizable read is told.
+/// What the client of a read is told.
 #[must_use]
 pub fn of_read(error: &ReadError) -> Status {
-    Status::unavailable(error.to_string())
+    match error {
+        ReadError::Unconfirmed { .. } => Status::unavailable(error.to_string()),
+        ReadError::Busy { retry_after_ms, .. } => busy(error.to_string(), *retry_after_ms),
+    }
 }
 
 /// What a client is told of a command that was refused deterministically.
@@ -61,7 +64,7 @@ pub fn done(outcome: Outcome) -> Result<(api::v1::Revision, Vec<String>), Status
 pub(super) fn for_peer(error: &ProposeError) -> Status {
     match error {
         ProposeError::NotLeader { .. } => Status::failed_precondition(error.to_string()),
-        ProposeError::Busy { retry_after_ms, .. } => busy(error, *retry_after_ms),
+        ProposeError::Busy { retry_after_ms, .. } => busy(error.to_string(), *retry_after_ms),
         ProposeError::TooLarge { .. } => Status::out_of_range(error.to_string()),
         ProposeError::NotYet { reason } => Status::unimplemented(reason.clone()),
         ProposeError::OutcomeUnknown { .. } | ProposeError::NoLeader { .. } => {
@@ -92,8 +95,8 @@ pub(super) fn from_peer(status: &Status) -> Option<ProposeError> {
     }
 }
 
-fn busy(error: &ProposeError, retry_after_ms: u64) -> Status {
-    let mut status = Status::resource_exhausted(error.to_string());
+fn busy(reason: String, retry_after_ms: u64) -> Status {
+    let mut status = Status::resource_exhausted(reason);
     status.metadata_mut().insert(PUSHBACK, MetadataValue::from(retry_after_ms));
     status
 }

@@ -22,6 +22,7 @@ use super::actor::ReplicaActor;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::driver::Parts;
+use super::inbox::{Inbox, inbox};
 use super::leadership::Leadership;
 use super::messages::CatalogChanged;
 use super::peers::{Identity, Life, Links, OwnLife};
@@ -58,6 +59,8 @@ pub struct Replication {
     pub replica: Addr<ReplicaActor>,
     /// Its catalog, to be read on the truth thread by whoever has made sure of its freshness.
     pub catalog: Rc<RefCell<Catalog>>,
+    /// What clients and peers ask of the replica goes in here.
+    pub inbox: Inbox,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
     /// The snapshots of the data directory.
@@ -137,8 +140,9 @@ impl Unstarted {
             metrics: metrics.replica.clone(),
             commands,
         };
-        let replica = ReplicaActor::new(parts, clock, persisted).start();
-        Ok(Replication { replica, catalog, leadership: watched, files, log_thread })
+        let (inbox, slices) = inbox(metrics.inbox.clone());
+        let replica = ReplicaActor::new(parts, clock, persisted, slices).start();
+        Ok(Replication { replica, inbox, catalog, leadership: watched, files, log_thread })
     }
 }
 

@@ -2,6 +2,7 @@
 //! A pure table: it never answers by itself, and forgets nobody.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::driver::Answer;
 use super::freshness::Moment;
@@ -17,6 +18,7 @@ pub(super) type Question = Box<dyn FnOnce(Result<Seen<'_>, ReadError>) + Send>;
 pub(super) struct Proposer {
     /// As it was admitted; `None` for a change of the members, which is one at a time.
     pub(super) class: Option<Class>,
+    pub(super) since: Duration,
     pub(super) answer: Answer,
 }
 
@@ -89,7 +91,6 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use mesh::Timestamp;
 

@@ -57,7 +57,12 @@ impl Group {
 
     /// Starts a node on each of these disks.
     pub(crate) fn on(disks: &BTreeMap<u64, SwitchedDisk>) -> Self {
-        Self::with_all(disks.len() as u64, |_| {}, disks, None)
+        Self::on_with(disks, |_| {})
+    }
+
+    /// Starts a node on each of these disks, with settings of the test's own.
+    pub(crate) fn on_with(disks: &BTreeMap<u64, SwitchedDisk>, change: impl Fn(&mut Settings)) -> Self {
+        Self::with_all(disks.len() as u64, change, disks, None)
     }
 
     fn with_all(

@@ -9,6 +9,7 @@ mod group;
 mod leases;
 mod log_page;
 mod members;
+mod overload;
 mod queries;
 mod reads;
 mod snapshots;

@@ -22,8 +22,9 @@ use super::identity::Identity;
 use super::shipping::Receiving;
 use crate::replica::ReplicaActor;
 use crate::replica::ending;
+use crate::replica::inbox::Inbox;
 use crate::replica::messages::{
-    Class, PeerLost, Propose, Receive, ReceiveSnapshot, ReportHashes, ReportStatus, ReturnedAnew,
+    PeerLost, Receive, ReceiveSnapshot, ReportHashes, ReportStatus, ReturnedAnew,
 };
 use crate::replica::refusal;
 
@@ -48,6 +49,7 @@ pub trait Rooms: Send + Sync + 'static {
 pub struct PeerService {
     identity: Arc<Identity>,
     replica: Addr<ReplicaActor>,
+    inbox: Inbox,
     rooms: Arc<dyn Rooms>,
     files: SnapshotFiles,
     receiving: Receiving,
@@ -57,11 +59,11 @@ impl PeerService {
     /// Answers for this replica and these rooms; snapshots that come are put together among `files`.
     pub fn new(
         identity: Arc<Identity>,
-        replica: Addr<ReplicaActor>,
+        (replica, inbox): (Addr<ReplicaActor>, Inbox),
         rooms: Arc<dyn Rooms>,
         files: SnapshotFiles,
     ) -> Self {
-        Self { identity, replica, rooms, files, receiving: Receiving::default() }
+        Self { identity, replica, inbox, rooms, files, receiving: Receiving::default() }
     }
 
     async fn frames(
@@ -148,9 +150,7 @@ impl Peer for PeerService {
         let command = api::log::v1::Command::decode(request.into_inner().command);
         let command = command
             .map_err(|error| Status::invalid_argument(format!("the command cannot be read: {error}")))?;
-        let class = Class::of(&command);
-        let proposed = self.replica.send(Propose { command, class }).await.map_err(|_| stopped())?;
-        let outcome = proposed.map_err(|error| refusal::for_peer(&error))?;
+        let outcome = self.inbox.propose(command).await.map_err(|error| refusal::for_peer(&error))?;
         Ok(Response::new(ProposeResponse { outcome: outcome.encode_to_vec().into() }))
     }
 
