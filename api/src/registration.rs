@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use mesh::{Authority, Endpoint, InstanceName, Protocol};
+use mesh::{Authority, Endpoint, InstanceName, Protocol, Revision};
 
 use crate::field::{self, FieldError};
 use crate::{endpoint, log, service, v1};
@@ -113,6 +113,8 @@ pub struct WriteId {
     pub client: String,
     /// Counted up by the client, from 1.
     pub sequence: u64,
+    /// What some node had applied before the write was first sent; zero when the client did not say.
+    pub since: Revision,
 }
 
 impl TryFrom<&v1::WriteId> for WriteId {
@@ -125,13 +127,15 @@ impl TryFrom<&v1::WriteId> for WriteId {
         Ok(Self {
             client: field::text(&message.client, "client", 1, CLIENT_BYTES_MAX)?,
             sequence: message.sequence,
+            since: message.since.as_ref().map(Revision::from).unwrap_or_default(),
         })
     }
 }
 
 impl From<&WriteId> for v1::WriteId {
     fn from(id: &WriteId) -> Self {
-        Self { client: id.client.clone(), sequence: id.sequence }
+        let since = (id.since != Revision::default()).then(|| id.since.into());
+        Self { client: id.client.clone(), sequence: id.sequence, since }
     }
 }
 
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_write_without_a_client_or_a_sequence_has_no_identity() {
-        let id = |client: &str, sequence| v1::WriteId { client: client.to_owned(), sequence };
+        let id = |client: &str, sequence| v1::WriteId { client: client.to_owned(), sequence, since: None };
         assert!(WriteId::try_from(&id("a", 1)).is_ok());
         assert!(WriteId::try_from(&id(&"a".repeat(64), u64::MAX)).is_ok());
         for bad in [id("", 1), id(&"a".repeat(65), 1), id("a", 0)] {

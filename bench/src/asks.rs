@@ -32,7 +32,7 @@ fn qualified(name: &str) -> Option<QualifiedName> {
 pub(crate) fn registration(client: &str, sequence: u64, service: &str, instance: u64) -> RegisterRequest {
     let port = 1024 + sequence % 60_000;
     RegisterRequest {
-        id: Some(WriteId { client: client.to_owned(), sequence }),
+        id: Some(WriteId { client: client.to_owned(), sequence, since: None }),
         authority: Some(Authority { service: qualified(service), port: 80 }),
         endpoint: Some(Endpoint {
             instance: format!("instance-{instance}"),

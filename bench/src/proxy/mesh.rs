@@ -64,7 +64,7 @@ impl Mesh {
             let mut client = client.clone();
             async move {
                 for (sequence, endpoint) in (1..).zip(endpoints) {
-                    let id = WriteId { client: format!("bench-{batch}-{lane}"), sequence };
+                    let id = WriteId { client: format!("bench-{batch}-{lane}"), sequence, since: None };
                     client.register(request(id, &endpoint)).await?;
                 }
                 Ok::<_, tonic::Status>(())

@@ -14,7 +14,8 @@ use crate::render;
 pub(super) async fn run(args: ApplyArgs) -> Result<Answer, Failure> {
     let mut connection = Connection::new(&args.connection)?;
     let files = files::read(&args.files)?;
-    let request = ApplyRequest { id: Some(Writes::begin("apply").next()), files, dry_run: args.dry_run };
+    let id = if args.dry_run { None } else { Some(Writes::begin("apply", &mut connection).await?.next()) };
+    let request = ApplyRequest { id, files, dry_run: args.dry_run };
     let call = |channel| {
         let request = request.clone();
         async move { ConfigClient::new(channel).apply(request).await }

@@ -19,7 +19,7 @@ pub(super) async fn run(args: DeleteArgs) -> Result<Answer, Failure> {
         Ok(wanted) => wanted,
         Err(complaints) => return Ok(refused(&complaints, args.output)),
     };
-    let mut writes = Writes::begin("delete");
+    let mut writes = Writes::begin("delete", &mut connection).await?;
     let mut outcomes = Vec::new();
     let mut refusals = Vec::new();
     for document in wanted.into_iter().rev() {

@@ -63,7 +63,7 @@ impl Written {
 
 /// Takes every write out of the ledger again, so that `endpoints` shows the shop and not the ledger.
 pub(super) async fn clear(written: usize, mut connection: Connection) {
-    let mut writes = Writes::begin("demo-clear");
+    let Ok(mut writes) = Writes::begin("demo-clear", &mut connection).await else { return };
     for number in 1..=written {
         let lease = LeaseKey { authority: Some(ledger()), instance: instance(number) };
         let request = LeaveRequest { id: Some(writes.next()), lease: Some(lease) };
@@ -99,7 +99,13 @@ impl Writer {
 
 async fn write(mut connection: Connection, stopped: watch::Receiver<bool>) -> Written {
     let mut written = Written { begun: Some(Instant::now()), ..Written::default() };
-    let mut writes = Writes::begin("demo");
+    let mut writes = match Writes::begin("demo", &mut connection).await {
+        Ok(writes) => writes,
+        Err(failure) => {
+            written.given_up = Some(failure.to_string());
+            return written;
+        }
+    };
     while !*stopped.borrow() && written.count() < WRITES_MAX {
         let request = RegisterRequest {
             id: Some(writes.next()),

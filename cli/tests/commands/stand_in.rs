@@ -169,6 +169,13 @@ impl Query for Answers {
         }
     }
 
+    async fn revision(
+        &self,
+        _: Request<v1::RevisionRequest>,
+    ) -> Result<Response<v1::RevisionResponse>, Status> {
+        Ok(Response::new(v1::RevisionResponse { revision: Some(v1::Revision { epoch: 1, index: 97 }) }))
+    }
+
     async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
         let member = v1::MemberRow {
             node: 1,

@@ -98,7 +98,7 @@ impl Node {
     async fn write(&self, sequence: u64) -> Result<(), String> {
         let service = Some(QualifiedName { name: "web".to_owned(), namespace: "default".to_owned() });
         let request = RegisterRequest {
-            id: Some(WriteId { client: "writer".to_owned(), sequence }),
+            id: Some(WriteId { client: "writer".to_owned(), sequence, since: None }),
             authority: Some(Authority { service: service.clone(), port: 80 }),
             protocol: Protocol::Http1.into(),
             endpoint: Some(Endpoint {

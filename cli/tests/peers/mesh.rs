@@ -128,7 +128,7 @@ impl Mesh {
 
     fn write_id<P: Peer>(&mut self) -> Option<WriteId> {
         self.sequence += 1;
-        Some(WriteId { client: format!("story-of-{}", P::ID), sequence: self.sequence })
+        Some(WriteId { client: format!("story-of-{}", P::ID), sequence: self.sequence, since: None })
     }
 
     /// Registers an instance at an address, or moves it there. Sent again until it is taken: the write id makes that

@@ -49,7 +49,7 @@ async fn answer(mut stream: TcpStream, name: &str) {
 pub(crate) async fn register(service: &str, address: SocketAddr, sequence: u64, connection: &mut Connection) {
     let service = Some(QualifiedName { name: service.to_owned(), namespace: "default".to_owned() });
     let request = RegisterRequest {
-        id: Some(WriteId { client: "mover".to_owned(), sequence }),
+        id: Some(WriteId { client: "mover".to_owned(), sequence, since: None }),
         authority: Some(Authority { service: service.clone(), port: 80 }),
         protocol: Protocol::Http1.into(),
         endpoint: Some(Endpoint {

@@ -88,7 +88,7 @@ async fn write(number: usize, mut connection: Connection, stopped: watch::Receiv
         turns.tick().await;
         let sequence = acknowledged.len() + 1;
         let request = RegisterRequest {
-            id: Some(WriteId { client: format!("writer-{number}"), sequence: sequence as u64 }),
+            id: Some(WriteId { client: format!("writer-{number}"), sequence: sequence as u64, since: None }),
             authority: Some(Authority { service: Some(ledger(number)), port: 80 }),
             protocol: Protocol::Http1.into(),
             endpoint: Some(Endpoint {

@@ -4,6 +4,8 @@
 //! So the epoch is the same on every node, although each founds its directory by itself, and later than that of any life
 //! before, also of one whose disks were all lost: whoever has seen that one is told everything again. Pure.
 
+use std::time::Duration;
+
 use mesh::{Revision, Timestamp};
 use prost::Message as _;
 
@@ -27,6 +29,12 @@ impl Catalog {
     #[must_use]
     pub fn is_begun(&self) -> bool {
         self.begun > 0
+    }
+
+    /// Whether this life is surely younger than that, by the log's time: not where an epoch had to be later than a clock.
+    pub(super) fn is_younger_than(&self, age: Duration) -> bool {
+        let began = Timestamp((FIRST_SECOND + u64::from(self.epoch)) * 1000);
+        self.is_begun() && began <= self.now && self.now.since(began) < age
     }
 
     /// The epoch and whether the life has begun, of what [`Self::snapshot`] wrote, without reading the rest of it. Of

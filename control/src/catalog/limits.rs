@@ -29,6 +29,9 @@ pub const REMOVED_MEMBERS_MAX: usize = 256;
 pub const CLIENTS_MAX: usize = 10_000;
 /// Outcomes remembered per client: what it may have in flight.
 pub const OUTCOMES_PER_CLIENT_MAX: usize = 64;
+/// Bytes of all remembered outcomes. Most have some tens; an `apply` of a thousand documents has 10 KiB. Fewer forget clients
+/// that may still try again; more make each snapshot larger for the sake of a few.
+pub const OUTCOME_BYTES_MAX: usize = 64 << 20;
 /// How long an idle client is remembered: far longer than any client retries.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(15 * 60);
 

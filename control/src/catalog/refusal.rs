@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use api::FieldError;
 use api::log::v1::refused::Reason;
+use api::{FieldError, WriteId};
+use mesh::Revision;
 
 /// A deterministic refusal; becomes the outcome's `Refused`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,26 @@ impl Refusal {
 
     pub(super) fn in_use(message: impl fmt::Display) -> Self {
         Self { reason: Reason::InUse, message: message.to_string() }
+    }
+
+    /// A write whose outcome was pushed out by later ones of its client.
+    pub(super) fn stale(id: &WriteId, forgotten: u64) -> Self {
+        let message = format!(
+            "write {} of client {} came after 64 later ones (up to {forgotten} is forgotten): it may have been applied; \
+             look, and write again under a new sequence",
+            id.sequence, id.client
+        );
+        Self { reason: Reason::Stale, message }
+    }
+
+    /// A write of a client that is not known, and may have been forgotten since the write was first sent.
+    pub(super) fn expired(id: &WriteId, forgotten: Revision) -> Self {
+        let message = format!(
+            "client {} is not remembered any more (clients that last wrote up to {forgotten} were forgotten, this write was \
+             first sent after {}): it may have been applied; look, and write again as a new client",
+            id.client, id.since
+        );
+        Self { reason: Reason::Expired, message }
     }
 }
 

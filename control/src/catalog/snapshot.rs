@@ -22,7 +22,7 @@ use super::state::Catalog;
 use super::state_hash::StateHash;
 use super::topology::{Port, Registered, StoredPolicy, StoredRoute, StoredService, Topology};
 use super::versions;
-use super::writers::{Writer, Writers};
+use super::writers::{Forgotten, Writer, Writers};
 
 /// The first bytes of every snapshot.
 const MAGIC: [u8; 4] = *b"PSCT";
@@ -99,6 +99,12 @@ impl Catalog {
         for history in history_states(&self.rollups) {
             add(log::Snapshot { history: Some(history), ..log::Snapshot::default() });
         }
+        let forgotten = self.writers.forgotten();
+        if forgotten != Forgotten::default() {
+            let newest = Some(forgotten.newest.into());
+            let forgotten = log::ForgottenState { clients: forgotten.clients, newest };
+            add(log::Snapshot { forgotten: Some(forgotten), ..log::Snapshot::default() });
+        }
         bytes
     }
 
@@ -126,9 +132,12 @@ impl Catalog {
             let outcomes = state.outcomes.into_iter();
             let outcomes = outcomes.map(|kept| (kept.sequence, kept.outcome.unwrap_or_default())).collect();
             let (last_at, last_index) = (Timestamp(state.last_ms), state.last_index);
+            let (forgotten, forgotten_before) = (state.forgotten, revision(state.forgotten_before));
             writers
-                .insert(state.client, Writer { last_at, last_index, forgotten: state.forgotten, outcomes });
+                .insert(state.client, Writer { last_at, last_index, forgotten, forgotten_before, outcomes });
         }
+        let forgotten = message.forgotten.unwrap_or_default();
+        let forgotten = Forgotten { clients: forgotten.clients, newest: revision(forgotten.newest) };
         Ok(Self {
             epoch: message.epoch,
             begun: message.begun_index,
@@ -143,7 +152,7 @@ impl Catalog {
                 message.policies,
                 message.routing,
             )?,
-            writers: Writers::restored(writers),
+            writers: Writers::restored(writers, forgotten),
             rollups: rollups(message.history.unwrap_or_default())?,
             members: Members::restored(message.members),
         })
@@ -204,6 +213,7 @@ fn writer_state((client, writer): (&String, &Writer)) -> log::WriterState {
         last_ms: writer.last_at.0,
         last_index: writer.last_index,
         forgotten: writer.forgotten,
+        forgotten_before: Some(writer.forgotten_before.into()),
         outcomes: writer.outcomes.iter().map(kept).collect(),
     }
 }

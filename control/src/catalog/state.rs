@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::log::v1::command::Body;
 use api::log::v1::outcome::Result as Answer;
-use api::log::v1::{AlreadyCounted, Command, DeleteConfig, Done, Outcome, OutsideHistory, Refused, refused};
+use api::log::v1::{AlreadyCounted, Command, DeleteConfig, Done, Outcome, OutsideHistory, Refused};
 use api::{FieldError, LeaseKey, Registration, WriteId};
 use mesh::{
     Authority, Endpoint, InstanceName, PolicyName, Revision, RouteName, RouteRule, Service, ServiceName,
@@ -14,7 +14,7 @@ use mesh::{
 use prost::Message;
 
 use super::change::{Applied, Change};
-use super::limits::{COMMAND_BYTES_MAX, STAMP_MS_MAX, SWEEP_EVERY};
+use super::limits::{CLIENT_IDLE, COMMAND_BYTES_MAX, STAMP_MS_MAX, SWEEP_EVERY};
 use super::members::Members;
 use super::refusal::Refusal;
 use super::registering::Expiry;
@@ -55,6 +55,10 @@ pub struct Sizes {
     pub policies: usize,
     /// Clients whose write outcomes are remembered.
     pub clients: usize,
+    /// Bytes of these outcomes.
+    pub outcome_bytes: usize,
+    /// Clients forgotten since the cluster began.
+    pub forgotten_clients: u64,
     /// Edges told apart.
     pub edges: usize,
     /// Bytes of traffic records.
@@ -127,20 +131,18 @@ impl Catalog {
         self.pass_time(Timestamp(command.at_ms), touched);
         let id =
             command.id.as_ref().map(WriteId::try_from).transpose().map_err(|error| error.within("id"))?;
-        let Some(id) = id else { return Ok(self.answered(command.body, touched)) };
-        match self.writers.known(&id.client, id.sequence) {
+        let Some(mut id) = id else { return Ok(self.answered(command.body, touched)) };
+        let keeps_count = self.keeps_count();
+        if !keeps_count {
+            id.since = Revision::default();
+        }
+        match self.writers.known(&id) {
             Known::Applied(outcome) => Ok(*outcome),
-            Known::Stale { forgotten } => Err(Refusal {
-                reason: refused::Reason::Stale,
-                message: format!(
-                    "write {} of client {} came after 64 later ones (up to {forgotten} is forgotten): it may have been \
-                     applied; look, and write again under a new sequence",
-                    id.sequence, id.client
-                ),
-            }),
+            Known::Stale { forgotten } => Err(Refusal::stale(&id, forgotten)),
+            Known::Expired { forgotten } => Err(Refusal::expired(&id, forgotten)),
             Known::New => {
                 let outcome = self.answered(command.body, touched);
-                self.writers.remember(&id, self.now, self.applied, &outcome);
+                self.writers.remember(&id, self.moment(), &outcome, keeps_count);
                 Ok(outcome)
             }
         }
@@ -151,9 +153,14 @@ impl Catalog {
         self.rollups.advance(self.now);
         if self.now.since(self.swept) >= SWEEP_EVERY {
             self.swept = self.now;
-            self.writers.sweep(self.now);
+            self.writers.sweep(self.moment(), self.keeps_count());
             self.topology.sweep(self.moment(), touched);
         }
+    }
+
+    /// Whether every member keeps count of the clients that are forgotten.
+    fn keeps_count(&self) -> bool {
+        self.members.version() >= versions::WRITES_SAY_SINCE
     }
 
     fn moment(&self) -> Moment {
@@ -211,7 +218,15 @@ impl Catalog {
             Some(Body::ChangeMembers(change)) => {
                 self.members.change(self.applied, &change).map(|()| Vec::new())?
             }
-            Some(Body::RaiseVersion(raise)) => self.members.raise(&raise).map(|()| Vec::new())?,
+            Some(Body::RaiseVersion(raise)) => {
+                let kept_count = self.keeps_count();
+                self.members.raise(&raise)?;
+                if !kept_count && self.keeps_count() {
+                    let is_young = self.is_younger_than(CLIENT_IDLE);
+                    self.writers.keep_count_from(at.revision, is_young);
+                }
+                Vec::new()
+            }
             Some(Body::Begin(begin)) => self.begin(begin.epoch, touched).map(|()| Vec::new())?,
             None => {
                 return Err(Refusal::invalid(
@@ -261,6 +276,8 @@ impl Catalog {
             routes: self.topology.routes.len(),
             policies: self.topology.policies.len(),
             clients: self.writers.len(),
+            outcome_bytes: self.writers.bytes(),
+            forgotten_clients: self.writers.forgotten().clients,
             edges: self.rollups.edge_count(),
             history_bytes: self.rollups.bytes(),
             folded_records: self.rollups.folded(),
@@ -357,10 +374,7 @@ impl Catalog {
     /// The outcome of a write that was applied before, if it is still remembered: a retry need not be proposed.
     #[must_use]
     pub fn remembered(&self, client: &str, sequence: u64) -> Option<Outcome> {
-        match self.writers.known(client, sequence) {
-            Known::Applied(outcome) => Some(*outcome),
-            Known::New | Known::Stale { .. } => None,
-        }
+        self.writers.outcome(client, sequence).cloned()
     }
 }
 

@@ -8,8 +8,13 @@ use api::log::v1::command::Body;
 pub const FIRST: u32 = 1;
 /// The newest that this program knows. It is also the newest format of a catalog's snapshot that it reads.
 ///
-/// 2: members that come and go by the log.
-pub const NEWEST: u32 = 2;
+/// 2: members that come and go by the log. 3: writes that say since when they are tried, and a bound in bytes on what is
+/// remembered of them.
+pub const NEWEST: u32 = 3;
+
+/// The version from which on a retry of a forgotten client is refused, as `writers.rs` says, and clients are forgotten for want
+/// of bytes too: before, a node of an older version would apply what others refuse.
+pub const WRITES_SAY_SINCE: u32 = 3;
 
 /// The version from which on such a command may enter the log. Raising the version is itself of the first one: who does not
 /// know the version that it names must stop there.

@@ -17,6 +17,10 @@ pub struct HeldMetrics {
     pub policies: IntGauge,
     /// Clients whose outcomes are remembered.
     pub clients: IntGauge,
+    /// Bytes of these outcomes.
+    pub outcome_bytes: IntGauge,
+    /// Clients forgotten since that is counted.
+    pub forgotten_clients: IntGauge,
     /// Edges that are told apart.
     pub edges: IntGauge,
     /// Bytes of the rollup history.
@@ -35,6 +39,11 @@ impl HeldMetrics {
             routes: make.gauge("penstock_catalog_routes", "Routes in the catalog"),
             policies: make.gauge("penstock_catalog_policies", "Policies in the catalog"),
             clients: make.gauge("penstock_catalog_clients", "Clients whose writes' outcomes are remembered"),
+            outcome_bytes: make.gauge("penstock_catalog_outcome_bytes", "Bytes of these outcomes"),
+            forgotten_clients: make.gauge(
+                "penstock_catalog_forgotten_clients",
+                "Clients whose outcomes were forgotten, idle or for want of room, since the cluster began",
+            ),
             edges: make.gauge("penstock_catalog_edges", "Edges of the rollups that are told apart"),
             history_bytes: make.gauge("penstock_catalog_history_bytes", "Bytes of the rollup history"),
             folded: make.gauge(

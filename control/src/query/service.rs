@@ -7,7 +7,8 @@ use std::time::Duration;
 use api::v1::query_server::Query;
 use api::v1::{
     EndpointsRequest, EndpointsResponse, MembersRequest, MembersResponse, ProxiesRequest, ProxiesResponse,
-    ProxyRow, ServicesRequest, ServicesResponse, StatRequest, StatResponse,
+    ProxyRow, RevisionRequest, RevisionResponse, ServicesRequest, ServicesResponse, StatRequest,
+    StatResponse,
 };
 use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
@@ -116,6 +117,15 @@ impl Query for QueryService {
             (Err(ListError::Invalid(error)), _) => Err(Status::invalid_argument(error.to_string())),
             (Err(ListError::NotFound(reason)), _) => Err(Status::not_found(reason)),
         }
+    }
+
+    async fn revision(&self, _: Request<RevisionRequest>) -> Result<Response<RevisionResponse>, Status> {
+        // Of a node that waits for its group, or in a life that has not begun: it would vouch for nothing.
+        let ground = self.door.ground().await.filter(|ground| ground.begun);
+        let applied = ground.map(|ground| ground.applied);
+        let applied =
+            applied.ok_or_else(|| Status::unavailable("this node has applied nothing; ask another one"))?;
+        Ok(Response::new(RevisionResponse { revision: Some(applied.into()) }))
     }
 
     async fn members(&self, _: Request<MembersRequest>) -> Result<Response<MembersResponse>, Status> {

@@ -429,6 +429,8 @@ fn tell_sizes(held: &HeldMetrics, sizes: &Sizes) {
     set(&held.routes, sizes.routes as u64);
     set(&held.policies, sizes.policies as u64);
     set(&held.clients, sizes.clients as u64);
+    set(&held.outcome_bytes, sizes.outcome_bytes as u64);
+    set(&held.forgotten_clients, sizes.forgotten_clients);
     set(&held.edges, sizes.edges as u64);
     set(&held.history_bytes, sizes.history_bytes as u64);
     set(&held.folded, sizes.folded_records);

@@ -27,6 +27,8 @@ impl Driver {
         GroundReport {
             status: self.replica.status(),
             members: self.catalog.borrow().members().clone(),
+            applied: self.catalog.borrow().applied(),
+            begun: self.catalog.borrow().is_begun(),
             removed: self.removed,
             doubtful: self.replica.is_doubtful(),
             disk_free_bytes: self.disk.free_bytes(),

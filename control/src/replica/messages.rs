@@ -258,6 +258,10 @@ pub struct GroundReport {
     pub status: Status,
     /// What the log knows of the nodes.
     pub members: Members,
+    /// The newest entry in the catalog.
+    pub applied: Revision,
+    /// Whether this life of the cluster has begun: before, what is applied has the revision of the life before.
+    pub begun: bool,
     /// The entry that removed this node.
     pub removed: Option<u64>,
     /// Whether this node's disk is in doubt.

@@ -40,7 +40,9 @@ pub fn of_command(refused: &Refused) -> Status {
         refused::Reason::NotFound => Code::NotFound,
         refused::Reason::Invalid | refused::Reason::Unspecified => Code::InvalidArgument,
         refused::Reason::Limit => Code::ResourceExhausted,
-        refused::Reason::InUse | refused::Reason::Stale => Code::FailedPrecondition,
+        refused::Reason::InUse | refused::Reason::Stale | refused::Reason::Expired => {
+            Code::FailedPrecondition
+        }
     };
     Status::new(code, refused.message.clone())
 }

@@ -39,7 +39,15 @@ impl Script {
     }
 
     pub(crate) fn command(&mut self, id: Option<(&str, u64)>, body: Body) -> Applied {
-        let id = id.map(|(client, sequence)| v1::WriteId { client: client.to_owned(), sequence });
+        let id =
+            id.map(|(client, sequence)| v1::WriteId { client: client.to_owned(), sequence, since: None });
+        self.bytes(Command { id, at_ms: self.at_ms, body: Some(body) }.encode_to_vec())
+    }
+
+    /// A write of a client that says what a node had applied before it was first sent.
+    pub(crate) fn since(&mut self, client: &str, sequence: u64, since: u64, body: Body) -> Applied {
+        let since = Some(v1::Revision { epoch: 1, index: since });
+        let id = Some(v1::WriteId { client: client.to_owned(), sequence, since });
         self.bytes(Command { id, at_ms: self.at_ms, body: Some(body) }.encode_to_vec())
     }
 

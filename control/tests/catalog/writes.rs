@@ -1,10 +1,12 @@
 //! Writes are applied once, time never runs back, and what is nonsense is refused.
 
-use api::log::v1::Command;
 use api::log::v1::command::Body;
 use api::log::v1::refused::Reason;
+use api::log::v1::{Command, RaiseVersion};
 use mesh::Timestamp;
 use prost::Message;
+
+use control::catalog::Catalog;
 
 use crate::script::*;
 
@@ -41,6 +43,37 @@ fn a_retry_that_comes_after_sixty_four_later_writes_is_refused_as_stale() {
     let (reason, message) = refusal(&late.outcome);
     assert_eq!(reason, Reason::Stale);
     assert!(message.starts_with("write 1 of client cli came after 64 later ones"), "{message}");
+}
+
+#[test]
+fn a_retry_of_a_forgotten_client_is_refused_with_what_to_do_and_never_applied_again() {
+    let mut script = Script::new();
+    let web = || register("web:80", "web-1", "10.0.0.1:4143");
+    script.done(Body::RaiseVersion(RaiseVersion { version: 3 }));
+    script.since("sidecar", 1, 1, web());
+    script.since("cli", 1, 2, leave("web:80", "web-1"));
+    script.wait(16 * 60);
+    let late = script.since("cli", 1, 2, leave("web:80", "web-1"));
+    let (reason, message) = refusal(&late.outcome);
+    assert_eq!((reason, late.changes), (Reason::Expired, vec![]));
+    assert!(message.contains("may have been applied; look, and write again as a new client"), "{message}");
+    let catalog = Catalog::restore(&script.catalog.snapshot()).unwrap();
+    assert_eq!(catalog.sizes().forgotten_clients, 2, "a snapshot carries on what was forgotten");
+    script.catalog = catalog;
+    let late = script.since("cli", 1, 2, leave("web:80", "web-1"));
+    assert_eq!(refusal(&late.outcome).0, Reason::Expired);
+    let index = script.index;
+    let fresh = script.since("cli-2", 1, index, web());
+    assert!(!fresh.changes.is_empty(), "who begins now is new");
+}
+
+#[test]
+fn before_every_member_knows_what_since_means_it_says_nothing() {
+    let mut script = Script::new();
+    script.since("cli", 1, 1, leave("web:80", "web-1"));
+    script.wait(16 * 60);
+    let late = script.since("cli", 1, 1, register("web:80", "web-1", "10.0.0.1:4143"));
+    assert!(!late.changes.is_empty(), "as a node of the first version would apply it");
 }
 
 #[test]

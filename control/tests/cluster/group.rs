@@ -296,7 +296,7 @@ pub(crate) fn lease(service: &str, instance: &str) -> LeaseKey {
 }
 
 pub(crate) fn write_id(client: &str, sequence: u64) -> Option<WriteId> {
-    Some(WriteId { client: client.to_owned(), sequence })
+    Some(WriteId { client: client.to_owned(), sequence, since: None })
 }
 
 /// A registration of an instance, by a client that writes once.

@@ -5,6 +5,8 @@ use api::v1::{
 };
 use tonic::{Code, Status};
 
+use control::catalog::versions;
+
 use crate::group::{Group, registration};
 
 type Changed = Result<MembersChanged, Status>;
@@ -40,7 +42,7 @@ fn seats(rows: &[api::v1::MemberRow]) -> Vec<(u64, &str)> {
 fn founders_and_another() -> (Group, String) {
     let mut group = Group::of(3);
     group.register(1, registration("web", "before")).unwrap();
-    group.until_version(2);
+    group.until_version(versions::NEWEST);
     let at = group.start_joining(4);
     (group, at)
 }
@@ -88,7 +90,7 @@ fn a_node_joins_as_a_learner_catches_up_gets_a_vote_and_the_cluster_outlives_two
 fn a_node_alone_grows_to_three_and_every_node_still_knows_the_others_after_a_restart() {
     let mut group = Group::of(1);
     group.register(1, registration("web", "before")).unwrap();
-    group.until_version(2);
+    group.until_version(versions::NEWEST);
     for node in [2, 3] {
         let at = group.start_joining(node);
         add(&group, 1, node, &at, false).unwrap();
@@ -112,7 +114,7 @@ fn a_node_alone_grows_to_three_and_every_node_still_knows_the_others_after_a_res
 #[test]
 fn a_removed_leader_moves_leadership_first_and_its_number_is_not_used_again() {
     let group = Group::of(3);
-    group.until_version(2);
+    group.until_version(versions::NEWEST);
     let leader = group.leader();
     let client = group.members(group.follower());
     let removed = group.until("the removal", async || {
@@ -139,7 +141,7 @@ fn a_removed_leader_moves_leadership_first_and_its_number_is_not_used_again() {
 #[test]
 fn what_would_lose_the_quorum_is_refused_with_words_and_done_when_forced() {
     let mut group = Group::of(3);
-    group.until_version(2);
+    group.until_version(versions::NEWEST);
     let leader = group.leader();
     let others: Vec<u64> = group.running().into_iter().filter(|node| *node != leader).collect();
     group.end_abruptly(others[0]);
@@ -166,7 +168,7 @@ fn what_would_lose_the_quorum_is_refused_with_words_and_done_when_forced() {
 fn a_wrong_address_a_wrong_number_and_a_node_with_a_log_of_its_own_are_refused_before_anything_changes() {
     let group = Group::of(3);
     let stranger = Group::with(1, |settings| settings.node = consensus::NodeId(4));
-    group.until_version(2);
+    group.until_version(versions::NEWEST);
     let at = |group: &Group, node: u64| group.running_node(node).peer_address.to_string();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for (node, address, said) in [
@@ -198,7 +200,7 @@ fn leadership_is_transferred_to_whom_an_operator_names() {
 #[test]
 fn a_removed_node_says_so_in_its_rows_and_its_readiness_and_leaves_the_others_in_peace() {
     let group = Group::of(3);
-    group.until_version(2);
+    group.until_version(versions::NEWEST);
     let (leader, gone) = (group.leader(), group.follower());
     remove(&group, leader, gone, false).unwrap();
     group.until_rows(gone, "it says that it was removed", |rows| {
@@ -217,7 +219,7 @@ fn a_removed_node_says_so_in_its_rows_and_its_readiness_and_leaves_the_others_in
 #[test]
 fn a_node_that_comes_back_with_an_empty_disk_begins_again_as_a_learner_and_gets_its_vote_back() {
     let mut group = Group::of(3);
-    group.until_version(2);
+    group.until_version(versions::NEWEST);
     let (leader, lost) = (group.leader(), group.follower());
     group.register(leader, registration("web", "before")).unwrap();
     group.until_rows(leader, "the log knows everybody", |rows| {
@@ -264,7 +266,7 @@ fn nothing_of_a_newer_version_is_proposed_until_the_last_node_is_upgraded() {
         let mut client = group.query(node);
         group.until("the version is raised", async move || {
             let commands = client.members(api::v1::MembersRequest {}).await.ok()?.into_inner().commands;
-            (commands == 2).then_some(())
+            (commands == versions::NEWEST).then_some(())
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Writes: seen on every node, applied once, not lost with a leader.
 
-use api::v1::{EndpointsRequest, LeaveRequest, RegisterRequest};
+use api::v1::{EndpointsRequest, LeaveRequest, RegisterRequest, RevisionRequest};
 
 use crate::group::{Group, bulk, lease, registration, write_id};
 
@@ -44,6 +44,44 @@ fn a_retry_of_a_registration_after_its_leave_does_not_bring_it_back() {
     group.runtime.block_on(client.leave(leave)).unwrap();
     group.register(1, registration("web", "web-1")).unwrap();
     assert!(group.instances(1, "web").is_empty());
+}
+
+#[test]
+fn a_retry_gets_the_first_outcome_after_a_failover_and_from_a_snapshot() {
+    let mut group = Group::of(3);
+    let leader = group.leader();
+    let first = group.register(leader, registration("web", "web-1")).unwrap();
+    // Enough for a snapshot on each node: what is remembered comes from there when they start again.
+    let survivors: Vec<u64> = group.running().into_iter().filter(|node| *node != leader).collect();
+    for _ in 0..12 {
+        group.runtime.block_on(group.running_node(leader).door().propose(bulk())).unwrap();
+    }
+    group.end_abruptly(leader);
+    let again = group.register(survivors[0], registration("web", "web-1")).unwrap();
+    assert_eq!(again.revision, first.revision, "after the failover");
+    group.end_abruptly(survivors[0]);
+    group.end_abruptly(survivors[1]);
+    for node in 1..=3 {
+        group.start_again(node);
+    }
+    let again = group.register(leader, registration("web", "web-1")).unwrap();
+    assert_eq!(again.revision, first.revision, "after a restart of all");
+}
+
+#[test]
+fn every_node_tells_a_revision_that_it_has_applied_also_without_a_leader() {
+    let mut group = Group::of(3);
+    let written = group.register(1, registration("web", "web-1")).unwrap().revision.unwrap();
+    assert_eq!(group.instances(3, "web"), ["web-1"], "node 3 has applied it");
+    for lost in [1, 2] {
+        group.end_abruptly(lost);
+    }
+    let mut client = group.query(3);
+    let told = group.until("a revision", async move || {
+        let told = client.revision(RevisionRequest {}).await.ok()?.into_inner().revision?;
+        (told.index >= written.index).then_some(told)
+    });
+    assert_eq!(told.epoch, written.epoch);
 }
 
 #[test]

@@ -171,7 +171,7 @@ impl Drop for Processes {
 pub(crate) fn registration(sequence: u64) -> RegisterRequest {
     let name = |name: &str| Some(QualifiedName { name: name.to_owned(), namespace: "default".to_owned() });
     RegisterRequest {
-        id: Some(WriteId { client: "writer".to_owned(), sequence }),
+        id: Some(WriteId { client: "writer".to_owned(), sequence, since: None }),
         authority: Some(Authority { service: name(&format!("service-{}", sequence % 50)), port: 80 }),
         protocol: api::v1::Protocol::Http1.into(),
         endpoint: Some(Endpoint {

@@ -3,10 +3,13 @@
 //! One task on the control thread. It holds no rule: each call becomes one event, and a call that could not be sent ends
 //! like one that nobody answered.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::v1;
+use api::v1::query_client::QueryClient;
 use api::v1::registration_client::RegistrationClient;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
@@ -26,6 +29,8 @@ use crate::metrics::RegisterMetrics;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a node may take to answer. An election fits in; longer would eat up the lease.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Writes whose beginning is remembered: more than may be in flight, so that those which are tried again are among them.
+const BEGINNINGS_MAX: usize = 128;
 /// A node that grants less is taken to have granted this: renewing without a pause helps nobody.
 const LEASE_MIN: Duration = Duration::from_secs(1);
 
@@ -51,12 +56,14 @@ pub async fn carry(
     let origin = Instant::now();
     let now = || Timestamp(0).plus(origin.elapsed());
     let mut registrar = Registrar::new(registrations.requests.len(), now());
+    let beginnings = Beginnings::default();
     let mut calls: FuturesUnordered<LocalBoxFuture<'_, Event>> = FuturesUnordered::new();
     let mut event = Event::Tick;
     let mut was_in = false;
     loop {
         for call in registrar.event(event, now(), chance()) {
-            calls.push(Box::pin(carried_out(call, &registrations, uplink.borrow().clone(), &metrics)));
+            let channel = uplink.borrow().clone();
+            calls.push(Box::pin(carried_out(call, &registrations, &beginnings, channel, &metrics)));
         }
         metrics.registered.set(i64::from(registrar.is_in()));
         if std::mem::replace(&mut was_in, registrar.is_in()) != registrar.is_in() {
@@ -81,6 +88,7 @@ pub async fn carry(
 async fn carried_out(
     call: Call,
     registrations: &Registrations,
+    beginnings: &Beginnings,
     channel: Option<Channel>,
     metrics: &RegisterMetrics,
 ) -> Event {
@@ -91,16 +99,26 @@ async fn carried_out(
         }
         Call::Register { place, sequence } => {
             let mut request = registrations.requests[place].clone();
-            request.id = Some(id(registrations, sequence));
-            let answered = call_node(channel, |mut node| async move { node.register(request).await }).await;
+            let answered = match beginnings.id(&registrations.client, sequence, channel.clone()).await {
+                Ok(id) => {
+                    request.id = Some(id);
+                    call_node(channel, |mut node| async move { node.register(request).await }).await
+                }
+                Err(status) => Err(status),
+            };
             let done =
                 answered.map(|answer| Duration::from_secs(u64::from(answer.lease_seconds)).max(LEASE_MIN));
             Event::Wrote { place, written: written(done, "registration", metrics) }
         }
         Call::Leave { place, sequence } => {
             let lease = Some(key(registrations, place));
-            let request = v1::LeaveRequest { id: Some(id(registrations, sequence)), lease };
-            let answered = call_node(channel, |mut node| async move { node.leave(request).await }).await;
+            let answered = match beginnings.id(&registrations.client, sequence, channel.clone()).await {
+                Ok(id) => {
+                    let request = v1::LeaveRequest { id: Some(id), lease };
+                    call_node(channel, |mut node| async move { node.leave(request).await }).await
+                }
+                Err(status) => Err(status),
+            };
             Event::Wrote { place, written: written(answered.map(|_| Duration::ZERO), "leave", metrics) }
         }
         Call::Renew { places } => {
@@ -112,8 +130,38 @@ async fn carried_out(
     }
 }
 
-fn id(registrations: &Registrations, sequence: u64) -> v1::WriteId {
-    v1::WriteId { client: registrations.client.clone(), sequence }
+/// What a node had applied before each write was first sent: said again with each retry, so that one whose outcome was
+/// forgotten is refused, not applied again.
+#[derive(Debug, Default)]
+struct Beginnings(RefCell<BTreeMap<u64, Option<v1::Revision>>>);
+
+impl Beginnings {
+    /// The identity of a write. Asks the node once per write; an error means that nothing was sent.
+    async fn id(&self, client: &str, sequence: u64, channel: Option<Channel>) -> Result<v1::WriteId, Status> {
+        let known = self.0.borrow().get(&sequence).copied();
+        let since = match known {
+            Some(since) => since,
+            None => told_revision(channel).await?,
+        };
+        let mut beginnings = self.0.borrow_mut();
+        beginnings.insert(sequence, since);
+        while beginnings.len() > BEGINNINGS_MAX {
+            beginnings.pop_first();
+        }
+        Ok(v1::WriteId { client: client.to_owned(), sequence, since })
+    }
+}
+
+/// What the node has applied; `None` from one of an older version, which cannot tell.
+async fn told_revision(channel: Option<Channel>) -> Result<Option<v1::Revision>, Status> {
+    let channel = channel.ok_or_else(|| Status::unavailable("no control node is connected"))?;
+    let mut node = QueryClient::new(channel);
+    match timeout(CALL_TIMEOUT, node.revision(v1::RevisionRequest {})).await {
+        Ok(Ok(told)) => Ok(told.into_inner().revision),
+        Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(None),
+        Ok(Err(status)) => Err(status),
+        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {CALL_TIMEOUT:?}"))),
+    }
 }
 
 fn key(registrations: &Registrations, place: Place) -> v1::LeaseKey {

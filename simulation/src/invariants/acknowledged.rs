@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn applied(invariant: &mut AcknowledgedWritesSurvive, index: u64) -> Result<bool, Violation> {
-        let id = Some(WriteId { client: "client".to_owned(), sequence: 1 });
+        let id = Some(WriteId { client: "client".to_owned(), sequence: 1, since: None });
         invariant.applied(&entry(index, Command { id, ..Command::default() }))
     }
 

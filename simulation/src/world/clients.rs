@@ -84,7 +84,7 @@ impl Client {
     }
 
     fn identity(&self) -> WriteId {
-        WriteId { client: format!("client-{}", self.id), sequence: self.sequence }
+        WriteId { client: format!("client-{}", self.id), sequence: self.sequence, since: None }
     }
 
     /// Turns to the node that was named, or to the next one.

@@ -89,7 +89,7 @@ impl World {
             };
             let body =
                 Some(command::Body::PutConfig(PutConfig { routes: vec![route], ..PutConfig::default() }));
-            let id = Some(WriteId { client: "operator".to_owned(), sequence: self.pushed });
+            let id = Some(WriteId { client: "operator".to_owned(), sequence: self.pushed, since: None });
             self.with(leader, None, |running, _, wall, effects| {
                 running.propose(Command { id, at_ms: 0, body }, wall, None, effects);
             })?;

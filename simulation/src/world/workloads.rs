@@ -81,7 +81,8 @@ impl Workload {
             endpoint: Some(endpoint),
             lease_seconds: u32::try_from(LEASE.as_secs()).expect("a few seconds"),
         });
-        let id = Some(WriteId { client: format!("workload-{}", self.id), sequence: self.sequence });
+        let id =
+            Some(WriteId { client: format!("workload-{}", self.id), sequence: self.sequence, since: None });
         Request::Propose(Box::new(Command { id, at_ms: 0, body: Some(body) }))
     }
 }

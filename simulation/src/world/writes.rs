@@ -225,7 +225,7 @@ mod tests {
     fn what_is_written_at_a_key_is_what_a_read_sees_there() {
         let shape = Shape::default();
         let mut catalog = Catalog::new(1);
-        let id = |sequence| WriteId { client: "a".to_owned(), sequence };
+        let id = |sequence| WriteId { client: "a".to_owned(), sequence, since: None };
         let mut index = 0;
         for key in [Key::Instance { service: 1, instance: 2 }, Key::Route(3), Key::Declared(0)] {
             for number in [1, 59_999, 61_234] {

@@ -91,7 +91,7 @@ fn acknowledged(book: &Shared, sequence: u64) {
 fn request(service: &str, sequence: u64) -> RegisterRequest {
     let name = QualifiedName { name: service.to_owned(), namespace: "default".to_owned() };
     RegisterRequest {
-        id: Some(WriteId { client: service.to_owned(), sequence }),
+        id: Some(WriteId { client: service.to_owned(), sequence, since: None }),
         authority: Some(Authority { service: Some(name.clone()), port: 80 }),
         protocol: Protocol::Http1.into(),
         endpoint: Some(Endpoint {
