@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
 /// How long a cluster may take to do what it should; far more than it needs, for machines under load.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder below the system's temporary one, for one test.
 pub(crate) struct Scratch(pub(crate) PathBuf);
@@ -268,11 +268,11 @@ impl Drop for Cluster {
     }
 }
 
-fn connection(control: Vec<String>) -> Connection {
+pub(crate) fn connection(control: Vec<String>) -> Connection {
     Connection::new(&ConnectionArgs { control, timeout: Span(Duration::from_secs(20)) }).unwrap()
 }
 
-async fn members(connection: &mut Connection) -> Result<MembersResponse, String> {
+pub(crate) async fn members(connection: &mut Connection) -> Result<MembersResponse, String> {
     let call = |channel| async move { QueryClient::new(channel).members(MembersRequest {}).await };
     connection.ask(call).await.map_err(|failure| failure.to_string())
 }

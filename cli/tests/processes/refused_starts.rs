@@ -2,8 +2,14 @@
 
 use std::io::{Seek, SeekFrom, Write};
 use std::process::Output;
+use std::time::Duration;
 
-use crate::cluster::{Cluster, Scratch, first_segment, free_addresses, penstock};
+use control::catalog::versions;
+use control::{Given, Settings};
+
+use crate::cluster::{
+    Cluster, PATIENCE, Scratch, connection, first_segment, free_addresses, members, penstock,
+};
 use crate::writers::Writers;
 
 /// Runs a control node that is expected to end by itself.
@@ -100,4 +106,44 @@ async fn a_log_record_that_was_changed_on_the_disk_is_found_at_the_start_with_it
     let said = refused(&cluster.words(1), 1);
     assert!(said.contains(&segment.display().to_string()), "{said}");
     assert!(said.contains("corrupted at offset") && said.contains("do not edit it"), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_directory_of_a_newer_format_is_left_to_the_newer_program() {
+    let mut cluster = Cluster::start("newer-format", 1);
+    cluster.whole().await;
+    cluster.kill(1);
+    let meta = cluster.data_directory(1).join("meta");
+    let newer = std::fs::read_to_string(&meta).unwrap().replace("format = 1", "format = 2");
+    std::fs::write(&meta, &newer).unwrap();
+    let said = refused(&cluster.words(1), 1);
+    assert!(said.contains("has format 2, this program knows up to 1"), "{said}");
+    assert!(said.contains("start the newer program again, or restore a backup"), "{said}");
+    assert_eq!(std::fs::read_to_string(&meta).unwrap(), newer, "it was left as it is");
+}
+
+#[tokio::test]
+async fn a_log_that_takes_newer_commands_than_this_program_knows_ends_it_before_it_reads_them_by_half() {
+    let scratch = Scratch::new("newer-commands");
+    // What a newer program leaves behind: alone in its cluster, it raises the version of commands to its own at once.
+    let newer = versions::NEWEST + 1;
+    let given = Given { commands: Some(newer), ..Given::default() };
+    let node = control::start_with(Settings::alone(scratch.0.join("data")), given).unwrap();
+    let mut connection = connection(vec![node.client_address.to_string()]);
+    let raised = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
+        while !members(&mut connection).await.is_ok_and(|seen| seen.commands == newer) {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, raised).await.expect("the version of commands is raised");
+    drop(node);
+    for start in 1..=2 {
+        let said = refused(&alone(&scratch, &[]), 74);
+        assert!(
+            said.contains("of a newer version of commands than this program knows"),
+            "start {start}: {said}"
+        );
+        assert!(said.contains("start the newer program that ran here"), "start {start}: {said}");
+    }
 }
