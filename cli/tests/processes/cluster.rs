@@ -218,8 +218,16 @@ impl Cluster {
         what: &str,
         holds: impl Fn(&MembersResponse) -> bool,
     ) -> MembersResponse {
+        self.until_seen(self.connection(), what, holds).await
+    }
+
+    async fn until_seen(
+        &self,
+        mut connection: Connection,
+        what: &str,
+        holds: impl Fn(&MembersResponse) -> bool,
+    ) -> MembersResponse {
         let deadline = Instant::now() + PATIENCE;
-        let mut connection = self.connection();
         let mut last = String::new();
         let mut looks = interval(Duration::from_millis(10));
         while Instant::now() < deadline {
@@ -237,6 +245,13 @@ impl Cluster {
     pub(crate) async fn leader(&self) -> u64 {
         let seen = self.until("a node leads", |seen| leader_of(seen).is_some()).await;
         leader_of(&seen).unwrap().node
+    }
+
+    /// Waits until this node knows a leader and tells that one's number.
+    pub(crate) async fn leader_known_to(&self, node: u64) -> u64 {
+        let seen =
+            self.until_seen(self.connection_to(node), "it knows a leader", |seen| leader_of(seen).is_some());
+        leader_of(&seen.await).unwrap().node
     }
 
     /// Waits until every node runs and has applied what the leader has.
