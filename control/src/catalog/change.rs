@@ -27,7 +27,7 @@ pub enum Change {
         /// Since when it is so.
         revision: Revision,
         /// Ordered by instance. `None`: the authority is gone, and its routes with it. Empty: known, no endpoint.
-        endpoints: Option<Arc<[Endpoint]>>,
+        endpoints: Option<Arc<[Arc<Endpoint>]>>,
     },
     /// The rules for requests to a service's port, of all routes on it together.
     Routes {

@@ -42,7 +42,7 @@ impl Topology {
         let mut registered =
             Registered { revision: at.revision, lease_seconds, registered_index: at.revision.index };
         match port.place(&endpoint.instance) {
-            Ok(place) if port.endpoints[place] == endpoint => {
+            Ok(place) if *port.endpoints[place] == endpoint => {
                 registered.revision = port.registered[place].revision;
                 port.registered[place] = registered;
                 return Ok(());
@@ -181,7 +181,12 @@ impl Topology {
 }
 
 /// `endpoints` with `endpoint` at `place`, instead of the `replaced` (0 or 1) that stand there.
-fn spliced(endpoints: &[Endpoint], place: usize, replaced: usize, endpoint: Endpoint) -> Arc<[Endpoint]> {
+fn spliced(
+    endpoints: &[Arc<Endpoint>],
+    place: usize,
+    replaced: usize,
+    endpoint: Endpoint,
+) -> Arc<[Arc<Endpoint>]> {
     let (before, after) = (&endpoints[..place], &endpoints[place + replaced..]);
-    before.iter().cloned().chain(std::iter::once(endpoint)).chain(after.iter().cloned()).collect()
+    before.iter().cloned().chain(std::iter::once(Arc::new(endpoint))).chain(after.iter().cloned()).collect()
 }

@@ -176,8 +176,8 @@ fn service_state((name, stored): (&ServiceName, &StoredService)) -> log::Service
 }
 
 fn authority_state((authority, port): (&Authority, &Port)) -> log::AuthorityState {
-    let endpoint = |(endpoint, registered): (&Endpoint, &Registered)| log::EndpointState {
-        endpoint: Some(endpoint.into()),
+    let endpoint = |(endpoint, registered): (&Arc<Endpoint>, &Registered)| log::EndpointState {
+        endpoint: Some((&**endpoint).into()),
         revision: Some(registered.revision.into()),
         lease_seconds: registered.lease_seconds,
         registered_index: registered.registered_index,
@@ -340,7 +340,7 @@ fn stored_service(name: &ServiceName, state: &log::ServiceState) -> Result<Store
 }
 
 fn restored_port(state: &log::AuthorityState, rules: Vec<mesh::RouteRule>) -> Result<Port, RestoreError> {
-    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(state.endpoints.len());
+    let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(state.endpoints.len());
     let mut registered = Vec::with_capacity(state.endpoints.len());
     for kept in &state.endpoints {
         let endpoint: Endpoint = there(kept.endpoint.as_ref(), "endpoint")?;
@@ -348,7 +348,7 @@ fn restored_port(state: &log::AuthorityState, rules: Vec<mesh::RouteRule>) -> Re
         if last.is_some_and(|last| *last >= endpoint.instance) {
             return Err(malformed("endpoints are out of order"));
         }
-        endpoints.push(endpoint);
+        endpoints.push(Arc::new(endpoint));
         registered.push(Registered {
             revision: revision(kept.revision),
             lease_seconds: kept.lease_seconds,

@@ -305,7 +305,7 @@ impl Catalog {
 
     /// The endpoints of an authority, and when they last changed; `None` when no such service or port exists.
     #[must_use]
-    pub fn endpoints(&self, authority: &Authority) -> Option<(Revision, Arc<[Endpoint]>)> {
+    pub fn endpoints(&self, authority: &Authority) -> Option<(Revision, Arc<[Arc<Endpoint>]>)> {
         self.topology.ports.get(authority).map(|port| (port.endpoints_revision, port.endpoints.clone()))
     }
 

@@ -85,7 +85,7 @@ pub(super) struct Registered {
 pub(super) struct Port {
     pub(super) endpoints_revision: Revision,
     /// Ordered by instance.
-    pub(super) endpoints: Arc<[Endpoint]>,
+    pub(super) endpoints: Arc<[Arc<Endpoint>]>,
     /// One for each of `endpoints`, in the same order.
     pub(super) registered: Vec<Registered>,
     /// When the last endpoint left, or the port came.

@@ -31,7 +31,7 @@ pub struct Entry {
     /// What is spoken there, and since when its service is as it is; `None` when the service has no such port.
     pub port: Option<(Revision, Protocol)>,
     /// Where it is served.
-    pub endpoints: Option<(Revision, Arc<[Endpoint]>)>,
+    pub endpoints: Option<(Revision, Arc<[Arc<Endpoint>]>)>,
     /// The rules for requests to it.
     pub rules: Option<(Revision, Arc<[RouteRule]>)>,
     /// The policy on its service, and since when it is so, also that there is none any more.

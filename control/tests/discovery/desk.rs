@@ -181,7 +181,7 @@ pub fn endpoint(address: &str) -> Endpoint {
 }
 
 pub fn endpoints(name: &str, addresses: &[&str], index: u64) -> Change {
-    let endpoints = addresses.iter().map(|address| endpoint(address)).collect();
+    let endpoints = addresses.iter().map(|address| Arc::new(endpoint(address))).collect();
     Change::Endpoints {
         authority: authority(name),
         revision: Revision::new(1, index),

@@ -54,11 +54,12 @@ fn every_locality_has_a_name_and_the_weight_of_its_endpoints() {
         let locality = Locality { region: "eu".to_owned(), zone: zone.to_owned() };
         Endpoint { locality, health, weight: 150, ..endpoint(address) }
     };
-    let endpoints: Arc<[Endpoint]> = Arc::new([
+    let endpoints = [
         at("10.0.0.1:80", "b", Health::Ready),
         at("10.0.0.2:80", "a", Health::Ready),
         at("10.0.0.3:80", "b", Health::Draining),
-    ]);
+    ];
+    let endpoints: Arc<[Arc<Endpoint>]> = endpoints.map(Arc::new).into();
     let revision = Revision::new(1, 2);
     let known = Change::Endpoints { authority: authority("web"), revision, endpoints: Some(endpoints) };
     let mut shelf = shelf(&[service("web", Some(Protocol::Http1), 1), known]);

@@ -41,7 +41,8 @@ fn same(proxy: u64, authority: &Authority, view: &ServiceView, catalog: &Catalog
     for (cluster, set) in &view.clusters {
         let told: BTreeSet<&Endpoint> = set.endpoints.iter().collect();
         let stored = catalog.endpoints(cluster);
-        let stored: BTreeSet<&Endpoint> = stored.iter().flat_map(|(_, endpoints)| endpoints.iter()).collect();
+        let stored: BTreeSet<&Endpoint> =
+            stored.iter().flat_map(|(_, endpoints)| endpoints.iter().map(AsRef::as_ref)).collect();
         if told != stored {
             let story = format!("proxy {proxy} has endpoints {told:?} for {cluster}, the catalog {stored:?}");
             return Err(Violation::new(NAME, story));
