@@ -37,12 +37,12 @@ macro_rules! sabotages {
 
 sabotages! {
     VoteForgotten "vote-forgotten" 20 "A vote is not written to disk before it is given";
-    EarlyAck "early-ack" 20 "A batch is confirmed before it is durable";
+    EarlyAck "early-ack" 60 "A batch is confirmed before it is durable";
     NoSync "no-sync" 20 "The log writes and never syncs";
     NoDirectorySync "no-directory-sync" 20 "The log never syncs its directory";
     SnapshotMembership "snapshot-membership" 20 "A snapshot is kept with the founders for its membership";
     SnapshotStale "snapshot-stale" 20 "A snapshot names a later entry than it holds";
-    LocalRead "local-read" 20 "A read is answered without a round to a quorum";
+    LocalRead "local-read" 60 "A read is answered without a round to a quorum";
     RetryApplied "retry-applied" 20 "A write carries no identity, so that its retry is applied again";
     ClockInApply "clock-in-apply" 20 "A node puts its own clock where the leader's stamp stands";
     PartialTwice "partial-twice" 20 "A partial names no windows, so that its repetition is counted again";
@@ -51,9 +51,9 @@ sabotages! {
     LostChange "lost-change" 20 "A session misses a change once in a while";
     OldVersion "old-version" 20 "A session sends a resource in an older version";
     BreakBeforeMake "break-before-make" 20 "A proxy puts new rules in force before it knows their clusters";
-    RefusalForgotten "refusal-forgotten" 20 "A refusal is passed on as an acknowledgement";
+    RefusalForgotten "refusal-forgotten" 60 "A refusal is passed on as an acknowledgement";
     Hoarding "hoarding" 20 "Answers to a slow proxy are queued and not held back";
-    EarlyExpiry "early-expiry" 20 "A new leader counts the silence before its time against leases";
+    EarlyExpiry "early-expiry" 60 "A new leader counts the silence before its time against leases";
 }
 
 impl fmt::Display for Sabotage {
