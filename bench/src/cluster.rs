@@ -1,6 +1,7 @@
 //! Three nodes of one store on loopback, in a directory that is removed with them.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Cluster {
     directory: PathBuf,
     nodes: Vec<Option<Process>>,
     addresses: Vec<SocketAddr>,
+    /// Where our nodes serve their metrics.
+    admins: Vec<SocketAddr>,
     channels: Vec<Channel>,
     _scratch: Scratch,
 }
@@ -97,6 +100,7 @@ impl Cluster {
             directory,
             nodes: (0..NODES).map(|_| None).collect(),
             addresses: addresses[..NODES].to_vec(),
+            admins: addresses[2 * NODES..].to_vec(),
             channels: addresses[..NODES].iter().map(|address| channel(*address)).collect::<Result<_, _>>()?,
             _scratch: scratch,
         };
@@ -105,6 +109,18 @@ impl Cluster {
         }
         cluster.ready().await?;
         Ok(cluster)
+    }
+
+    /// Of each node of ours: snapshots made since it started, their mean standstill in ms, and the bound of the longest.
+    pub(crate) fn pauses(&self) -> Result<Vec<Vec<String>>, Failed> {
+        let rows = self.admins.iter().enumerate().map(|(node, admin)| {
+            let mut connection = TcpStream::connect(admin)?;
+            connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+            let mut metrics = String::new();
+            connection.read_to_string(&mut metrics)?;
+            Ok(std::iter::once((node + 1).to_string()).chain(pause(&metrics)).collect())
+        });
+        rows.collect()
     }
 
     /// Starts a node that does not run.
@@ -181,4 +197,24 @@ impl Cluster {
     pub(crate) fn resident_mib(&self) -> Result<Vec<u64>, Failed> {
         self.nodes.iter().flatten().map(|node| Ok(node.resident_kib()? / 1024)).collect()
     }
+}
+
+/// Count, mean and bound of the longest, in ms, of the histogram of standstills.
+fn pause(metrics: &str) -> [String; 3] {
+    let of = |line: &str, suffix: &str| {
+        let rest =
+            line.strip_prefix("penstock_raft_snapshot_pause_seconds")?.strip_prefix(suffix)?.to_owned();
+        Some(rest)
+    };
+    let value = |suffix| metrics.lines().find_map(|line| of(line, suffix)?.trim().parse::<f64>().ok());
+    let (Some(count), Some(sum)) = (value("_count "), value("_sum ")) else {
+        return ["-"; 3].map(str::to_owned);
+    };
+    let bounds = metrics.lines().filter_map(|line| {
+        let bucket = of(line, "_bucket{le=\"")?;
+        let (bound, held) = bucket.split_once("\"} ")?;
+        (held.parse::<f64>().ok()? >= count).then(|| bound.parse::<f64>().ok())?
+    });
+    let longest = bounds.fold(f64::INFINITY, f64::min) * 1000.0;
+    [format!("{count}"), format!("{:.2}", sum * 1000.0 / count), format!("{longest:.2}")]
 }

@@ -160,6 +160,12 @@ impl Run<'_> {
             load::fill(cluster, cluster.leader().await?, ENTRIES, "fill")?;
         }
         self.memory("with 100,000 things").await?;
+        let titles = ["node", "snapshots", "mean ms", "longest ms, at most"];
+        print(
+            "How long ours stood still to copy its catalog for a snapshot meanwhile",
+            &titles,
+            &self.ours.pauses()?,
+        );
         let (mut us, mut them) = (Vec::new(), Vec::new());
         for _ in 0..RESTARTS.0 {
             us.push(restart::one_node(&mut self.ours).await?);

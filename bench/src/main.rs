@@ -88,6 +88,10 @@ impl Options {
 
 fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<(String, Options), String> {
     let what = arguments.next().ok_or("nothing to run was named")?;
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|argument| matches!(argument.as_str(), "-h" | "--help")).is_some() {
+        return Ok(("--help".to_owned(), standard()?));
+    }
     let mut options = standard()?;
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
