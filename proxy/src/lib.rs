@@ -27,6 +27,7 @@ pub mod resources;
 pub mod settings;
 pub mod snapshot;
 pub mod tcp;
+mod transparent;
 pub mod worker;
 
 pub use control::End;

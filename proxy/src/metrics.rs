@@ -136,6 +136,8 @@ pub struct WorkerMetrics {
     pub passed_through: IntCounter,
     /// Of those, the ones for which no word came in time.
     pub owner_timeouts: IntCounter,
+    /// Connections to the application that are not in their callers' names, though that was asked for.
+    pub client_addresses_lost: IntCounter,
     /// Connections accepted.
     pub accepted: IntCounter,
     /// Requests and connections refused, by reason.
@@ -326,6 +328,11 @@ impl WorkerMetrics {
             detected: registered(registry, detected),
             passed_through: counter(registry, "passed_through_total", "Connections to what is no service's"),
             owner_timeouts: counter(registry, "owner_timeouts_total", "Destinations without word in time"),
+            client_addresses_lost: counter(
+                registry,
+                "client_addresses_lost_total",
+                "Connections to the application not in their callers' names",
+            ),
             accepted: counter(registry, "connections_accepted_total", "Connections accepted"),
             refused: registered(registry, refused),
             cut_off: counter(registry, "requests_cut_off_total", "Requests cut off at the end of a drain"),

@@ -252,6 +252,7 @@ fn worker_settings(settings: &Settings, pressure: &Pressure, recorder: Option<Re
         listen: application.inbound_address,
         application: application.address,
         protocol: application.protocol,
+        mode: settings.inbound_mode,
         serves: application.serves.clone(),
         requests_max: application.requests_max,
     });

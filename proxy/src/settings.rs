@@ -3,6 +3,7 @@
 //! Ground floor: imports nothing of its crate. Every fault is told at once, by [`runtime::settings`]. Must never touch the
 //! disk or the network: whether an address can be had is found out at start.
 
+mod inbound_mode;
 mod life;
 mod seen;
 
@@ -14,6 +15,7 @@ use mesh::{Authority, Endpoint, Locality, Protocol, WorkloadName};
 use runtime::settings::{Complaints, Reader, Sources, parse};
 use runtime::telemetry::{self, Filter, Format};
 
+pub use inbound_mode::InboundMode;
 pub use life::Life;
 pub use seen::{AccessLogFormat, Seen};
 
@@ -47,6 +49,8 @@ pub struct Settings {
     pub upstreams: Vec<(SocketAddr, Authority)>,
     /// Whether the host sends connections here that were going elsewhere (`penstock proxy init`).
     pub intercept: bool,
+    /// How those for the application come.
+    pub inbound_mode: InboundMode,
     /// Where `/metrics`, `/live` and `/ready` are served.
     pub admin_address: SocketAddr,
     /// Whether the admin port takes changes from other hosts too.
@@ -107,6 +111,7 @@ impl Settings {
             outbound_address: loopback(0),
             upstreams: Vec::new(),
             intercept: false,
+            inbound_mode: InboundMode::default(),
             admin_address: loopback(0),
             admin_changes_from_anywhere: false,
             locality: Locality::default(),
@@ -153,6 +158,8 @@ impl Settings {
             &format!("names more than {UPSTREAMS_MAX} services"),
         );
         let intercept = reader.or("intercept", parse::boolean, false);
+        let at = application.as_ref().map(|application| application.address);
+        let inbound_mode = inbound_mode::read(&mut reader, intercept, at);
         let admin_address = reader.or("admin_address", parse::socket_address, anywhere(4191));
         let places = [("loopback", false), ("anywhere", true)];
         let admin_changes_from_anywhere = reader.or("admin_changes", parse::one_of(&places), false);
@@ -185,6 +192,7 @@ impl Settings {
                 outbound_address,
                 upstreams,
                 intercept,
+                inbound_mode,
                 admin_address,
                 admin_changes_from_anywhere,
                 locality: Locality { region, zone },

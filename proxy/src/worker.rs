@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::{Authority, Edge, EdgeTraffic, Locality, Protocol, WorkloadName};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::records::Recorder;
 use crate::resources::Pressure;
+use crate::settings::InboundMode;
 use crate::snapshot::{DemandSender, Published};
+use crate::transparent;
 use running::{Message, run};
 
 pub use listening::{Inherited, Role};
@@ -72,6 +74,8 @@ pub struct InboundSettings {
     pub application: SocketAddr,
     /// What the application speaks.
     pub protocol: Protocol,
+    /// How connections are brought there, and whether the application sees its callers' addresses.
+    pub mode: InboundMode,
     /// Most requests that a worker gives the application at a time; more are refused at once.
     pub requests_max: Option<u32>,
     /// The services that the application serves; requests that name none of them count under the first.
@@ -297,6 +301,11 @@ fn prepare(
         }
         for (of_worker, share) in all.iter_mut().zip(twins(inherited, &Role::Inbound, bound.1, count)) {
             of_worker.inbound.extend(share);
+        }
+    }
+    if settings.inbound.as_ref().is_some_and(|inbound| inbound.mode == InboundMode::Tproxy) {
+        for listener in all.iter().flat_map(|of_worker| &of_worker.inbound) {
+            transparent::allow(&SockRef::from(listener), listener.local_addr()?.is_ipv4())?;
         }
     }
     for (address, authority) in &settings.upstreams {

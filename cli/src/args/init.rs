@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::{Subcommand, ValueEnum};
 use proxy::init::{Backend, Plan, Subnet};
+use proxy::settings::InboundMode;
 
 use super::UpgradeArgs;
 
@@ -33,6 +34,24 @@ impl From<InitBackend> for Backend {
             InitBackend::Nft => Self::Nft,
             InitBackend::Iptables => Self::Iptables,
             InitBackend::IptablesLegacy => Self::IptablesLegacy,
+        }
+    }
+}
+
+/// How what comes to the application is brought to the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InitInboundMode {
+    /// By a new destination (REDIRECT); the application sees the proxy as its caller
+    Redirect,
+    /// As it comes (TPROXY); the application sees its callers' addresses. The proxy needs --inbound-mode tproxy too
+    Tproxy,
+}
+
+impl From<InitInboundMode> for InboundMode {
+    fn from(mode: InitInboundMode) -> Self {
+        match mode {
+            InitInboundMode::Redirect => Self::Redirect,
+            InitInboundMode::Tproxy => Self::Tproxy,
         }
     }
 }
@@ -70,6 +89,7 @@ Examples:
   penstock proxy init --user 2102 --dry-run                    only show the rules
   penstock proxy init --user 2102 --skip-outbound-ports 25,53  both directions, but not mail and DNS
   penstock proxy init --user 2102 --inbound-port 0             only what the application sends
+  penstock proxy init --user 2102 --inbound-mode tproxy        the application sees who calls it
   penstock proxy init --remove                                 take all rules away")]
 pub struct InitArgs {
     /// User that the proxy runs as, by number: its own connections are left alone
@@ -83,6 +103,10 @@ pub struct InitArgs {
     /// The proxy's inbound port; 0 leaves alone what comes to the application
     #[arg(long, value_name = "PORT", default_value_t = 4143)]
     inbound_port: u16,
+
+    /// How what comes to the application is brought there
+    #[arg(long, value_enum, value_name = "MODE", default_value = "redirect")]
+    inbound_mode: InitInboundMode,
 
     /// Ports elsewhere to which the application's connections are left alone
     #[arg(long, value_name = "PORT[-PORT],...", value_delimiter = ',')]
@@ -118,6 +142,7 @@ impl InitArgs {
         (!self.remove).then(|| Plan {
             outbound_port: port(self.outbound_port),
             inbound_port: port(self.inbound_port),
+            inbound_mode: self.inbound_mode.into(),
             user: self.user,
             skip_outbound_ports: ports(&self.skip_outbound_ports),
             skip_inbound_ports: ports(&self.skip_inbound_ports),

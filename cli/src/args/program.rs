@@ -269,6 +269,10 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     intercept: Option<String>,
 
+    /// How callers' connections come (penstock proxy init): redirect, or tproxy, by which the application sees its callers' addresses [default: redirect]
+    #[arg(long, value_name = "MODE")]
+    inbound_mode: Option<String>,
+
     /// Where callers' proxies connect [default: 0.0.0.0:4143]
     #[arg(long, value_name = "ADDRESS")]
     inbound_address: Option<String>,
@@ -368,6 +372,7 @@ impl ProxyArgs {
             .with_flag("protocol", self.protocol.as_ref())
             .with_flag("outbound_address", self.outbound_address.as_ref())
             .with_flag("intercept", self.intercept.as_ref())
+            .with_flag("inbound_mode", self.inbound_mode.as_ref())
             .with_flag("upstreams", joined(&self.upstreams))
             .with_flag("inbound_address", self.inbound_address.as_ref())
             .with_flag("advertise_address", self.advertise_address.as_ref())

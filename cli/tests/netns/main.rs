@@ -5,6 +5,7 @@
 //! own, and gone when it ends, also when it fails.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)] // tests: a panic is how one fails
 
+mod callers;
 mod programs;
 mod rules;
 mod services;

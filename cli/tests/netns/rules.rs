@@ -54,10 +54,13 @@ fn a_proxy_whose_own_connections_come_back_to_it_refuses_them() {
     assert!(accepted < 10.0, "the loop went on: {accepted}");
 }
 
-/// All rules of a host, by every tool.
-fn rules(stage: &Stage) -> String {
-    let tools = ["nft list ruleset", "iptables-legacy-save", "ip6tables-legacy-save"];
-    tools.map(|tool| stage.said(Host::Caller, &tool.split(' ').collect::<Vec<_>>())).concat()
+/// All rules of a host, by every tool, and its rules of routing.
+pub fn rules(stage: &Stage, host: Host) -> String {
+    let tools =
+        ["nft list ruleset", "iptables-legacy-save", "ip6tables-legacy-save", "ip rule", "ip -6 rule"];
+    let routes = ["ip route show table all", "ip -6 route show table all"];
+    let said = |tool: &str| stage.said(host, &tool.split(' ').collect::<Vec<_>>());
+    tools.into_iter().chain(routes).map(said).collect()
 }
 
 #[test]
@@ -70,9 +73,13 @@ fn every_tool_intercepts_alike_may_run_twice_and_leaves_nothing_behind() {
         let backend_flag = format!("--backend={backend}");
         let init = [&backend_flag, "--skip-outbound-ports=25,4567"].map(|word: &str| word);
         stage.init_caller(&init);
-        let once = rules(&stage);
+        let once = rules(&stage, Host::Caller);
         stage.init_caller(&init);
-        assert_eq!(without_counts(&rules(&stage)), without_counts(&once), "{backend} is not idempotent");
+        assert_eq!(
+            without_counts(&rules(&stage, Host::Caller)),
+            without_counts(&once),
+            "{backend} is not idempotent"
+        );
         for url in ["http://10.96.0.10/hello", "http://[fd00:96::10]/hello"] {
             assert_eq!(stage.page(Host::Caller, url).as_deref(), Some("hello\n"), "{backend} {url}");
         }
@@ -83,13 +90,13 @@ fn every_tool_intercepts_alike_may_run_twice_and_leaves_nothing_behind() {
         for _ in 0..2 {
             stage.penstock(Host::Caller, &["proxy", "init", "--remove"]);
         }
-        let left = rules(&stage).to_lowercase();
+        let left = rules(&stage, Host::Caller).to_lowercase();
         assert!(!left.contains("penstock"), "{backend} leaves:\n{left}");
     }
 }
 
 /// Counts of packets, and times, move by themselves.
-fn without_counts(rules: &str) -> Vec<String> {
+pub fn without_counts(rules: &str) -> Vec<String> {
     let lines = rules.lines().filter(|line| !line.starts_with(['#', ':']));
     let plain = |line: &str| {
         let words: Vec<_> = line.split(' ').collect();
@@ -109,5 +116,5 @@ fn a_user_without_rights_is_told_and_may_look_at_the_rules() {
     assert!(said.contains("CAP_NET_ADMIN") && said.contains("--dry-run"), "{said}");
     let shown = stage.run(Host::Caller, PROXY_USER, &[&penstock, "proxy", "init", "--dry-run"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("table inet penstock"));
-    assert!(!rules(&stage).contains("penstock"));
+    assert!(!rules(&stage, Host::Caller).contains("penstock"));
 }

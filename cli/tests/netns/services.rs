@@ -54,23 +54,28 @@ impl Stage {
 
     /// A proxy on the callee's host beside the server at `port`; number 0 has the usual ports.
     pub fn beside(&mut self, number: u16, workload: &str, protocol: &str, port: u16, serves: &str) {
-        let base = 4140 + number * 100;
-        let words = [
-            format!("--name={workload}-1"),
-            format!("--workload={workload}"),
-            "--control=10.77.0.2:4100".to_owned(),
-            format!("--application=127.0.0.1:{port}"),
-            format!("--protocol={protocol}"),
-            format!("--serves={serves}"),
-            format!("--outbound-address=127.0.0.1:{base}"),
-            format!("--inbound-address=0.0.0.0:{}", base + 3),
-            format!("--advertise-address=10.77.0.2:{}", base + 3),
-            format!("--admin-address=127.0.0.1:{}", base + 51),
-        ];
+        let words = beside(number, workload, protocol, port, serves);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         self.proxy(Host::Callee, PROXY_USER, &words);
+        self.until_registered(number, workload);
+    }
+
+    /// The same on the usual ports, with the right to reach the server in its callers' names.
+    pub fn beside_as_tproxy(&mut self, workload: &str, protocol: &str, port: u16, serves: &str) {
+        let (program, words) = (self.program(), beside(0, workload, protocol, port, serves));
+        let user = format!("--reuid={PROXY_USER}");
+        let group = format!("--regid={PROXY_USER}");
+        let rights = ["--inh-caps=+net_raw", "--ambient-caps=+net_raw", "--pdeathsig", "KILL"];
+        let proxy = [&program, "proxy", "--intercept", "--inbound-mode=tproxy", "--log=warn"];
+        let mut all = vec!["setpriv", &user, &group, "--clear-groups"];
+        all.extend(rights.into_iter().chain(proxy).chain(words.iter().map(String::as_str)));
+        self.start(Host::Callee, 0, &all);
+        self.until_registered(0, workload);
+    }
+
+    fn until_registered(&self, number: u16, workload: &str) {
         self.until(&format!("{workload} is registered"), || {
-            self.metric(Host::Callee, base + 51, "penstock_proxy_registered", "") > 0.0
+            self.metric(Host::Callee, admin_of(number), "penstock_proxy_registered", "") > 0.0
         });
     }
 
@@ -102,4 +107,26 @@ impl Stage {
         let words = [&["proxy", "init", "--user=2102", "--inbound-port=0"], more].concat();
         self.penstock(Host::Caller, &words);
     }
+}
+
+/// The admin port of a proxy on the callee's host.
+fn admin_of(number: u16) -> u16 {
+    4191 + number * 100
+}
+
+/// Flags of a proxy on the callee's host.
+fn beside(number: u16, workload: &str, protocol: &str, port: u16, serves: &str) -> Vec<String> {
+    let base = 4140 + number * 100;
+    vec![
+        format!("--name={workload}-1"),
+        format!("--workload={workload}"),
+        "--control=10.77.0.2:4100".to_owned(),
+        format!("--application=127.0.0.1:{port}"),
+        format!("--protocol={protocol}"),
+        format!("--serves={serves}"),
+        format!("--outbound-address=127.0.0.1:{base}"),
+        format!("--inbound-address=0.0.0.0:{}", base + 3),
+        format!("--advertise-address=10.77.0.2:{}", base + 3),
+        format!("--admin-address=127.0.0.1:{}", admin_of(number)),
+    ]
 }

@@ -2,13 +2,15 @@
 //! that vanished without a word can hold requests.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 use super::own;
+use super::upstream::Upstream;
+use crate::transparent;
 
 /// Longest time to connect. Endpoints are near: what has not answered a SYN in a second will hardly serve.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,14 +23,29 @@ const PROBES: u32 = 3;
 /// How long sent bytes may stay unacknowledged before the connection counts as dead.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
-/// Connects to `address` within `time`, for requests.
+/// Connects to `upstream`, for requests.
 ///
 /// # Errors
 /// What the system said, or `TimedOut`.
-pub(super) async fn dial(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
-    let stream = connect(address, time).await?;
+pub(super) async fn dial(upstream: &Upstream) -> io::Result<TcpStream> {
+    let stream = reach(upstream).await?;
     bound_silence(&stream)?;
     Ok(stream)
+}
+
+/// Connects to `upstream` in the name that it is reached by, for bytes of any kind.
+///
+/// # Errors
+/// What the system said, or `TimedOut`.
+pub(crate) async fn reach(upstream: &Upstream) -> io::Result<TcpStream> {
+    let time = upstream.connect_timeout.get();
+    let reached = connect_as(upstream.client, upstream.address, time).await;
+    if upstream.client.is_some()
+        && reached.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    {
+        transparent::unanswered();
+    }
+    reached
 }
 
 /// Bounds how long a connection for requests may leave bytes unacknowledged.
@@ -47,19 +64,27 @@ pub(crate) fn bound_silence(stream: &TcpStream) -> io::Result<()> {
 /// # Errors
 /// What the system said, or `TimedOut`.
 pub(crate) async fn connect(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
-    let connecting = tokio::time::timeout(time, opened(address));
+    connect_as(None, address, time).await
+}
+
+async fn connect_as(client: Option<IpAddr>, address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let connecting = tokio::time::timeout(time, opened(client, address));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
     Ok(stream)
 }
 
-async fn opened(address: SocketAddr) -> io::Result<TcpStream> {
-    if !own::is_kept() {
+async fn opened(client: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    if client.is_none() && !own::is_kept() {
         return TcpStream::connect(address).await;
     }
     // Step by step, so that our end is noted before this thread can accept the connection from itself.
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if let Some(client) = client {
+        transparent::allow(&SockRef::from(&socket), client.is_ipv4())?;
+        socket.bind(&SocketAddr::new(client, 0).into())?;
+    }
     if let Err(error) = socket.connect(&address.into())
         && error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error())
     {

@@ -100,7 +100,7 @@ async fn drive(upstream: Rc<Upstream>) {
 type Driver = h2::client::Connection<TcpStream, Bytes>;
 
 async fn handshake(upstream: &Upstream) -> Option<(SendRequest<Bytes>, Driver)> {
-    let stream = dial(upstream.address, upstream.connect_timeout.get()).await.ok()?;
+    let stream = dial(upstream).await.ok()?;
     h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

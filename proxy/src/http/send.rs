@@ -132,7 +132,7 @@ pub async fn send(
 }
 
 async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unsent> {
-    match dial(upstream.address, upstream.connect_timeout.get()).await {
+    match dial(upstream).await {
         Ok(stream) => {
             upstream.connected();
             tally.connected();

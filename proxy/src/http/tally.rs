@@ -101,6 +101,12 @@ impl Tally {
         }
     }
 
+    /// What it counts under.
+    #[must_use]
+    pub fn edge(&self) -> EdgeHandle {
+        self.edge
+    }
+
     /// A connection was opened for it. What came before is not the endpoint's latency: one slow connect, or the wait for
     /// the first word about a service, would turn requests away from it until it is forgotten.
     pub fn connected(&mut self) {

@@ -2,7 +2,7 @@
 //! Kept by a worker for as long as the endpoint lives; picked by `outbound`, or the application itself for `inbound`.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -31,10 +31,12 @@ const AVOID_MAX: Duration = Duration::from_secs(10);
 pub struct Upstream {
     /// Where to connect.
     pub address: SocketAddr,
+    /// In whose name it is reached; `None`: the proxy's own.
+    pub client: Option<IpAddr>,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Requests in flight.
-    pub in_flight: Cell<u32>,
+    /// Requests in flight, in whosever name.
+    pub in_flight: Rc<Cell<u32>>,
     /// How slow it is.
     pub latency: RefCell<PeakEwma>,
     /// Longest wait for a connection.
@@ -61,8 +63,9 @@ impl Upstream {
     pub fn new(address: SocketAddr, protocol: Protocol, latency: PeakEwma) -> Self {
         Self {
             address,
+            client: None,
             protocol,
-            in_flight: Cell::new(0),
+            in_flight: Rc::default(),
             latency: RefCell::new(latency),
             connect_timeout: Cell::new(CONNECT_TIMEOUT),
             shared: RefCell::default(),
@@ -73,6 +76,17 @@ impl Upstream {
             breaker: RefCell::default(),
             connections: Rc::default(),
             ejections: RefCell::default(),
+        }
+    }
+
+    /// The same at `address`, reached in the name of `client`: with connections of its own, and one count of requests.
+    #[must_use]
+    pub fn in_the_name_of(&self, client: IpAddr, address: SocketAddr) -> Self {
+        Self {
+            client: Some(client),
+            in_flight: Rc::clone(&self.in_flight),
+            connect_timeout: self.connect_timeout.clone(),
+            ..Self::new(address, self.protocol, self.latency.borrow().clone())
         }
     }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use mesh::{Direction, Edge, Failure, Protocol};
@@ -13,11 +14,11 @@ use super::serve::Inbound;
 use crate::arrival::{Arrival, arrival};
 use crate::detect::{How, Learned, Spoken, look};
 use crate::http::connection;
-use crate::http::dial::{connect, keep_alive};
+use crate::http::dial::{keep_alive, reach};
 use crate::http::signs::Signs;
 use crate::http::state::Opened;
 use crate::http::tunnel::Tunnel;
-use crate::http::upstream::InFlight;
+use crate::http::upstream::{InFlight, Upstream};
 use crate::outbound::{pass, refuse_loop};
 use crate::report::edges::passed_through;
 use crate::tcp;
@@ -30,9 +31,9 @@ impl Inbound {
     }
 
     /// Serves a connection that may have been on its way to any port of this host: the application's is the one that we
-    /// stand before, others are passed on.
-    pub async fn arrived(self: Rc<Self>, stream: TcpStream, opened: Opened) {
-        match arrival(&stream) {
+    /// stand before, others are passed on. We listen at `port`.
+    pub async fn arrived(self: Rc<Self>, stream: TcpStream, opened: Opened, port: u16) {
+        match arrival(&stream, port) {
             Arrival::Loop => refuse_loop(&stream, &self.state),
             Arrival::Redirected(destination) if destination.port() != self.application.address.port() => {
                 opened.signs.tunnel.set(true);
@@ -63,14 +64,19 @@ impl Inbound {
     }
 
     async fn carry(&self, stream: TcpStream, signs: &Signs) {
-        let reached = self.reach().await;
+        let reached = self.reach(signs).await;
         self.join(stream, BytesMut::new(), reached, signs).await;
     }
 
-    async fn reach(&self) -> io::Result<Application> {
-        let in_flight = InFlight::on(&self.application);
-        let stream = connect(self.application.address, self.application.connect_timeout.get()).await?;
-        Ok(Application { stream, in_flight })
+    async fn reach(&self, signs: &Signs) -> io::Result<Application> {
+        let application = self.application_for(signs.peer.get(), Instant::now());
+        match Application::at(&application).await {
+            Err(_) if self.is_beside(&application) => {
+                application.connect_failed(Instant::now());
+                Application::at(&self.unnamed()).await
+            }
+            reached => reached,
+        }
     }
 
     async fn join(
@@ -105,7 +111,7 @@ impl Inbound {
             return self.carry(stream, &opened.signs).await;
         }
         let seen = {
-            let mut reaching = pin!(self.reach());
+            let mut reaching = pin!(self.reach(&opened.signs));
             let reach_at_once = self.learned.get() != Some(Learned::Requests);
             let looking = look(&stream, reaching.as_mut(), reach_at_once, opened.signs.closes());
             let Some(mut seen) = looking.await else { return };
@@ -133,6 +139,13 @@ impl Inbound {
 struct Application {
     stream: TcpStream,
     in_flight: InFlight,
+}
+
+impl Application {
+    async fn at(upstream: &Rc<Upstream>) -> io::Result<Self> {
+        let in_flight = InFlight::on(upstream);
+        Ok(Self { stream: reach(upstream).await?, in_flight })
+    }
 }
 
 impl AsRef<TcpStream> for Application {

@@ -2,6 +2,7 @@
 //! Knows neither the snapshot nor the balancer: there is one place to go.
 
 mod carry;
+mod clients;
 mod serve;
 
 pub use serve::Inbound;

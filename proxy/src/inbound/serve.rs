@@ -3,12 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, Response};
 use mesh::{Authority, Direction, Edge, Protocol, WorkloadName};
 
+use super::clients::Clients;
 use crate::balance::{ASSUMED_LATENCY, PeakEwma};
 use crate::detect::Learned;
 use crate::http::body::AnswerBody;
@@ -24,12 +26,16 @@ use crate::http::tally::Tally;
 use crate::http::upstream::Upstream;
 use crate::http::watch::Watch;
 use crate::report::edges::{EDGES_MAX, EdgeHandle};
+use crate::settings::InboundMode;
+use crate::transparent;
 
 /// The inbound half of a worker.
 #[derive(Debug)]
 pub struct Inbound {
     pub(super) state: Rc<WorkerState>,
     pub(super) application: Rc<Upstream>,
+    /// The same in its callers' names, where it is to see them.
+    clients: Option<Clients>,
     /// What was learned of connections that are looked at. The application may be replaced by another behind the same
     /// port: then what was learned of its servers' first word holds until the proxy starts anew.
     pub(super) learned: Cell<Option<Learned>>,
@@ -48,8 +54,9 @@ impl Inbound {
     #[must_use]
     pub fn new(
         state: &Rc<WorkerState>,
-        application: std::net::SocketAddr,
+        application: SocketAddr,
         protocol: Protocol,
+        mode: InboundMode,
         serves: &[Authority],
         requests_max: Option<u32>,
     ) -> Rc<Self> {
@@ -63,6 +70,7 @@ impl Inbound {
             learned: Cell::new(None),
             application: Rc::new(Upstream::new(application, protocol, PeakEwma::assumed(ASSUMED_LATENCY))),
             spellings: RefCell::default(),
+            clients: (mode == InboundMode::Tproxy).then(Clients::default),
             edges: RefCell::new(vec![HashMap::new(); serves.len()]),
             serves,
             requests_max,
@@ -72,6 +80,29 @@ impl Inbound {
     /// Called by the worker's sweep.
     pub fn sweep(&self, now: Instant) {
         self.application.sweep(now);
+        if let Some(clients) = &self.clients {
+            clients.sweep(now);
+        }
+    }
+
+    /// The application for a caller at `peer`: in its name, where the application is to see that.
+    pub(super) fn application_for(&self, peer: Option<SocketAddr>, now: Instant) -> Rc<Upstream> {
+        let (Some(clients), Some(client)) = (&self.clients, transparent::client(peer)) else {
+            return Rc::clone(&self.application);
+        };
+        let named = clients.upstream(client, &self.application, now, &self.state);
+        if self.is_beside(&named) && named.is_avoided(now) { self.unnamed() } else { named }
+    }
+
+    /// Whether this is not where the settings say that the application is, but the same port of the caller's family.
+    pub(super) fn is_beside(&self, application: &Upstream) -> bool {
+        application.address != self.application.address
+    }
+
+    /// The application in our own name, although it was to see its caller.
+    pub(super) fn unnamed(&self) -> Rc<Upstream> {
+        self.state.count(|counters| counters.client_address_lost_total += 1);
+        Rc::clone(&self.application)
     }
 
     /// Lets go of edges that were evicted.
@@ -123,14 +154,32 @@ impl Inbound {
 }
 
 impl Inbound {
+    /// Sends to the application, in its caller's name where that is wanted and can be.
+    async fn send(
+        &self,
+        application: &Rc<Upstream>,
+        outgoing: &mut Outgoing,
+        tally: &mut Tally,
+    ) -> Result<Answer, Unsent> {
+        match send(application, outgoing, tally).await {
+            Err(Unsent::NotConnected) if self.is_beside(application) => {
+                let application = self.unnamed();
+                tally.picked(&application, tally.edge());
+                Box::pin(send(&application, outgoing, tally)).await
+            }
+            sent => sent,
+        }
+    }
+
     /// Sends to the application; the whole call ends at `deadline`.
     async fn send_until(
         &self,
         deadline: tokio::time::Instant,
+        application: &Rc<Upstream>,
         outgoing: &mut Outgoing,
         tally: &mut Tally,
     ) -> Result<Answer, Unsent> {
-        let sending = send(&self.application, outgoing, tally);
+        let sending = self.send(application, outgoing, tally);
         let sent = tokio::time::timeout_at(deadline, sending).await;
         let mut answer = sent.unwrap_or(Err(Unsent::Lost(Refusal::TimedOut)))?;
         answer.watch = Watch::within(Some(deadline), None, true);
@@ -155,14 +204,17 @@ impl Serve for Inbound {
             return refused(Refusal::Overloaded, is_grpc, tally);
         }
         prepare(&mut parts);
-        tally.picked(&self.application, edge);
+        let application = self.application_for(signs.peer.get(), started);
+        tally.picked(&application, edge);
         let mut outgoing = Outgoing::new(parts, body);
         // The caller's deadline holds here too: nobody waits for what the application does after it.
         let told = if is_grpc { grpc_timeout(&outgoing.parts.headers) } else { None };
         let deadline = told.and_then(|time| started.checked_add(time)).map(tokio::time::Instant::from_std);
         let sent = match deadline {
-            None => send(&self.application, &mut outgoing, &mut tally).await,
-            Some(deadline) => Box::pin(self.send_until(deadline, &mut outgoing, &mut tally)).await,
+            None => self.send(&application, &mut outgoing, &mut tally).await,
+            Some(deadline) => {
+                Box::pin(self.send_until(deadline, &application, &mut outgoing, &mut tally)).await
+            }
         };
         match sent {
             Ok(answer) => passed_back(answer, tally),

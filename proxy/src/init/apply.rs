@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use super::plan::{Family, Plan};
-use super::{iptables, nft};
+use super::{iptables, nft, routes};
 
 /// Which tool writes the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,10 @@ struct Run {
 /// See [`InitError`].
 pub fn apply(plan: Option<&Plan>, backend: Option<Backend>, dry_run: bool) -> Result<String, InitError> {
     let backends = backends(plan, backend, dry_run)?;
-    let runs: Vec<_> = backends.iter().flat_map(|backend| runs(plan, *backend)).collect();
+    if plan.is_some_and(Plan::keeps_callers) && !dry_run && !is_installed("ip") {
+        return Err(InitError::Missing("ip", "iproute2"));
+    }
+    let mut runs = all_runs(plan, &backends);
     let shown: String = runs.iter().map(Run::shown).collect();
     if dry_run {
         return Ok(shown);
@@ -67,9 +70,12 @@ pub fn apply(plan: Option<&Plan>, backend: Option<Backend>, dry_run: bool) -> Re
     if !may_change_rules() {
         return Err(InitError::NotRoot);
     }
+    if !std::path::Path::new("/proc/net/if_inet6").exists() {
+        runs.retain(|run| run.program != "ip" || run.arguments[0] != "-6"); // a host without IPv6 has no such routes
+    }
     for run in &runs {
         if let Err(error) = run.run() {
-            for undo in backends.iter().flat_map(|backend| self::runs(None, *backend)) {
+            for undo in all_runs(None, &backends) {
                 let _ = undo.run(); // the first failure is the one to tell
             }
             return Err(error);
@@ -126,6 +132,25 @@ impl Backend {
             (_, Family::V6, true) => "ip6tables-restore",
         }
     }
+}
+
+/// What every tool does, in an order in which no connection is taken before its way is there.
+fn all_runs(plan: Option<&Plan>, backends: &[Backend]) -> Vec<Run> {
+    let rules = backends.iter().flat_map(|backend| runs(plan, *backend));
+    if plan.is_some_and(Plan::keeps_callers) {
+        return route_runs(routes::steps).chain(rules).collect();
+    }
+    rules.chain(route_runs(routes::removal)).collect()
+}
+
+fn route_runs(steps: fn(Family) -> Vec<routes::Step>) -> impl Iterator<Item = Run> {
+    [Family::V4, Family::V6].into_iter().flat_map(steps).map(|step| Run {
+        program: "ip",
+        arguments: step.arguments.split(' ').map(str::to_owned).collect(),
+        input: String::new(),
+        unless: None,
+        may_fail: step.may_fail,
+    })
 }
 
 fn runs(plan: Option<&Plan>, backend: Backend) -> Vec<Run> {
@@ -212,6 +237,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use super::super::plan::example;
     use super::*;
+    use crate::settings::InboundMode;
 
     #[test]
     fn what_is_shown_is_what_a_shell_would_run() {
@@ -222,5 +248,24 @@ mod tests {
         let jump = "iptables-legacy -w 5 -t nat -C OUTPUT -p tcp -j PENSTOCK_OUT 2>/dev/null || \
                     iptables-legacy -w 5 -t nat -A OUTPUT -p tcp -j PENSTOCK_OUT\n";
         assert!(shown.contains(jump), "{shown}");
+    }
+
+    #[test]
+    fn the_way_back_of_connections_in_callers_names_is_there_before_their_rules_and_goes_after_them() {
+        let plan = Plan { inbound_mode: InboundMode::Tproxy, ..example() };
+        let shown = apply(Some(&plan), Some(Backend::Nft), true).unwrap();
+        let expected = "\
+ip -4 route replace local 0.0.0.0/0 dev lo table 4143
+ip -4 rule del from 127.0.0.0/8 ipproto tcp lookup 4143 priority 4143 2>/dev/null || true
+ip -4 rule add from 127.0.0.0/8 ipproto tcp lookup 4143 priority 4143
+ip -6 route replace local ::/0 dev lo table 4143
+ip -6 rule del from ::1/128 ipproto tcp lookup 4143 priority 4143 2>/dev/null || true
+ip -6 rule add from ::1/128 ipproto tcp lookup 4143 priority 4143
+nft -f -";
+        assert!(shown.starts_with(expected), "{shown}");
+        for plan in [None, Some(&example())] {
+            let shown = apply(plan, Some(Backend::Nft), true).unwrap();
+            assert!(shown.ends_with("ip -6 route flush table 4143 2>/dev/null || true\n"), "{shown}");
+        }
     }
 }

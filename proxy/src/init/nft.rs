@@ -45,10 +45,19 @@ fn skipped_ports(ports: &[u16]) -> Option<String> {
 }
 
 fn inbound(text: &mut String, plan: &Plan, port: u16) {
-    let mut rules = skipped_subnets(plan, "saddr");
-    rules.extend(skipped_ports(&plan.skip_inbound_ports));
-    rules.push(format!("meta l4proto tcp redirect to :{port}"));
-    chain(text, "inbound", "nat hook prerouting priority dstnat", &rules);
+    let mut skipped = skipped_subnets(plan, "saddr");
+    skipped.extend(skipped_ports(&plan.skip_inbound_ports));
+    if !plan.keeps_callers() {
+        skipped.push(format!("meta l4proto tcp redirect to :{port}"));
+        return chain(text, "inbound", "nat hook prerouting priority dstnat", &skipped);
+    }
+    let mut rules = vec!["iifname \"lo\" return".to_owned(), "fib daddr type != local return".to_owned()];
+    rules.extend(skipped);
+    // Unlike a redirection it meets every packet. Those of a connection that has a socket already, the host's own or one from
+    // before the rules, pass it by. A beginning that nobody takes waits for the proxy, as its caller sends it again.
+    rules.push(format!("meta l4proto tcp tproxy to :{port} accept"));
+    rules.push("tcp flags & (syn | ack | rst | fin) == syn drop".to_owned());
+    chain(text, "inbound", "filter hook prerouting priority mangle", &rules);
 }
 
 fn outbound(text: &mut String, plan: &Plan, port: u16) {
@@ -63,6 +72,7 @@ fn outbound(text: &mut String, plan: &Plan, port: u16) {
 mod tests {
     use super::super::plan::example;
     use super::*;
+    use crate::settings::InboundMode;
 
     #[test]
     fn both_directions_with_everything_that_is_left_alone_become_one_script() {
@@ -89,6 +99,26 @@ table inet penstock {
 }
 ";
         assert_eq!(script(&example()), expected);
+    }
+
+    #[test]
+    fn callers_addresses_are_kept_by_a_chain_that_only_takes_what_begins_elsewhere_and_ends_here() {
+        let plan = Plan { inbound_mode: InboundMode::Tproxy, outbound_port: None, ..example() };
+        let expected = "\
+table inet penstock {
+  chain inbound {
+    type filter hook prerouting priority mangle; policy accept;
+    iifname \"lo\" return
+    fib daddr type != local return
+    ip saddr { 10.200.0.0/16 } return
+    ip6 saddr { fd00:9::/64 } return
+    tcp dport { 22, 4191 } return
+    meta l4proto tcp tproxy to :4143 accept
+    tcp flags & (syn | ack | rst | fin) == syn drop
+  }
+}
+";
+        assert_eq!(script(&plan), removal() + expected);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::settings::InboundMode;
+
 /// What the rules are to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -11,6 +13,8 @@ pub struct Plan {
     pub outbound_port: Option<u16>,
     /// The proxy's inbound port; `None`: what comes to the application is left alone.
     pub inbound_port: Option<u16>,
+    /// How what comes to the application is brought there.
+    pub inbound_mode: InboundMode,
     /// The user that the proxy runs as: its own connections are left alone.
     pub user: u32,
     /// Destination ports of the application's connections that are left alone.
@@ -70,6 +74,11 @@ pub(super) enum Family {
 }
 
 impl Plan {
+    /// Whether the application is to see its callers' own addresses.
+    pub(super) fn keeps_callers(&self) -> bool {
+        self.inbound_port.is_some() && self.inbound_mode == InboundMode::Tproxy
+    }
+
     /// The subnets of one family.
     pub(super) fn subnets(&self, family: Family) -> Vec<Subnet> {
         let of = |subnet: &&Subnet| subnet.is_ipv4() == (family == Family::V4);
@@ -88,6 +97,7 @@ pub(super) fn example() -> Plan {
     Plan {
         outbound_port: Some(4140),
         inbound_port: Some(4143),
+        inbound_mode: InboundMode::Redirect,
         user: 2102,
         skip_outbound_ports: vec![25, 4567],
         skip_inbound_ports: vec![22, 4191],

@@ -25,9 +25,9 @@ use crate::tcp;
 const PASS_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Outbound {
-    /// Serves a connection that came in on the outbound port, of an application that knows of us or that does not.
-    pub async fn arrived(self: Rc<Self>, stream: TcpStream, opened: Opened) {
-        match arrival(&stream) {
+    /// Serves a connection that came in on the outbound port `port`, of an application that knows of us or that does not.
+    pub async fn arrived(self: Rc<Self>, stream: TcpStream, opened: Opened, port: u16) {
+        match arrival(&stream, port) {
             Arrival::Direct => {
                 let state = Rc::clone(&self.state);
                 connection::serve(stream, opened, state, self).await;

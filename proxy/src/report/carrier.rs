@@ -252,6 +252,7 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     }
     raise(&metrics.passed_through, counters.passed_through_total);
     raise(&metrics.owner_timeouts, counters.owner_timeout_total);
+    raise(&metrics.client_addresses_lost, counters.client_address_lost_total);
     raise(&metrics.accepted, counters.accepted_total);
     raise(&metrics.cut_off, counters.cut_off_total);
     raise(&metrics.pool_overflow, counters.pool_overflow_total);

@@ -19,6 +19,8 @@ pub struct Counters {
     pub passed_through_total: u64,
     /// Of those, the ones for which no word came in time.
     pub owner_timeout_total: u64,
+    /// Connections to the application that could not be made in their callers' names, as was wanted.
+    pub client_address_lost_total: u64,
     /// Own connections that came back to the proxy.
     pub loops_refused_total: u64,
     /// Connections that were looked at.
@@ -136,6 +138,7 @@ impl Counters {
         self.pipes_exhausted_total += other.pipes_exhausted_total;
         self.passed_through_total += other.passed_through_total;
         self.owner_timeout_total += other.owner_timeout_total;
+        self.client_address_lost_total += other.client_address_lost_total;
         self.loops_refused_total += other.loops_refused_total;
         self.detected.merge(&other.detected);
         self.accepted_total += other.accepted_total;

@@ -71,6 +71,7 @@ mod tests {
     use super::*;
     use crate::http::signs::Limits;
     use crate::resources::Pressure;
+    use crate::settings::InboundMode;
     use crate::snapshot::Published;
     use mesh::{Locality, Protocol};
     use tokio::sync::mpsc;
@@ -112,6 +113,7 @@ mod tests {
             listen: any,
             application: any,
             protocol: Protocol::Opaque,
+            mode: InboundMode::Redirect,
             requests_max: None,
             serves: vec!["web".parse().unwrap()],
         };

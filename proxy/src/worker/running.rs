@@ -72,8 +72,8 @@ pub(super) async fn run(start: Start) {
     let worker = Worker {
         outbound: Outbound::new(&state, &published, demand, settings.has_control),
         inbound: settings.inbound.as_ref().map(|inbound| {
-            let super::InboundSettings { application, protocol, serves, requests_max, .. } = inbound;
-            Inbound::new(&state, *application, *protocol, serves, *requests_max)
+            let super::InboundSettings { application, protocol, mode, serves, requests_max, .. } = inbound;
+            Inbound::new(&state, *application, *protocol, *mode, serves, *requests_max)
         }),
         state,
     };
@@ -110,10 +110,11 @@ impl Worker {
         let mut doors = Vec::new();
         for listener in listeners.outbound {
             let (state, outbound) = (Rc::clone(&self.state), Rc::clone(&self.outbound));
+            let port = port_of(&listener);
             let take = move |stream, opened| {
                 let outbound = Rc::clone(&outbound);
                 if intercept {
-                    spawn_local(outbound.arrived(stream, opened));
+                    spawn_local(outbound.arrived(stream, opened, port));
                 } else {
                     spawn_local(connection::serve(stream, opened, Rc::clone(&state), outbound));
                 }
@@ -122,10 +123,11 @@ impl Worker {
         }
         for (listener, inbound) in listeners.inbound.into_iter().zip(self.inbound.iter().cycle()) {
             let (inbound, is_http) = (Rc::clone(inbound), inbound.is_http() && !intercept);
+            let port = port_of(&listener);
             let take = move |stream, opened| {
                 let inbound = Rc::clone(&inbound);
                 if intercept {
-                    spawn_local(inbound.arrived(stream, opened));
+                    spawn_local(inbound.arrived(stream, opened, port));
                 } else {
                     spawn_local(inbound.take(stream, opened));
                 }
@@ -246,6 +248,10 @@ impl Worker {
         }
         Taken { edges: taken.edges, statuses: taken.statuses, counters: self.state.counters() }
     }
+}
+
+fn port_of(listener: &std::net::TcpListener) -> u16 {
+    listener.local_addr().expect("a listener that is bound has an address").port()
 }
 
 impl Door {

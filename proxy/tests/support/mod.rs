@@ -23,6 +23,7 @@ use mesh::{
     RouteRule, ServicePolicy,
 };
 use proxy::resources::Pressure;
+use proxy::settings::InboundMode;
 use proxy::snapshot::{DEMAND_QUEUE, Demand, EndpointSet, Known, Published, ServiceView, Snapshot};
 use proxy::worker::{InboundSettings, Limits, WorkerSettings, Workers, start_here};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -202,6 +203,7 @@ pub fn with_inbound(app: SocketAddr, protocol: Protocol) -> WorkerSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
         application: app,
         protocol,
+        mode: InboundMode::Redirect,
         requests_max: None,
         serves: vec!["web".parse().unwrap()],
     };
