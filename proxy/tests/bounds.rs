@@ -115,6 +115,39 @@ fn a_caller_that_stops_sending_its_body_or_reading_its_answer_is_given_up() {
 }
 
 #[test]
+fn a_caller_over_http2_that_does_not_read_its_answer_is_given_up_and_one_that_waits_for_it_is_not() {
+    run(async {
+        let web = support::serving(Protocol::Http1, |_, _| {
+            http::Response::new(Full::from(vec![b'x'; 64 * 1024 * 1024]).boxed())
+        })
+        .await;
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let services = [
+            service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)]),
+            service("slow", Protocol::Http1, vec![endpoint("slow", silent.local_addr().unwrap(), 100)]),
+        ];
+        let limits = Limits { idle: std::time::Duration::from_millis(60), ..SHORT };
+        let mesh = mesh_with(&settings(), limits, &services);
+        let mut client = http2(mesh.outbound).await;
+        let to = |host: &str| {
+            Request::get(format!("http://{host}/")).body(Full::<bytes::Bytes>::default()).unwrap()
+        };
+        let waiting = client.send_request(to("slow"));
+        let (mut endpoint, _) = silent.accept().await.unwrap();
+        endpoint.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe").await.unwrap();
+        let waiting = waiting.await.unwrap();
+        let unread = client.send_request(to("web")).await.unwrap();
+        while mesh.workers.take().await.counters.stalled_total < 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(mesh.workers.take().await.counters.requests_running, 1);
+        assert!(unread.into_body().collect().await.is_err(), "what is missing must not look whole");
+        endpoint.write_all(b"llo").await.unwrap();
+        assert_eq!(support::whole(waiting).await.body, "hello");
+    });
+}
+
+#[test]
 fn past_the_ceiling_of_memory_requests_are_shed_and_one_is_always_served() {
     run(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -176,6 +209,62 @@ fn a_caller_that_leaves_in_the_middle_leaks_nothing() {
         let taken = mesh.workers.take().await;
         assert_eq!((taken.counters.requests_running, taken.counters.outbound_connections), (0, 0));
         assert_eq!(taken.edges[0].1.failures[3], 1);
+    });
+}
+
+#[test]
+fn an_upgrade_that_nobody_asked_for_is_no_answer() {
+    run(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let services =
+            [service("web", Protocol::Http1, vec![endpoint("web", listener.local_addr().unwrap(), 100)])];
+        let mesh = mesh_with(&settings(), SHORT, &services);
+        let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
+        caller.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        let (mut endpoint, _) = listener.accept().await.unwrap();
+        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n\
+                       HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nsmuggled";
+        endpoint.write_all(upgrade.as_bytes()).await.unwrap();
+        caller.write_all(b"GET /next HTTP/1.1\r\nhost: absent\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answers = String::new();
+        caller.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.starts_with("HTTP/1.1 502 ") && answers.contains("HTTP/1.1 404 "), "{answers}");
+        assert!(!answers.contains("smuggled"), "{answers}");
+    });
+}
+
+#[test]
+fn a_caller_that_reads_nothing_before_it_has_sent_everything_gets_an_answer_that_began_before() {
+    const BYTES: usize = 48 * 1024 * 1024; // more than all sockets between them hold
+    run(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let services =
+            [service("web", Protocol::Http1, vec![endpoint("web", listener.local_addr().unwrap(), 100)])];
+        let mesh = mesh_with(&settings(), SHORT, &services);
+        let endpoint = tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut from, mut to) = stream.into_split();
+            let answering = tokio::task::spawn_local(async move {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+                to.write_all(head.as_bytes()).await.unwrap();
+                to.write_all(&vec![b'a'; BYTES]).await.unwrap();
+                to
+            });
+            let (mut read, mut piece) = (0, vec![0; 64 * 1024]);
+            while read < BYTES {
+                read += from.read(&mut piece).await.unwrap();
+            }
+            answering.await.unwrap();
+        });
+        let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
+        let head =
+            format!("POST / HTTP/1.1\r\nhost: web\r\ncontent-length: {BYTES}\r\nconnection: close\r\n\r\n");
+        caller.write_all(head.as_bytes()).await.unwrap();
+        caller.write_all(&vec![b'q'; BYTES]).await.unwrap();
+        let mut answer = Vec::new();
+        caller.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.len() > BYTES);
+        endpoint.await.unwrap();
     });
 }
 

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use mesh::{Direction, Protocol};
 use proxy::worker::{DrainPlan, Idle};
 use support::{ask, endpoint, get, http1, http2, mesh, run, service, settings, whole, with_inbound};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PLAN: DrainPlan =
@@ -39,6 +39,29 @@ async fn caller(address: SocketAddr, answered: Rc<Cell<u64>>) {
             is_open = is_open && sender.ready().await.is_ok();
         }
     }
+}
+
+#[test]
+fn what_a_caller_sends_behind_the_last_request_does_not_cost_it_the_answer() {
+    run(async {
+        let web = support::app("web-1", Protocol::Http1).await;
+        let mesh =
+            mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])]);
+        let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: web\r\n\r\n";
+        caller.write_all(request).await.unwrap();
+        let mut first = [0; 1024];
+        assert!(caller.read(&mut first).await.unwrap() > 0);
+        mesh.workers.drain(PLAN);
+        tokio::task::yield_now().await;
+        caller.write_all(request).await.unwrap();
+        caller.readable().await.unwrap();
+        // The proxy has said that it closes; this was on its way already.
+        caller.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).await.expect("a reset would have eaten what was not read yet");
+        assert!(answer.contains("connection: close") && answer.ends_with("web-1"), "{answer}");
+    });
 }
 
 #[test]

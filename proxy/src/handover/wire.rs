@@ -19,8 +19,9 @@ use crate::worker::Role;
 pub(super) const VERSION: u32 = 1;
 /// Sockets in one message; the kernel takes 253.
 const SOCKETS_PER_MESSAGE: usize = 64;
-/// Sockets in all: 256 workers with an upstream or two each.
-const SOCKETS_MAX: usize = 1024;
+/// Sockets in all: what 256 workers with 100 upstreams have, which the settings allow. Fewer, and a proxy could run that could not
+/// be upgraded.
+const SOCKETS_MAX: usize = 256 * (100 + 4) + 1;
 /// Largest message: 1,000 series of the families are some 300 KiB.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::h1::{Decoded, Decoder, Link, Trouble, Upload};
 use super::h2::Pump;
+use super::refusal::Refusal;
 use super::state::WorkerState;
 use super::tally::Tally;
 use super::tunnel::Tunnel;
@@ -156,11 +157,46 @@ impl AnswerBody {
         sent + self.tally.as_ref().map_or(0, |tally| tally.response_bytes)
     }
 
-    /// Nothing came: pending, unless a bound on the answer's time has passed.
+    /// Nothing came: pending, unless that has lasted too long.
     fn waited(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
         let passed = self.passed();
         let Some(watch) = &mut self.watch else { return Poll::Pending };
-        let refusal = ready!(watch.poll(passed, cx));
+        let refusal = ready!(watch.poll_silence(passed, cx));
+        self.cut_off(refusal)
+    }
+
+    /// Whether the call's time is over: an answer that comes without end, or that nobody takes, must not escape it.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.watch.as_mut().is_some_and(|watch| watch.poll_deadline(cx).is_ready())
+    }
+
+    /// What is to go on while the caller does not take the answer: the rest of its own body goes to the endpoint, as many
+    /// callers read nothing before they have sent everything. Ready when the answer is over, and was not whole.
+    pub(super) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.source, Source::Empty) {
+            return Poll::Pending; // all of it was taken, and waits to be written
+        }
+        if self.is_late(cx) {
+            let _ = self.cut_off(Refusal::TimedOut); // there is no room for trailers either
+            return Poll::Ready(());
+        }
+        let sent = match &mut self.source {
+            Source::H1 { link: Some(link), upload, .. } if !(upload.is_taken() && link.write.is_empty()) => {
+                upload.poll(link, cx)
+            }
+            Source::H2 { pump, .. } => pump.poll(cx),
+            _ => return Poll::Pending,
+        };
+        // An endpoint that takes no more of it may still have an answer to give.
+        if let Poll::Ready(Err(Trouble::CallerGone)) = sent {
+            let _ = self.broken(Trouble::CallerGone);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn cut_off(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        let Some(watch) = &self.watch else { return Poll::Pending };
         let trailers = watch.trailers(refusal);
         if let Some(mut tally) = self.tally.take() {
             tally.cut_off(refusal);
@@ -240,6 +276,9 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
         let this = &mut *self;
+        if !matches!(this.source, Source::Empty) && this.is_late(cx) {
+            return this.cut_off(Refusal::TimedOut);
+        }
         let decoded = match &mut this.source {
             Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
             Source::Text(text) => {
@@ -283,5 +322,49 @@ impl Body for AnswerBody {
             }
             Source::H2 { .. } => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+    use mesh::{Direction, Locality, Protocol};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::balance::{ASSUMED_LATENCY, PeakEwma};
+    use crate::http::signs::{Limits, Signs};
+    use crate::resources::Pressure;
+
+    /// An answer of which the next chunk is always there, and whose deadline has passed.
+    async fn endless(state: &Rc<WorkerState>, is_grpc: bool) -> AnswerBody {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut link = Link::new(TcpStream::connect(address).await.unwrap());
+        (0..100).for_each(|_| link.read.extend_from_slice(b"1\r\na\r\n"));
+        let latency = PeakEwma::assumed(ASSUMED_LATENCY);
+        let upstream = Rc::new(Upstream::new(address, Protocol::Http1, latency));
+        let (link, upload, decoder) = (Some(link), Upload::none(), Decoder::ChunkSize);
+        let source = Source::H1 { link, upload, decoder, keep_alive: true, upstream };
+        let edge = state.edges.borrow_mut().folded(Direction::Outbound);
+        let tally = Tally::open(state, &Rc::new(Signs::default()), edge, Instant::now());
+        let over = tokio::time::Instant::now() - Duration::from_secs(1);
+        AnswerBody::new(source, tally, Watch::within(Some(over), None, is_grpc))
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_without_a_pause_does_not_escape_the_calls_deadline() {
+        let (workload, limits) = ("web.demo".parse().unwrap(), Limits::default());
+        let state = WorkerState::new(&workload, &Locality::default(), 1, limits, Pressure::default(), None);
+        let mut body = endless(&state, false).await;
+        assert!(matches!(body.frame().await, Some(Err(Trouble::Broken))));
+        let mut body = endless(&state, true).await;
+        let told = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(told["grpc-status"], "4");
+        assert!(body.frame().await.is_none());
+        assert_eq!(state.counters().requests_running, 0, "both accounts are closed");
     }
 }

@@ -23,6 +23,7 @@ use super::refusal::{Refusal, is_grpc};
 use super::request_body::RequestBody;
 use super::signs::{Closing, Signs};
 use super::state::{Opened, WorkerState};
+use super::streams::Streams;
 
 /// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -72,18 +73,6 @@ pub trait Serve: 'static {
         _signs: Rc<Signs>,
     ) -> impl Future<Output = Option<(TcpStream, BytesMut)>> + 'static {
         std::future::ready(Some((stream, first)))
-    }
-}
-
-/// Runs futures on the worker's own thread.
-#[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
     }
 }
 
@@ -199,22 +188,25 @@ async fn serve_h2<S: Serve>(
     service: Rc<S>,
 ) {
     let (told, held) = (Rc::clone(signs), Rc::clone(state));
+    let streams = Streams::of(state);
+    let executor = streams.clone();
     let answer = service_fn(move |request: Request<Incoming>| {
         let refused = held.is_short_of_memory().then(|| {
             held.count_refusal(Refusal::ShortOfMemory);
             Refusal::ShortOfMemory.response(is_grpc(request.headers())).map(AnswerBody::text)
         });
-        let (service, told) = (Rc::clone(&service), Rc::clone(&told));
+        let (service, told, streams) = (Rc::clone(&service), Rc::clone(&told), streams.clone());
         async move {
-            Ok::<_, std::convert::Infallible>(match refused {
+            let answer = match refused {
                 Some(refused) => refused,
                 None => service.serve(told, request.map(RequestBody::from)).await,
-            })
+            };
+            Ok::<_, std::convert::Infallible>(answer.map(|body| streams.answer(body)))
         }
     });
     let stream = Prefixed::new(stream, first);
     let mut connection = pin!(
-        hyper::server::conn::http2::Builder::new(LocalExecutor)
+        hyper::server::conn::http2::Builder::new(executor)
             .auto_date_header(false)
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -37,13 +37,20 @@ pub(super) enum Shared {
     #[default]
     None,
     /// One is being made; these wait for it.
-    Dialing(Vec<oneshot::Sender<Option<SendRequest<Bytes>>>>),
+    Dialing(Vec<oneshot::Sender<Option<Numbered>>>),
     /// It is there, until its driver ends.
-    Ready(SendRequest<Bytes>),
+    Ready(Numbered),
+}
+
+/// A connection of an upstream, told apart from those before it and after it.
+#[derive(Debug, Clone)]
+pub(super) struct Numbered {
+    pub(super) connection: SendRequest<Bytes>,
+    pub(super) number: u64,
 }
 
 /// The shared connection, made if there is none; `true` if it was made for this request.
-pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(SendRequest<Bytes>, bool)> {
+pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(Numbered, bool)> {
     let (sender, receiver) = oneshot::channel();
     let first = {
         let mut shared = upstream.shared.borrow_mut();
@@ -66,10 +73,10 @@ pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(SendRequest<B
     receiver.await.ok().flatten().map(|connection| (connection, first))
 }
 
-/// Forgets a connection that turned out to be dead.
-pub(super) fn forget(upstream: &Upstream) {
+/// Forgets connection `number`, which turned out to be dead; another may have taken its place.
+pub(super) fn forget(upstream: &Upstream, number: u64) {
     let mut shared = upstream.shared.borrow_mut();
-    if matches!(*shared, Shared::Ready(_)) {
+    if matches!(&*shared, Shared::Ready(known) if known.number == number) {
         *shared = Shared::None;
     }
 }
@@ -78,6 +85,9 @@ pub(super) fn forget(upstream: &Upstream) {
 async fn drive(upstream: Rc<Upstream>) {
     let made = handshake(&upstream).await;
     let (connection, driver) = made.unzip();
+    let number = upstream.connections_made.get();
+    upstream.connections_made.set(number + 1);
+    let connection = connection.map(|connection| Numbered { connection, number });
     let next = connection.clone().map_or(Shared::None, Shared::Ready);
     let waiting = std::mem::replace(&mut *upstream.shared.borrow_mut(), next);
     if let Shared::Dialing(waiting) = waiting {
@@ -92,7 +102,7 @@ async fn drive(upstream: Rc<Upstream>) {
     if let Some(driver) = driver {
         let _ = driver.await; // how it ended shows in each of its streams
         if let Some(upstream) = left.upgrade() {
-            forget(&upstream);
+            forget(&upstream, number);
         }
     }
 }
@@ -248,4 +258,43 @@ fn trouble(error: &h2::Error) -> Trouble {
     let is_refused = error.is_reset() && reason == Some(Reason::REFUSED_STREAM);
     let is_left = error.is_go_away() && error.is_remote() && reason == Some(Reason::NO_ERROR);
     if is_refused || is_left { Trouble::Refused } else { Trouble::Broken }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use mesh::Protocol;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::balance::{ASSUMED_LATENCY, PeakEwma};
+
+    #[test]
+    fn the_end_of_an_old_connection_leaves_the_one_in_its_place_alone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let latency = PeakEwma::assumed(ASSUMED_LATENCY);
+            let upstream = Rc::new(Upstream::new(listener.local_addr().unwrap(), Protocol::Http2, latency));
+            let made = async |upstream: &Rc<Upstream>| {
+                let (made, accepted) = tokio::join!(connection(upstream), async {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    stream
+                });
+                (made.unwrap().0, accepted)
+            };
+            let (old, far_end) = made(&upstream).await;
+            forget(&upstream, old.number);
+            let (new, _far_end_of_new) = made(&upstream).await;
+            let mut old = old.connection;
+            drop(far_end);
+            // Its driver has ended once it takes no streams.
+            while std::future::poll_fn(|cx| old.poll_ready(cx)).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::yield_now().await;
+            let shared = upstream.shared.borrow();
+            assert!(matches!(&*shared, Shared::Ready(known) if known.number == new.number), "{shared:?}");
+        });
+    }
 }

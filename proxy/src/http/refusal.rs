@@ -158,7 +158,7 @@ impl Refusal {
             Self::ShortOfMemory => {
                 "this proxy is short of memory (memory_max_mib) and sheds requests; try again"
             }
-            Self::CallerStalled => "the caller neither sent nor read for five minutes",
+            Self::CallerStalled => "the caller neither sent nor read for 300 s",
         }
     }
 
@@ -228,6 +228,14 @@ mod tests {
         assert_eq!(grpc.status(), 200);
         assert_eq!(grpc.headers()["grpc-status"], "14");
         assert!(grpc.body().is_empty());
+    }
+
+    #[test]
+    fn the_times_that_texts_name_are_those_that_callers_are_held_to() {
+        let limits = crate::http::signs::Limits::default();
+        let (head, idle) = (limits.head.as_secs(), limits.idle.as_secs());
+        assert!(Refusal::HeadTimeout.reason().contains(&format!("({head} s)")));
+        assert!(Refusal::CallerStalled.reason().contains(&format!("for {idle} s")));
     }
 
     #[test]

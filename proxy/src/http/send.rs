@@ -235,11 +235,12 @@ async fn send_h2(
             tally.connected();
         }
         // An old connection may have ended since: nothing was sent, so a fresh one is tried.
-        if let Ok(ready) = candidate.ready().await {
+        let number = candidate.number;
+        if let Ok(ready) = candidate.connection.ready().await {
             connection = Some(ready);
             break;
         }
-        h2::forget(upstream);
+        h2::forget(upstream, number);
     }
     let Some(mut connection) = connection else { return Err(Unsent::NotConnected) };
     let Some(head) = h2::head_of(&mut outgoing.parts) else {

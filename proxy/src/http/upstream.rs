@@ -43,6 +43,8 @@ pub struct Upstream {
     pub connect_timeout: Cell<Duration>,
     /// Its shared HTTP/2 connection.
     pub(super) shared: RefCell<Shared>,
+    /// How many of those were made, which numbers them.
+    pub(super) connections_made: Cell<u64>,
     idle: RefCell<Vec<Link>>,
     avoid: Cell<Option<(Instant, Duration)>>,
     /// When it came to a set that served already, or back into it.
@@ -69,6 +71,7 @@ impl Upstream {
             latency: RefCell::new(latency),
             connect_timeout: Cell::new(CONNECT_TIMEOUT),
             shared: RefCell::default(),
+            connections_made: Cell::new(0),
             idle: RefCell::default(),
             avoid: Cell::new(None),
             joined: Cell::new(None),

@@ -36,22 +36,22 @@ impl Watch {
         }))
     }
 
-    /// Asked while nothing comes: ready with what went wrong when a bound has passed. `bytes` have passed so far.
-    pub(super) fn poll(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Refusal> {
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Refusal::TimedOut);
+    /// Ready when the call's time is over, whether anything comes or not.
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().poll(cx).map(|()| Refusal::TimedOut),
+            None => Poll::Pending,
         }
+    }
+
+    /// Asked while nothing comes: ready when that lasts too long. `bytes` have passed so far.
+    pub(super) fn poll_silence(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Refusal> {
         let Some((idle, silence)) = &mut self.idle else { return Poll::Pending };
         if bytes != self.seen {
             self.seen = bytes;
             silence.as_mut().reset(Instant::now() + *idle);
         }
-        match silence.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Refusal::StreamIdle),
-            Poll::Pending => Poll::Pending,
-        }
+        silence.as_mut().poll(cx).map(|()| Refusal::StreamIdle)
     }
 
     /// How a gRPC call that has begun is told of `refusal`; nothing else can be told in the middle of a body.

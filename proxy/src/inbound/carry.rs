@@ -2,7 +2,6 @@
 //! apart, and count as unknown.
 
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,9 +11,9 @@ use tokio::net::TcpStream;
 
 use super::serve::Inbound;
 use crate::arrival::{Arrival, arrival};
-use crate::detect::{How, Learned, Spoken, look};
 use crate::http::connection;
 use crate::http::dial::{keep_alive, reach};
+use crate::http::looked::{Speaks, looked_at};
 use crate::http::signs::Signs;
 use crate::http::state::Opened;
 use crate::http::tunnel::Tunnel;
@@ -102,34 +101,16 @@ impl Inbound {
         }
     }
 
-    /// Looks at what a connection speaks, as `outbound/toward.rs` does. The application says no more than HTTP; HTTP/2, which
-    /// it may take too, and everything else is carried to it as it comes.
+    /// Looks at what a connection speaks. The application says no more than HTTP; HTTP/2, which it may take too, and everything
+    /// else is carried to it as it comes.
     async fn seen(self: Rc<Self>, stream: TcpStream, opened: Opened) {
-        if self.learned.get() == Some(Learned::ServerFirst) {
-            self.state.count(|counters| counters.detected.add(&Spoken::Other, How::Remembered));
-            opened.signs.tunnel.set(true);
-            return self.carry(stream, &opened.signs).await;
-        }
-        let seen = {
-            let mut reaching = pin!(self.reach(&opened.signs));
-            let reach_at_once = self.learned.get() != Some(Learned::Requests);
-            let looking = look(&stream, reaching.as_mut(), reach_at_once, opened.signs.closes());
-            let Some(mut seen) = looking.await else { return };
-            if seen.spoken != Spoken::Http1 && seen.reached.is_none() {
-                seen.reached = Some(reaching.await);
-            }
-            seen
-        };
-        self.state.count(|counters| counters.detected.add(&seen.spoken, seen.how));
-        self.learned.set(seen.learned().or(self.learned.get()));
-        match seen.reached {
-            Some(reached) if seen.spoken != Spoken::Http1 => {
-                opened.signs.tunnel.set(true);
-                self.join(stream, seen.first, reached, &opened.signs).await;
-            }
-            _ => {
+        let reaching = self.reach(&opened.signs);
+        match looked_at(&stream, &opened.signs, &self.state, &self.learned, reaching).await {
+            None => {}
+            Some(Speaks::Bytes(first, reached)) => self.join(stream, first, reached, &opened.signs).await,
+            Some(Speaks::Requests(first, _)) => {
                 let state = Rc::clone(&self.state);
-                connection::serve_from(stream, seen.first, opened, state, self).await;
+                connection::serve_from(stream, first, opened, state, self).await;
             }
         }
     }

@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use super::reach::Reached;
 use super::serve::Outbound;
 use super::target::Target;
-use crate::detect::{How, Learned, Sight, Spoken, look, sight};
+use crate::detect::{Sight, Spoken, sight};
 use crate::http::body::AnswerBody;
 use crate::http::connection::{self, Serve};
 use crate::http::dial::keep_alive;
+use crate::http::looked::{Speaks, looked_at};
 use crate::http::refusal::Refusal;
 use crate::http::request_body::RequestBody;
 use crate::http::signs::Signs;
@@ -123,35 +124,19 @@ impl Outbound {
     /// Looks at what a connection speaks. Requests are served; everything else, HTTP/2 to a service that says no more than
     /// HTTP included, is carried to one endpoint as it comes, since the application knows what its service takes.
     async fn seen(self: Rc<Self>, stream: TcpStream, opened: Opened, service: Rc<[u8]>, target: Rc<Target>) {
-        if target.learned.get() == Some(Learned::ServerFirst) {
-            self.state.count(|counters| counters.detected.add(&Spoken::Other, How::Remembered));
-            opened.signs.tunnel.set(true);
-            return self.carry(stream, &target, &opened.signs).await;
-        }
-        let seen = {
-            let mut reaching = pin!(self.reach(&target));
-            let reach_at_once = target.learned.get() != Some(Learned::Requests);
-            let looking = look(&stream, reaching.as_mut(), reach_at_once, opened.signs.closes());
-            let Some(mut seen) = looking.await else { return };
-            if seen.spoken != Spoken::Http1 && seen.reached.is_none() {
-                seen.reached = Some(reaching.await);
+        let (reaching, learned) = (self.reach(&target), &target.learned);
+        match looked_at(&stream, &opened.signs, &self.state, learned, reaching).await {
+            None => {}
+            Some(Speaks::Bytes(first, reached)) => {
+                self.join(stream, first, reached, &target, &opened.signs).await;
             }
-            seen
-        };
-        self.state.count(|counters| counters.detected.add(&seen.spoken, seen.how));
-        target.learned.set(seen.learned().or(target.learned.get()));
-        match seen.reached {
-            Some(reached) if seen.spoken != Spoken::Http1 => {
-                opened.signs.tunnel.set(true);
-                self.join(stream, seen.first, reached, &target, &opened.signs).await;
-            }
-            reached => {
+            Some(Speaks::Requests(first, reached)) => {
                 if let Some(Ok(reached)) = reached {
                     reached.park(&self.state);
                 }
                 let state = Rc::clone(&self.state);
                 let toward = Rc::new(Toward { outbound: self, service });
-                connection::serve_from(stream, seen.first, opened, state, toward).await;
+                connection::serve_from(stream, first, opened, state, toward).await;
             }
         }
     }

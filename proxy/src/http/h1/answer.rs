@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::decode::{Decoder, Unreadable};
-use super::request::body_length;
+use super::request::{body_length, says};
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -70,7 +70,7 @@ pub(super) fn take_head(
         headers.append(name, value);
     }
     let body = framing(status, version, method, headers)?;
-    let keep_alive = version == Version::HTTP_11 && body != Decoder::UntilClose && !says_close(headers);
+    let keep_alive = version == Version::HTTP_11 && body != Decoder::UntilClose && !says(headers, b"close");
     Ok(Some(AnswerHead { status, headers: std::mem::take(headers), spelled: head, body, keep_alive }))
 }
 
@@ -105,15 +105,6 @@ fn framing(
         (None, Some(length)) => Ok(Decoder::Sized(length)),
         (None, None) => Ok(Decoder::UntilClose),
     }
-}
-
-fn says_close(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONNECTION).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
-    })
 }
 
 #[cfg(test)]

@@ -152,6 +152,7 @@ pub async fn exchange(
     if upload.body.is_some() && parts.headers.contains_key(http::header::EXPECT) {
         upload.held = Some(Box::pin(tokio::time::sleep(CONTINUE_WAIT)));
     }
+    let asks_upgrade = parts.headers.contains_key(http::header::UPGRADE);
     let mut interim = 0;
     std::future::poll_fn(|cx| {
         let sending = match upload.poll(link, cx) {
@@ -181,6 +182,10 @@ pub async fn exchange(
                         cx.waker().wake_by_ref();
                     }
                 }
+                // From then on nobody would look at what follows, and the caller takes it for answers (RFC 9110, section 15.2.2).
+                Some(head) if head.status == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade => {
+                    return Poll::Ready(Err(Trouble::BadAnswer));
+                }
                 Some(head) => {
                     if parts.version < Version::HTTP_2 {
                         signs.answered_as.replace(head.spelled.clone());
@@ -199,4 +204,28 @@ pub async fn exchange(
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_spelling_of_an_answer_is_kept_only_for_a_caller_that_reads_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (version, is_kept) in [(Version::HTTP_2, false), (Version::HTTP_11, true)] {
+            let mut link = Link::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (mut endpoint, _) = listener.accept().await.unwrap();
+            endpoint.write_all(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n").await.unwrap();
+            let request = http::Request::get("/").header("host", "web").version(version);
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let signs = Signs::default();
+            exchange(&mut link, &mut Upload::none(), &mut parts, &signs).await.unwrap();
+            assert_eq!(!signs.answered_as.borrow().is_empty(), is_kept, "{version:?}");
+        }
+    }
 }

@@ -162,7 +162,7 @@ pub(super) fn body_length(digits: &[u8]) -> Option<u64> {
 }
 
 /// Whether a `connection` header holds `option`.
-fn says(headers: &HeaderMap, option: &[u8]) -> bool {
+pub(super) fn says(headers: &HeaderMap, option: &[u8]) -> bool {
     headers.get_all(header::CONNECTION).iter().any(|value| {
         let mut tokens = value.as_bytes().split(|byte| *byte == b',');
         tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(option))

@@ -142,6 +142,8 @@ async fn answered<S: Serve>(
     signs.asked_as.replace(spelled);
     let is_head = parts.method == Method::HEAD;
     let asked = Asked { version: parts.version, is_head, closes: !keep_alive, is_tunnel: false };
+    // What a caller that was not told yet sends meanwhile would make the kernel reset the connection, and eat the answer.
+    let lingers = keep_alive;
     signs.takes_interim.set(asked.version == Version::HTTP_11);
     {
         let mut caller = caller.borrow_mut();
@@ -155,7 +157,7 @@ async fn answered<S: Serve>(
     if state.is_short_of_memory() {
         state.count_refusal(Refusal::ShortOfMemory);
         let refused = Refusal::ShortOfMemory.response(is_grpc(&parts.headers)).map(AnswerBody::text);
-        return written(caller, refused, Asked { closes: true, ..asked }, signs, state).await;
+        return written(caller, refused, Asked { closes: true, ..asked }, lingers, signs, state).await;
     }
     let body = if body.is_done() { RequestBody::Empty } else { RequestBody::H1(CallerBody::of(caller)) };
     let response = {
@@ -176,16 +178,17 @@ async fn answered<S: Serve>(
         return Next::Refuse(refusal);
     }
     match response {
-        Some(response) => written(caller, response, asked, signs, state).await,
+        Some(response) => written(caller, response, asked, lingers, signs, state).await,
         None => Next::Close,
     }
 }
 
-/// Writes an answer to its end.
+/// Writes an answer to its end. `lingers`: the caller did not say that it sends no more.
 async fn written(
     caller: &Shared,
     response: Response<AnswerBody>,
     mut asked: Asked,
+    lingers: bool,
     signs: &Signs,
     state: &WorkerState,
 ) -> Next {
@@ -229,7 +232,7 @@ async fn written(
     let is_read = caller.borrow().body.is_done() || Box::pin(discarded(caller)).await;
     match (is_read, asked.closes || framing == Framing::UntilClose) {
         (true, false) => Next::Request,
-        (true, true) if caller.borrow().read.is_empty() => Next::Close,
+        (true, true) if !lingers && caller.borrow().read.is_empty() => Next::Close,
         _ => Next::Linger,
     }
 }
@@ -255,8 +258,13 @@ fn poll_written(
     let coding = if framing == Framing::Chunked { Coding::Chunked } else { Coding::Sized };
     while *stage == Stage::Body {
         let is_full = caller.borrow().out.is_full();
-        if is_full && ready!(caller.borrow_mut().poll_flush(cx)).is_err() {
-            return Poll::Ready(false);
+        if is_full {
+            let flushed = caller.borrow_mut().poll_flush(cx);
+            match flushed {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending => return body.as_mut().poll_aside(cx).map(|()| false),
+            }
         }
         let frame = if framing == Framing::Absent { Poll::Ready(None) } else { body.as_mut().poll_frame(cx) };
         let caller = &mut *caller.borrow_mut();
