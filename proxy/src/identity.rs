@@ -3,7 +3,7 @@
 //! Made once at start from the settings. Pure but for [`own_address`], which asks the kernel for a route.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use api::v1;
 use api::xds::pb::envoy::config::core::v3::node::UserAgentVersionType;
@@ -77,16 +77,21 @@ pub(crate) fn advertised(
 ) -> Option<SocketAddr> {
     let told = application.advertise;
     let ip = told.map(|told| told.ip()).or_else(|| (!bound.ip().is_unspecified()).then_some(bound.ip()));
-    let ip = ip.or_else(|| control.iter().find_map(|address| own_address(address)))?;
+    let ip = ip.or_else(|| control.iter().find_map(|address| own_address(address, bound.is_ipv6())))?;
     let port = told.map(|told| told.port()).filter(|port| *port != 0).unwrap_or(bound.port());
     Some(SocketAddr::new(ip, port))
 }
 
-/// The source address of packets to `target`. Nothing is sent: connecting a datagram socket only looks up the route.
-fn own_address(target: &str) -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect(target).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
+/// The source address of packets to `target`, of IPv6 too where we listen there. Nothing is sent: connecting a datagram socket
+/// only looks up the route.
+fn own_address(target: &str, takes_ipv6: bool) -> Option<IpAddr> {
+    let from = |unspecified: IpAddr| {
+        let socket = UdpSocket::bind((unspecified, 0)).ok()?;
+        socket.connect(target).ok()?;
+        socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
+    };
+    let ipv4 = from(Ipv4Addr::UNSPECIFIED.into());
+    ipv4.or_else(|| takes_ipv6.then(|| from(Ipv6Addr::UNSPECIFIED.into())).flatten())
 }
 
 #[cfg(test)]
@@ -141,6 +146,12 @@ mod tests {
         let control = [format!("{}:4100", std::net::Ipv4Addr::LOCALHOST)];
         assert!(advertised(&application, bound, &control).unwrap().ip().is_loopback());
         assert_eq!(advertised(&application, bound, &[]), None);
+        // A mesh of IPv6 alone, as far as this host has it.
+        let control = [format!("[{}]:4100", Ipv6Addr::LOCALHOST)];
+        let has_ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        let found = advertised(&application, "[::]:5000".parse().unwrap(), &control);
+        assert_eq!(found.is_some_and(|address| address.is_ipv6()), has_ipv6);
+        assert_eq!(advertised(&application, bound, &control), None, "nobody listens there");
         let one = "10.0.0.2:5000".parse().unwrap();
         assert_eq!(advertised(&application, one, &[]).unwrap(), one);
         application.advertise = Some("10.0.0.7:0".parse().unwrap());
