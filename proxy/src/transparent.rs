@@ -26,7 +26,12 @@ pub(crate) fn allow(socket: &SockRef<'_>, is_ipv4: bool) -> io::Result<()> {
 /// The address for which a connection to `application` may stand, if its caller is elsewhere.
 pub(crate) fn client(peer: Option<SocketAddr>) -> Option<IpAddr> {
     let ip = peer?.ip().to_canonical();
-    (!ip.is_loopback()).then_some(ip)
+    let is_elsewhere = match ip {
+        IpAddr::V4(ip) => !ip.is_loopback(),
+        // One of a single link means nothing on the loopback.
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local()),
+    };
+    is_elsewhere.then_some(ip)
 }
 
 /// A connection in a caller's name was not answered in time: as a rule its answers have no way back.
