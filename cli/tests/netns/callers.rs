@@ -9,6 +9,9 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/netns/peer_addr
 /// Where the caller's proxy takes what knows of it.
 const CALLER_OUTBOUND: u16 = 4140;
 
+/// Where applications here listen.
+const APPLICATION: u16 = 8080;
+
 /// Another address of the caller's host.
 const OTHER: &str = "10.77.0.7";
 
@@ -16,8 +19,9 @@ const OTHER: &str = "10.77.0.7";
 fn stage(kind: &str, protocol: &str, addresses: &[&str]) -> Stage {
     let mut stage = Stage::new().with_control();
     stage.said(Host::Caller, &["ip", "address", "add", &format!("{OTHER}/24"), "dev", "v0"]);
-    stage.start(Host::Callee, 0, &[&["python3", SCRIPT, kind, "8080"], addresses].concat());
-    stage.beside_as_tproxy("web", protocol, 8080, "web:80");
+    let port = APPLICATION.to_string();
+    stage.start(Host::Callee, 0, &[&["python3", SCRIPT, kind, &port], addresses].concat());
+    stage.beside_as_tproxy("web", protocol, APPLICATION, "web:80");
     stage
 }
 
@@ -147,7 +151,8 @@ fn a_caller_of_a_family_at_whose_loopback_nobody_listens_is_served_in_the_proxys
 fn a_proxy_without_the_right_to_speak_in_others_names_says_what_grants_it() {
     let stage = Stage::new();
     let words = ["proxy", "--name=a", "--workload=a", "--intercept", "--inbound-mode=tproxy"];
-    let application = ["--application=[::1]:8080", "--serves=web"];
+    let at = format!("--application=127.0.0.1:{APPLICATION}");
+    let application = [&at[..], "--serves=web"];
     let refused =
         stage.run(Host::Callee, PROXY_USER, &[&[&stage.program()[..]], &words[..], &application].concat());
     assert!(!refused.status.success());
