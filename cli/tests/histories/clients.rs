@@ -146,7 +146,7 @@ impl Client {
     async fn call(&self, channel: Channel, key: u64, deed: Deed, sequence: u64) -> Result<Told, Status> {
         let service = Some(QualifiedName { name: format!("key-{key}"), namespace: "default".to_owned() });
         let authority = Some(Authority { service: service.clone(), port: 80 });
-        let id = Some(WriteId { client: format!("client-{}", self.number), sequence });
+        let id = Some(WriteId { client: format!("client-{}", self.number), sequence, since: None });
         match deed {
             Deed::Put(value) => {
                 let endpoint = Endpoint {
