@@ -19,6 +19,7 @@ pub mod metrics;
 mod mutations;
 pub mod outbound;
 mod pages;
+mod process_families;
 mod proxy;
 pub mod records;
 pub mod register;

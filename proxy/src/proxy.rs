@@ -20,6 +20,7 @@ use crate::handover::{self, Predecessor};
 use crate::identity;
 use crate::metrics::Metrics;
 use crate::pages;
+use crate::process_families::ProcessFamilies;
 use crate::records::{Recorder, Writers};
 use crate::register::Registrations;
 use crate::report::families::Families;
@@ -112,6 +113,10 @@ fn begin(settings: Settings, taken: Option<(Inherited, Predecessor)>) -> Result<
     let conditions = Conditions::of(&readiness);
     let families = Families::new(settings.workload.clone());
     metrics.registry.register(Box::new(families.clone())).expect("no other family has these names");
+    metrics
+        .registry
+        .register(Box::new(ProcessFamilies::new()))
+        .expect("no other family has these names either");
     let published = Published::new();
     let (admin, lines) = pages::server(&settings, metrics.registry.clone(), readiness, &published);
     let (inherited, predecessor) = taken.unzip();

@@ -110,14 +110,14 @@ pub async fn watch(bytes_max: Option<u64>, pressure: Pressure, metrics: Resource
 }
 
 /// Resident memory; `None` where there is no `/proc`.
-fn resident_bytes() -> Option<u64> {
+pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Open files; `None` where there is no `/proc`. Linux 6.2 tells their number as the folder's size; before, they are counted.
-fn open_files() -> Option<u64> {
+pub(crate) fn open_files() -> Option<u64> {
     match std::fs::metadata("/proc/self/fd").ok()?.len() {
         0 => std::fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64),
         open => Some(open),

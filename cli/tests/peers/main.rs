@@ -1,11 +1,15 @@
 //! The discovery API against real clients, each following a control plane of three real processes: two that nobody here
-//! wrote, an Envoy over incremental ADS and a proxyless gRPC client over the state of the world, and Penstock's own proxy.
+//! wrote, an Envoy over incremental ADS and a proxyless gRPC client over the state of the world, and Penstock's own proxy. And
+//! proxies whose lives go over to new processes and end, under the load of real clients.
 //!
 //! Needs the packages of `.ci/requirements.txt`; `PENSTOCK_PEER_ENVOY` and `PENSTOCK_PEER_PYTHON` say where they are,
 //! else `target/ci/venv` is looked into. Without them the tests fail, and say what to do. Run them by
 //! `.ci/run tools peers`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub)] // tests: a panic is how one fails
 
+#[allow(dead_code)] // modules of other targets, which use more of them
+#[path = "../processes/cluster.rs"]
+mod cluster;
 mod envoy;
 mod found;
 mod grpc;
@@ -14,7 +18,12 @@ mod mesh;
 mod name_server;
 mod penstock;
 mod policies;
+mod spans;
+#[allow(dead_code)]
+#[path = "../proxies/stage.rs"]
+mod stage;
 mod story;
+mod upgrades;
 
 use envoy::Envoy;
 use grpc::Grpc;

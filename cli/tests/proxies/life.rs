@@ -1,44 +1,10 @@
 //! How a proxy's life goes over to a new process, and how it ends.
 
-use std::process::{Child, Stdio};
-use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process};
+use std::process::Stdio;
 
 use crate::cluster::{Cluster, Scratch};
 use crate::load::Load;
-use crate::stage::{App, PATIENCE, Proxy, tail};
-
-fn terminate(process: &Child) {
-    let id = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
-    kill_process(id, Signal::TERM).unwrap();
-}
-
-/// Waits for a process to end well.
-async fn ended(mut process: Child, log: &std::path::Path) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let mut looks = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        looks.tick().await;
-        if let Some(status) = process.try_wait().unwrap() {
-            assert!(status.success(), "{status}\n{}", tail(log));
-            return;
-        }
-        if tokio::time::Instant::now() >= deadline {
-            process.kill().unwrap();
-            process.wait().unwrap();
-            panic!("it did not end within {} s\n{}", PATIENCE.as_secs(), tail(log));
-        }
-    }
-}
-
-/// Starts a new process in the place of the running one, and waits until that one has ended.
-async fn upgrade(proxy: &mut Proxy) {
-    let old = proxy.process.take().unwrap();
-    proxy.process = Some(proxy.spawned(&["upgrade"]));
-    ended(old, &proxy.log).await;
-    assert!(proxy.process.as_mut().unwrap().try_wait().unwrap().is_none(), "{}", tail(&proxy.log));
-}
+use crate::stage::{App, Proxy, ended, tail, terminate};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxies_are_upgraded_under_load_without_a_failed_request_or_a_lost_count() {
@@ -68,9 +34,9 @@ async fn proxies_are_upgraded_under_load_without_a_failed_request_or_a_lost_coun
     let mut load = Load::start(caller.outbound, "web", 4);
     load.goes_on(200).await;
     for round in 0..2 {
-        upgrade(&mut caller).await;
+        caller.upgrade().await;
         load.goes_on(200).await;
-        upgrade(&mut callee).await;
+        callee.upgrade().await;
         load.goes_on(200).await;
         assert_eq!(callee.metric("penstock_proxy_registered").await, Some(1.0), "after round {round}");
     }

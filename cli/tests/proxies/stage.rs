@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval};
 
@@ -100,6 +101,14 @@ impl Proxy {
         command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
+    /// Starts a new process in the place of the running one, and waits until that one has ended.
+    pub(crate) async fn upgrade(&mut self) {
+        let old = self.process.take().unwrap();
+        self.process = Some(self.spawned(&["upgrade"]));
+        ended(old, &self.log).await;
+        assert!(self.process.as_mut().unwrap().try_wait().unwrap().is_none(), "{}", tail(&self.log));
+    }
+
     /// SIGKILL; returns when the process is gone.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().unwrap();
@@ -154,6 +163,30 @@ impl Drop for Proxy {
         if let Some(process) = &mut self.process {
             let _ = process.kill();
             let _ = process.wait();
+        }
+    }
+}
+
+/// SIGTERM.
+pub(crate) fn terminate(process: &Child) {
+    let id = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+}
+
+/// Waits for a process to end well.
+pub(crate) async fn ended(mut process: Child, log: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut looks = interval(Duration::from_millis(20));
+    loop {
+        looks.tick().await;
+        if let Some(status) = process.try_wait().unwrap() {
+            assert!(status.success(), "{status}\n{}", tail(log));
+            return;
+        }
+        if Instant::now() >= deadline {
+            process.kill().unwrap();
+            process.wait().unwrap();
+            panic!("it did not end within {} s\n{}", PATIENCE.as_secs(), tail(log));
         }
     }
 }

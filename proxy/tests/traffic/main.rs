@@ -7,6 +7,7 @@
 
 mod bytes;
 mod detection;
+mod drain;
 mod files;
 mod grpc;
 mod http;
