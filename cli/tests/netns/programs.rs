@@ -118,10 +118,38 @@ fn postgresql(stage: &mut Stage) {
 
 /// OpenSMTPD: the server speaks first, and the client waits for it.
 fn mail(stage: &mut Stage) {
+    smtpd(stage);
+    stage.beside(3, "mail", "tcp", 2525, "mail:25");
+}
+
+fn smtpd(stage: &mut Stage) {
     let config = stage.scratch.join("smtpd.conf");
     let rules = "listen on 127.0.0.1 port 2525\naction \"drop\" mda \"true\"\nmatch from any for any action \"drop\"\n";
     std::fs::write(&config, rules).unwrap();
     let config = config.display().to_string();
     stage.start(Host::Callee, 0, &["smtpd", "-d", "-f", &config]);
-    stage.beside(3, "mail", "tcp", 2525, "mail:25");
+}
+
+/// Nobody declared what it speaks: both proxies look, are told by the server's first word, and do not look again. What is learned
+/// is the service's, whichever of its addresses was called.
+#[test]
+fn a_mail_server_where_http_is_declared_is_found_out_by_its_first_word_and_remembered() {
+    let mut stage = Stage::new().with_control();
+    smtpd(&mut stage);
+    stage.beside(0, "web", "http", 2525, "web:80");
+    stage.calling(PROXY_USER);
+    stage.init_caller(&[]);
+    let seen = |host: Host, admin: u16, by: &str| {
+        stage.metric(host, admin, "penstock_proxy_detected_total", &format!("by=\"{by}\",spoken=\"other\""))
+    };
+    for (before, address) in (0..).zip(["10.96.0.10", "10.96.0.10", "fd00:96::10"]) {
+        let say = format!(
+            "import smtplib; s = smtplib.SMTP('{address}', 80, timeout=20); print(s.noop()[0]); s.quit()"
+        );
+        assert_eq!(stage.said(Host::Caller, &["python3", "-c", &say]).trim(), "250", "{address}");
+        for (host, admin) in [(Host::Caller, CALLER_ADMIN), (Host::Callee, WEB_ADMIN)] {
+            let told = (seen(host, admin, "server_first"), seen(host, admin, "remembered"));
+            assert_eq!(told, (1.0, f64::from(before)), "{host:?} after {address}");
+        }
+    }
 }
