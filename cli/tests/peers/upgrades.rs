@@ -82,6 +82,42 @@ struct Clients {
 }
 
 impl Clients {
+    /// By each address of the outbound port, and by the listener at `port` that stands for the cache.
+    fn of_every_protocol(outbound: SocketAddr, port: &str) -> Self {
+        let mut clients = Self::default();
+        for address in twins(outbound) {
+            clients.keep("curl over one kept connection", move || {
+                let connect_to = format!("::{address}");
+                let fixed = [
+                    "--silent",
+                    "--show-error",
+                    "--fail",
+                    "--max-time",
+                    "60",
+                    "--output",
+                    "/dev/null",
+                    "--connect-to",
+                ];
+                command("curl", &[&fixed[..], &[&connect_to, "http://web/[1-200]"]].concat())
+            });
+            clients.keep("grpcio over one channel", move || {
+                python(CALLS, &[&address.to_string(), "greeter:9000", "300"])
+            });
+        }
+        for (kind, keeps, count) in
+            [("Redis' load on new connections", "0", "50"), ("and on kept ones", "1", "2000")]
+        {
+            let port = port.to_owned();
+            clients.keep(kind, move || {
+                command(
+                    "redis-benchmark",
+                    &["-p", &port, "-q", "-c", "4", "-t", "ping_mbulk", "-k", keeps, "-n", count],
+                )
+            });
+        }
+        clients
+    }
+
     fn keep(&mut self, kind: &'static str, make: impl Fn() -> Command + Send + 'static) {
         let (is_over, runs) = (Arc::clone(&self.is_over), Arc::<AtomicU64>::default());
         self.kinds.push((kind, Arc::clone(&runs)));
@@ -172,37 +208,7 @@ async fn no_client_of_any_protocol_notices_that_the_proxies_on_its_way_are_upgra
     until("the greeter is reached", async || ran(python(CALLS, &[&target, "greeter:9000", "1"])).await.ok())
         .await;
 
-    let mut clients = Clients::default();
-    for address in twins(outbound) {
-        clients.keep("curl over one kept connection", move || {
-            let connect_to = format!("::{address}");
-            let fixed = [
-                "--silent",
-                "--show-error",
-                "--fail",
-                "--max-time",
-                "60",
-                "--output",
-                "/dev/null",
-                "--connect-to",
-            ];
-            command("curl", &[&fixed[..], &[&connect_to, "http://web/[1-200]"]].concat())
-        });
-        clients.keep("grpcio over one channel", move || {
-            python(CALLS, &[&address.to_string(), "greeter:9000", "300"])
-        });
-    }
-    for (kind, keeps, count) in
-        [("Redis' load on new connections", "0", "50"), ("and on kept ones", "1", "2000")]
-    {
-        let port = port.clone();
-        clients.keep(kind, move || {
-            command(
-                "redis-benchmark",
-                &["-p", &port, "-q", "-c", "4", "-t", "ping_mbulk", "-k", keeps, "-n", count],
-            )
-        });
-    }
+    let mut clients = Clients::of_every_protocol(outbound, &port);
     clients.go_on().await;
     for proxy in [3, 0, 1, 2, 3] {
         proxies[proxy].upgrade().await;
