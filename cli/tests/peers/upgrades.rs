@@ -98,14 +98,14 @@ impl Clients {
                     "/dev/null",
                     "--connect-to",
                 ];
-                command("curl", &[&fixed[..], &[&connect_to, "http://web/[1-200]"]].concat())
+                command("curl", &[&fixed[..], &[&connect_to, "http://web/[1-100]"]].concat())
             });
             clients.keep("grpcio over one channel", move || {
-                python(CALLS, &[&address.to_string(), "greeter:9000", "300"])
+                python(CALLS, &[&address.to_string(), "greeter:9000", "150"])
             });
         }
         for (kind, keeps, count) in
-            [("Redis' load on new connections", "0", "50"), ("and on kept ones", "1", "2000")]
+            [("Redis' load on new connections", "0", "50"), ("and on kept ones", "1", "1000")]
         {
             let port = port.to_owned();
             clients.keep(kind, move || {
