@@ -64,6 +64,7 @@ pub(crate) fn free_addresses(number: usize) -> Vec<SocketAddr> {
 /// One control node, running or not.
 struct Node {
     words: Vec<String>,
+    peer: SocketAddr,
     http: SocketAddr,
     log: PathBuf,
     process: Option<Child>,
@@ -80,6 +81,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts `number` nodes. Call it on the test's own thread: they end with it.
     pub(crate) fn start(name: &str, number: usize) -> Self {
+        Self::start_with(name, number, &[])
+    }
+
+    /// Starts `number` nodes with these flags too.
+    pub(crate) fn start_with(name: &str, number: usize, more: &[&str]) -> Self {
         let scratch = Scratch::new(name);
         let addresses = free_addresses(number * 3);
         let (clients, rest) = addresses.split_at(number);
@@ -87,11 +93,20 @@ impl Cluster {
         let group: Vec<String> = (0..number).map(|at| format!("{}={}", at + 1, peers[at])).collect();
         let mut cluster = Self { nodes: Vec::new(), clients: Vec::new(), name: name.to_owned(), scratch };
         for at in 0..number {
-            let words = vec![format!("--peers={}", group.join(","))];
+            let mut words = vec![format!("--peers={}", group.join(","))];
+            words.extend(more.iter().map(|word| (*word).to_owned()));
             cluster.add([clients[at], peers[at], https[at]], words);
         }
         (1..=number as u64).for_each(|node| cluster.restart(node));
         cluster
+    }
+
+    /// Starts one more node, which waits to be brought in; answers its number.
+    pub(crate) fn join(&mut self) -> u64 {
+        let addresses = free_addresses(3);
+        let node = self.add([addresses[0], addresses[1], addresses[2]], vec!["--join".to_owned()]);
+        self.restart(node);
+        node
     }
 
     fn add(&mut self, [client, peer, http]: [SocketAddr; 3], mut words: Vec<String>) -> u64 {
@@ -105,7 +120,7 @@ impl Cluster {
             format!("--data-directory={}", self.scratch.0.join(format!("data-{node}")).display()),
         ]);
         let log = self.scratch.0.join(format!("control-{node}.log"));
-        self.nodes.push(Node { words, http, log, process: None });
+        self.nodes.push(Node { words, peer, http, log, process: None });
         self.clients.push(client);
         node as u64
     }
@@ -135,6 +150,11 @@ impl Cluster {
         let mut process = self.at(node).process.take().unwrap();
         kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
         assert!(process.wait().unwrap().success(), "{}", self.logs());
+    }
+
+    /// Where the other nodes reach a node.
+    pub(crate) fn peer_address(&self, node: u64) -> String {
+        self.nodes[usize::try_from(node).unwrap() - 1].peer.to_string()
     }
 
     /// What a node's HTTP port answers.

@@ -95,7 +95,12 @@ impl Driver {
         let known = report.members.version() >= 2;
         let context = if known { Bytes::from(command.encode_to_vec()) } else { Bytes::new() };
         let token = self.waiting.token();
-        let proposed = self.replica.propose_membership(token, &plan.wanted, context);
+        let proposed = if plan.wanted == report.status.membership {
+            // Nothing changes for Raft, so it would make no change: the catalog alone is told.
+            self.replica.propose(token, context)
+        } else {
+            self.replica.propose_membership(token, &plan.wanted, context)
+        };
         proposed.map_err(|error| self.wire_error(&error))?;
         self.waiting.proposed(token, Proposer { class: None, since: now, answer });
         info!(?wish, force, "change of the members proposed");

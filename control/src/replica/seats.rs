@@ -38,8 +38,8 @@ pub enum Wish {
         /// A voter that leaves in the same step.
         instead_of: Option<NodeId>,
     },
-    /// A member has come back with another disk and without its log: it begins again as a learner, and gets its vote back
-    /// once it has caught up.
+    /// A member has come back with another disk and without its log: it begins again as a learner, and gets its vote back, if
+    /// it had one, once it has caught up.
     Reseat {
         /// Which.
         node: NodeId,
@@ -56,7 +56,7 @@ pub enum Wish {
 /// What is to be proposed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The membership.
+    /// The membership; the same as before where only the catalog is to know more.
     pub wanted: Membership,
     /// What the catalog is to know of it.
     pub change: ChangeMembers,
@@ -184,6 +184,9 @@ impl<'a> Ground<'a> {
     fn reseat(self, node: NodeId, disk: u64) -> Result<Plan, WishError> {
         let now = self.membership();
         let votes = now.voters.contains(&node.0);
+        if self.members.version() < 2 {
+            return Err(WishError::Refused("the log does not take disks yet".to_owned()));
+        }
         let promote = votes || self.members.get(node.0).is_some_and(|member| member.promote);
         let mut wanted = now.clone();
         if votes {
@@ -191,12 +194,7 @@ impl<'a> Ground<'a> {
             wanted.voters.retain(|voter| *voter != node.0);
             wanted.learners.push(node.0);
             self.check_quorum(&wanted, &format!("bringing node {node} in again"), false)?;
-        } else if now.learners.contains(&node.0) {
-            // Nothing changes for Raft, and so its change would not be made: it is removed first, and then brought in.
-            return Err(WishError::Refused(format!(
-                "node {node} has no vote and another disk than the log knows; remove it, and add it under a new number"
-            )));
-        } else {
+        } else if !now.learners.contains(&node.0) {
             return Err(WishError::NotFound(node));
         }
         let seat = Seat { node: node.0, disk, promote, ..Seat::default() };

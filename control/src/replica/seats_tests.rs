@@ -127,6 +127,17 @@ fn a_voter_with_a_new_disk_begins_again_as_a_learner_if_the_others_are_a_quorum(
     assert!(plan(&wounded, &reseat, true).unwrap_err().to_string().contains("only 1 of 2 answer"));
 }
 
+/// It was refused, and had to be added anew under another number by hand.
+#[test]
+fn a_learner_with_a_new_disk_begins_again_without_any_change_of_who_votes() {
+    let follows = status(&[1, 2, 3], &[4], &[(2, None), (3, Some(0)), (4, Some(0))]);
+    let begun = plan(&follows, &Wish::Reseat { node: NodeId(4), disk: 9 }, false).unwrap();
+    assert_eq!(begun.wanted, follows.membership);
+    assert_eq!((begun.change.seats[0].disk, begun.change.seats[0].promote), (9, false));
+    let stranger = Wish::Reseat { node: NodeId(5), disk: 9 };
+    assert_eq!(plan(&follows, &stranger, false).unwrap_err(), WishError::NotFound(NodeId(5)));
+}
+
 #[test]
 fn the_leader_and_the_last_voter_do_not_go() {
     assert_eq!(plan(&healthy(), &remove(1), true).unwrap_err(), WishError::Leads(NodeId(1)));
