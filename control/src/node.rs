@@ -7,6 +7,7 @@ mod clients;
 mod here;
 mod own;
 mod rooms;
+mod tasks;
 mod truth;
 
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use consensus::OpenError;
 use futures_util::Stream;
-use prometheus::IntGauge;
 use runtime::admin::{self, Admin, Condition, Readiness};
 use runtime::listen::{self, BindError, Share};
 use runtime::signals::Signals;
@@ -25,55 +25,27 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::catalog::Catalog;
 use crate::discovery::{Discovery, DiscoveryThread};
 use crate::metrics::Metrics;
 use crate::replica::messages::TransferError;
 use crate::replica::peers::PeerCalls;
 use crate::replica::{Door, StartError as ReplicaError, Surroundings, Unstarted};
-use crate::replica::{divergence, standing, steward};
 use crate::settings::Settings;
 use clients::Clients;
+use tasks::Tasks;
 use truth::{Truth, TruthParts};
 
 pub use here::{Incoming, start_here};
 
 /// Load reports that may wait for the rollup. More than this from clients that never send again are lost, and counted.
 const LOAD_REPORTS_MAX: usize = 1024;
-/// How long a fresh node waits for a leader before it serves discovery from what it knows, which is better than nothing.
-const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
-/// Between two tries to find out whether waiting clients wait for something that will come. Shorter floods a group without
-/// a leader with reads; longer keeps clients of lost data waiting.
-const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
-/// How long that may take before names that are not known here count as not existing. Shorter tells that of a fresh service
-/// during an election; longer than a proxy's own patience keeps it from following anything else in a group without a quorum.
-const PROOF_WAIT: Duration = Duration::from_secs(1);
 /// Silence of a client's connection after which it is asked whether it lives, and how long it may take to say so.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Calls that one client connection may have open. Fewer queue the writes of a busy gateway; more let one client take all.
 const CALLS_PER_CONNECTION_MAX: u32 = 1024;
-
-/// What has to hold before a node is ready.
-struct Conditions {
-    serving: Condition,
-    sound: Condition,
-    caught_up: Condition,
-    member: Condition,
-}
-
-impl Conditions {
-    fn of(readiness: &Readiness) -> Self {
-        Self {
-            serving: readiness.condition("serving", "starting"),
-            sound: readiness.condition("state", "not compared yet"),
-            caught_up: readiness.condition("catalog", "has not caught up with the leader"),
-            member: readiness.condition("member", "starting"),
-        }
-    }
-}
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +127,8 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let surroundings = given.surroundings;
     let unstarted = Unstarted::open(&surroundings, &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
-    let Conditions { serving, sound, caught_up, member } = Conditions::of(&readiness);
+    let serving = readiness.condition("serving", "starting");
+    let tasks = Tasks::of(&settings, &metrics, &readiness);
     let admin = Admin::new(metrics.registry.clone(), readiness).start(settings.http_address)?;
 
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
@@ -168,8 +141,6 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     };
     let drain = settings.drain;
     let node = settings.node;
-    let (diverged, standing) = (metrics.replica.diverged.clone(), metrics.standing.clone());
-    let (autopilot, autopilot_metrics) = (settings.autopilot, metrics.autopilot.clone());
     let (truth, faces) = Truth::start(
         TruthParts {
             unstarted,
@@ -185,12 +156,9 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     )?;
     let door = faces.door.clone();
     clients.serve(&client_socket, &discovery, &faces)?;
-    let handle = clients.handle();
-    handle.spawn(catch_up(door.clone(), discovery.clone(), caught_up));
-    handle.spawn(leave_when_diverged(door.clone(), discovery.clone(), sound, diverged));
-    handle.spawn(standing::watch(door.clone(), standing));
-    handle.spawn(leave_when_removed(door.clone(), discovery.clone(), member));
-    handle.spawn(steward::tend(door.clone(), autopilot, autopilot_metrics));
+    for task in tasks.begun(&door, &discovery) {
+        drop(clients.handle().spawn(task));
+    }
     serving.met();
     let http_address = admin.address();
     info!(node = node.0, %client_address, %peer_address, %http_address, "control node started");
@@ -302,88 +270,6 @@ async fn serve_clients<I>(
     let served = faces.add_to(router).serve_with_incoming_shutdown(incoming, until.cancelled_owned());
     if let Err(error) = served.await {
         warn!(%error, "the clients' server ended");
-    }
-}
-
-/// Discovery begins once this node knows what the others know.
-async fn catch_up(door: Door, discovery: Discovery, caught_up: Condition) {
-    brought_in(&door).await;
-    let read = async { while door.consult(|_| ()).await.is_err() {} };
-    tokio::pin!(read);
-    let in_time = tokio::time::timeout(CATCH_UP_WAIT, read.as_mut()).await.is_ok();
-    if !in_time {
-        warn!("no leader yet; serving discovery from what this node knows");
-    }
-    if discovery.begin().await.is_ok() && !in_time {
-        read.await;
-    }
-    caught_up.met();
-    confirm_to(&door, &discovery).await;
-}
-
-/// Ready once this node belongs to a group: one that waits for that knows nothing to serve.
-async fn brought_in(door: &Door) {
-    let mut changes = door.peers().identity().roster().changes();
-    while door.status().await.is_some_and(|status| status.membership.is_empty()) {
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A node that was removed is not ready, and sends its clients to others.
-async fn leave_when_removed(door: Door, discovery: Discovery, member: Condition) {
-    let mut changes = door.peers().identity().roster().changes();
-    member.met();
-    while let Some(ground) = door.ground().await {
-        if let Some(index) = ground.removed {
-            member.lacking(&format!("was removed from the group by entry {index}"));
-            let reason = "this node was removed from the group: connect to another node";
-            if discovery.end_streams(reason).await.is_err() {
-                warn!("discovery had ended before this node was removed");
-            }
-            return;
-        }
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A node whose catalog differs from the others' serves nothing any more, and sends its clients to others.
-async fn leave_when_diverged(door: Door, discovery: Discovery, sound: Condition, diverged: IntGauge) {
-    let Some(index) = divergence::found(&door, &sound, &diverged).await else { return };
-    let reason = divergence::reason(index);
-    error!(
-        index,
-        "{reason}; stop it, move its data directory away as evidence, and start it with an empty one"
-    );
-    sound.lacking(&reason);
-    door.diverged(index).await;
-    if discovery.end_streams(&format!("{reason}; connect to another node")).await.is_err() {
-        warn!("discovery had ended before this node's catalog was found to differ");
-    }
-}
-
-/// Tells discovery what a linearizable read finds, each time that a client waits for what this node has not applied.
-async fn confirm_to(door: &Door, discovery: &Discovery) {
-    let mut tickets = discovery.tickets();
-    while tickets.changed().await.is_ok() {
-        let ticket = *tickets.borrow_and_update();
-        let told = match tokio::time::timeout(PROOF_WAIT, door.consult(Catalog::applied)).await {
-            Ok(Ok(applied)) => discovery.confirm(ticket, applied).await,
-            Ok(Err(_)) | Err(_) => {
-                // Without a leader nobody can tell. Clients that have seen more go on waiting, and may go to another
-                // node; those that ask for what is not known here are told so.
-                let told = discovery.give_up_proof(ticket).await;
-                tickets.mark_changed();
-                tokio::time::sleep(CONFIRM_PAUSE).await;
-                told
-            }
-        };
-        if told.is_err() {
-            return;
-        }
     }
 }
 

@@ -65,7 +65,8 @@ pub struct Survivor {
 }
 
 impl Survivor {
-    /// Opens the data directory of these settings and reads all of it; changes nothing.
+    /// Opens the data directory of these settings and reads all of it; changes nothing but what each start puts in order: a
+    /// torn tail is cut off, and a founding that was cut short is made anew.
     ///
     /// # Errors
     /// [`RecoverError`]

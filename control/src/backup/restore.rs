@@ -5,6 +5,7 @@
 //! new cluster's, and founded empty.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,6 +55,14 @@ pub enum RestoreError {
         /// A file in it.
         found: String,
     },
+    /// The directory cannot be made beside its place and put there.
+    #[error(
+        "{directory} is where a disk is mounted, which nothing can be put in the place of; restore into a directory below it, and start the node with that as its data directory"
+    )]
+    MountPoint {
+        /// The data directory.
+        directory: PathBuf,
+    },
     /// The system refused.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -83,6 +92,7 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
 /// [`RestoreError`]
 pub fn restore(file: &Path, settings: &Settings) -> Result<Restored, RestoreError> {
     let directory = &settings.data_directory;
+    check_no_mount(directory)?;
     check_empty(directory)?;
     let backup = file::read(file)?;
     let revision = backup.catalog.applied();
@@ -115,6 +125,21 @@ fn check_empty(directory: &Path) -> Result<(), RestoreError> {
     Err(RestoreError::NotEmpty { directory: directory.to_owned(), found })
 }
 
+/// A file system of its own may hold `lost+found`, and takes no rename from beside it: the mount is told first.
+fn check_no_mount(directory: &Path) -> Result<(), RestoreError> {
+    let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev());
+    match (device(directory), device(parent(directory))) {
+        (Ok(own), Ok(outside)) if own != outside => {
+            Err(RestoreError::MountPoint { directory: directory.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parent(directory: &Path) -> &Path {
+    directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn beside(directory: &Path) -> PathBuf {
     let mut name = directory.file_name().unwrap_or_default().to_owned();
     name.push(".restoring");
@@ -137,6 +162,22 @@ fn make(beside: &Path, settings: &Settings, index: u64, state: Vec<u8>) -> Resul
 fn into_place(beside: &Path, directory: &Path) -> Result<(), RestoreError> {
     let io = |action, path: &Path, source| RestoreError::Io { action, path: path.to_owned(), source };
     std::fs::rename(beside, directory).map_err(|error| io("rename to", directory, error))?;
-    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent(directory);
     StdVfs.sync_dir(parent).map_err(|error| io("sync", parent, error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::*;
+
+    /// It was told of `lost+found`, or, on an empty disk after all the work, that a rename was refused.
+    #[test]
+    fn a_mounted_disk_is_told_before_anything_is_written_and_a_directory_below_it_is_taken() {
+        let refused = check_no_mount(Path::new("/proc")).unwrap_err().to_string();
+        assert!(refused.contains("restore into a directory below it"), "{refused}");
+        check_no_mount(Path::new("/proc/self")).unwrap();
+        check_no_mount(&std::env::temp_dir().join("not-there-yet")).unwrap();
+        check_no_mount(Path::new("data")).unwrap();
+    }
 }

@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+use super::tasks::Tasks;
 use super::truth::{self, Started, TruthParts};
-use super::{LOAD_REPORTS_MAX, StartError, catch_up, leave_when_diverged, own, serve_clients};
+use super::{LOAD_REPORTS_MAX, StartError, own, serve_clients};
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
 use crate::replica::peers::PeerCalls;
-use crate::replica::{Door, Surroundings, Unstarted, steward};
+use crate::replica::{Door, Surroundings, Unstarted};
 use crate::settings::Settings;
 
 /// Accepted connections, without end.
@@ -41,14 +42,13 @@ where
 {
     let surroundings = Surroundings { is_threadless: true, ..surroundings };
     let unstarted = Unstarted::open(&surroundings, &settings)?;
-    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let metrics = Metrics::new();
+    let tasks = Tasks::of(&settings, &metrics, &Readiness::new());
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
     let discovery = Discovery::start_here(metrics.discovery.clone(), load);
     let (client_address, peer_address) = (settings.client_address, settings.peer_address);
     let identity = own::identity(&settings, client_address, peer_address, &unstarted, None);
     let calls = PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone());
-    let diverged = metrics.replica.diverged.clone();
-    let (autopilot, autopilot_metrics) = (settings.autopilot, metrics.autopilot.clone());
     let Started { faces, peers: service, .. } = truth::set_up(TruthParts {
         unstarted,
         surroundings,
@@ -61,18 +61,9 @@ where
     })?;
     let door = faces.door.clone();
     tokio::task::spawn_local(truth::serve_peers(peers, service));
-    tokio::task::spawn_local(catch_up(
-        door.clone(),
-        discovery.clone(),
-        readiness.condition("catalog", "has not caught up with the leader"),
-    ));
-    tokio::task::spawn_local(leave_when_diverged(
-        door.clone(),
-        discovery.clone(),
-        readiness.condition("state", "not compared yet"),
-        diverged,
-    ));
-    tokio::task::spawn_local(steward::tend(door.clone(), autopilot, autopilot_metrics));
+    for task in tasks.begun(&door, &discovery) {
+        tokio::task::spawn_local(task);
+    }
     tokio::task::spawn_local(async move {
         serve_clients(clients, &discovery, faces, CancellationToken::new()).await;
     });

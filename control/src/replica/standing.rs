@@ -1,5 +1,6 @@
 //! How this node's replica stands, in the words of `penstock members` and `/metrics`. Looks and tells; changes nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use consensus::{Role, Status};
@@ -43,14 +44,16 @@ fn causes(status: &Status) -> [(&'static str, u64); 5] {
 pub(crate) async fn watch(door: Door, metrics: StandingMetrics) {
     let mut beat = tokio::time::interval(TELL_EVERY);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut lagging = BTreeSet::new();
     loop {
         beat.tick().await;
         let Some(status) = door.status().await else { return };
-        tell(&metrics, &status);
+        tell(&metrics, &mut lagging, &status);
     }
 }
 
-fn tell(metrics: &StandingMetrics, status: &Status) {
+/// `lagging`: the series of lag that are shown.
+fn tell(metrics: &StandingMetrics, lagging: &mut BTreeSet<String>, status: &Status) {
     for name in ROLES {
         metrics.role.with_label_values(&[name]).set(i64::from(role(status) == name));
     }
@@ -58,12 +61,18 @@ fn tell(metrics: &StandingMetrics, status: &Status) {
         let counter = metrics.campaigns.with_label_values(&[cause]);
         counter.inc_by(count.saturating_sub(counter.get()));
     }
-    // Who does not lead knows no lag, and a node that was removed has none.
-    metrics.lag.reset();
+    // Who does not lead knows no lag, and a node that was removed has none. The others' series stand all the time: who scrapes
+    // in between must not miss them.
+    let mut now = BTreeSet::new();
     for peer in &status.peers {
-        let lag = i64::try_from(peer.lag).unwrap_or(i64::MAX);
-        metrics.lag.with_label_values(&[&peer.node.to_string()]).set(lag);
+        let (lag, node) = (i64::try_from(peer.lag).unwrap_or(i64::MAX), peer.node.to_string());
+        metrics.lag.with_label_values(&[&node]).set(lag);
+        now.insert(node);
     }
+    for gone in lagging.difference(&now) {
+        let _ = metrics.lag.remove_label_values(&[gone]); // an error is a series that is not there
+    }
+    *lagging = now;
 }
 
 #[cfg(test)]
@@ -93,13 +102,28 @@ mod tests {
 
     #[test]
     fn a_leader_shows_how_far_the_others_are_behind_and_one_that_stepped_down_does_not() {
-        let metrics = Metrics::new();
-        tell(&metrics.standing, &status(Role::Leader, Some(7), Campaigns::default()));
+        let (metrics, mut lagging) = (Metrics::new(), BTreeSet::new());
+        let mut told = |status| tell(&metrics.standing, &mut lagging, &status);
+        told(status(Role::Leader, Some(7), Campaigns::default()));
         assert_eq!(shown(&metrics, "penstock_raft_role"), [("leader".to_owned(), 1.0)]);
         assert_eq!(shown(&metrics, "penstock_raft_peer_lag_entries"), [("2".to_owned(), 7.0)]);
-        tell(&metrics.standing, &status(Role::Follower, None, Campaigns::default()));
+        told(status(Role::Follower, None, Campaigns::default()));
         assert_eq!(shown(&metrics, "penstock_raft_role"), [("follower".to_owned(), 1.0)]);
         assert_eq!(shown(&metrics, "penstock_raft_peer_lag_entries"), []);
+    }
+
+    /// All were taken away and put back each second: a scrape in between saw a leader without followers.
+    #[test]
+    fn the_lag_of_a_follower_that_stays_keeps_its_series_while_that_of_one_that_goes_ends() {
+        let metrics = Metrics::new();
+        let shown = metrics.standing.lag.with_label_values(&["2"]);
+        let mut lagging = BTreeSet::new();
+        for lag in [7, 9] {
+            tell(&metrics.standing, &mut lagging, &status(Role::Leader, Some(lag), Campaigns::default()));
+            assert_eq!(u64::try_from(shown.get()).unwrap(), lag, "it is the same series still");
+        }
+        tell(&metrics.standing, &mut lagging, &status(Role::Follower, None, Campaigns::default()));
+        assert!(lagging.is_empty());
     }
 
     #[test]
@@ -107,7 +131,7 @@ mod tests {
         let metrics = Metrics::new();
         let campaigns = |lost_connection| Campaigns { lost_connection, ..Campaigns::default() };
         for count in [2, 2, 3] {
-            tell(&metrics.standing, &status(Role::Follower, None, campaigns(count)));
+            tell(&metrics.standing, &mut BTreeSet::new(), &status(Role::Follower, None, campaigns(count)));
         }
         assert_eq!(shown(&metrics, "penstock_raft_campaigns_total"), [("lost_connection".to_owned(), 3.0)]);
     }

@@ -30,6 +30,10 @@ const DOUBT_EVERY: Duration = Duration::from_millis(25);
 /// For how long it asks that often: the nodes of a new cluster are started within seconds of each other.
 const DOUBT_HASTE: Duration = Duration::from_secs(5);
 
+/// Wait after the log was told of this node, before it is told again: what it said is applied long before, unless this node lags
+/// or the log refused it. Shorter fills the log of a busy group with the same again.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
+
 /// Tends for ever. Ends with the replica, or when this node is removed.
 pub(crate) async fn tend(door: Door, rules: Rules, metrics: AutopilotMetrics) {
     let (started, mut autopilot) = (Instant::now(), Autopilot::new(rules));
@@ -63,6 +67,10 @@ struct Said {
     held: Vec<(NodeId, Option<u32>)>,
     waits: bool,
     unreachable: bool,
+    /// When the log took or refused what this node last said of itself.
+    announced: Option<Instant>,
+    /// Why the log refused it.
+    refused: String,
 }
 
 /// Whether the group is only being founded: then this node's empty disk is its first. If anybody has begun, this tells the
@@ -135,7 +143,7 @@ async fn open_gate(door: &Door, ground: &GroundReport, own: &Own, said: &mut Sai
                 to = raised,
                 "every member knows newer commands: the log takes them from now on"
             );
-            propose(door, Body::RaiseVersion(RaiseVersion { version: raised })).await;
+            propose(door, Body::RaiseVersion(RaiseVersion { version: raised }), &mut said.refused).await;
         }
         Gate::Held(held) if said.held != held => {
             for (node, knows) in &held {
@@ -174,18 +182,31 @@ async fn announce(door: &Door, ground: &GroundReport, own: &Own, said: &mut Said
     {
         return;
     }
-    let said = Announce { node: own.node.0, peer_address, client_address, disk: own.disk };
-    propose(door, Body::Announce(said)).await;
+    if said.announced.is_some_and(|at| at.elapsed() < ANNOUNCE_AGAIN) {
+        return;
+    }
+    let announce = Announce { node: own.node.0, peer_address, client_address, disk: own.disk };
+    if propose(door, Body::Announce(announce), &mut said.refused).await {
+        said.announced = Some(Instant::now());
+    }
 }
 
-async fn propose(door: &Door, body: Body) {
+/// Whether the log has answered; a refusal is told once for each reason.
+async fn propose(door: &Door, body: Body, refusal: &mut String) -> bool {
     let outcome = door.propose(Command { id: None, at_ms: 0, body: Some(body) }).await;
     match outcome.map(|outcome| outcome.result) {
         Ok(Some(api::log::v1::outcome::Result::Refused(refused))) => {
-            warn!(reason = refused.message, "the log refused what this node says of the members");
+            if *refusal != refused.message {
+                warn!(reason = refused.message, "the log refused what this node says of the members");
+                *refusal = refused.message;
+            }
+            true
         }
-        Ok(_) => {}
-        Err(error) => debug!(%error, "not told yet; it is said again"),
+        Ok(_) => true,
+        Err(error) => {
+            debug!(%error, "not told yet; it is said again");
+            false
+        }
     }
 }
 
