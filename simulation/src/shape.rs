@@ -30,6 +30,8 @@ pub struct Shape {
     pub workloads: u64,
     /// Entries between two snapshots.
     pub snapshot_after: u64,
+    /// Nodes that begin with the older of two programs; the first ones.
+    pub older: u64,
     /// Entries of so many bytes go in one message between nodes; 1 sends one at a time.
     pub message_bytes: u64,
     /// Faults happen for so long.
@@ -51,6 +53,7 @@ impl Default for Shape {
             reads_per_mille: 200,
             workloads: 4,
             snapshot_after: 200,
+            older: 0,
             message_bytes: 1 << 20,
             safety: Duration::from_secs(20),
             healing: Duration::from_secs(12),
@@ -79,6 +82,7 @@ impl Shape {
             workloads: chance.below(6),
             snapshot_after: 50 + chance.below(300),
             message_bytes: if chance.happens(200) { 1 } else { 1 << 20 },
+            older: if chance.happens(500) { chance.below(nodes + 1) } else { 0 },
             ..Self::default()
         }
     }
@@ -102,7 +106,7 @@ impl Shape {
     }
 
     /// Each field with its name, as a scenario file has it.
-    fn fields(&mut self) -> [(&'static str, &mut dyn Field); 13] {
+    fn fields(&mut self) -> [(&'static str, &mut dyn Field); 14] {
         [
             ("nodes", &mut self.nodes),
             ("zones", &mut self.zones),
@@ -114,6 +118,7 @@ impl Shape {
             ("reads_per_mille", &mut self.reads_per_mille),
             ("workloads", &mut self.workloads),
             ("snapshot_after", &mut self.snapshot_after),
+            ("older", &mut self.older),
             ("message_bytes", &mut self.message_bytes),
             ("safety", &mut self.safety),
             ("healing", &mut self.healing),
@@ -153,6 +158,7 @@ impl Shape {
             (self.services >= 1 && self.instances >= 1, "services and instances: must be at least 1"),
             (self.clients >= 1, "clients: must be at least 1, or nothing ever happens"),
             (self.requests_per_second >= 1, "requests_per_second: must be at least 1"),
+            (self.older <= self.nodes, "older: must be at most nodes"),
             (self.reads_per_mille <= 1000, "reads_per_mille: must be at most 1000"),
             (
                 self.snapshot_after >= 1 && self.message_bytes >= 1,
@@ -204,9 +210,14 @@ mod tests {
 
     #[test]
     fn a_shape_that_no_world_can_have_is_refused() {
-        for (name, value) in
-            [("nodes", "0"), ("nodes", "11"), ("zones", "0"), ("healing", "1s"), ("cats", "1")]
-        {
+        for (name, value) in [
+            ("nodes", "0"),
+            ("nodes", "11"),
+            ("zones", "0"),
+            ("older", "4"),
+            ("healing", "1s"),
+            ("cats", "1"),
+        ] {
             assert!(Shape::default().read(&BTreeMap::from([(name, value)])).is_err(), "{name}={value}");
         }
     }

@@ -97,7 +97,8 @@ impl Shrinking {
     }
 
     fn fewer_hosts(&mut self) {
-        let wishes: [fn(&mut Scenario); 5] = [
+        let wishes: [fn(&mut Scenario); 6] = [
+            |scenario| scenario.shape.older = 0,
             |scenario| scenario.shape.proxies = 0,
             |scenario| scenario.shape.proxies /= 2,
             |scenario| scenario.shape.workloads = 0,
@@ -109,6 +110,7 @@ impl Shrinking {
             wish(&mut candidate);
             let shape = candidate.shape.clone();
             candidate.shape.zones = shape.zones.min(shape.nodes);
+            candidate.shape.older = shape.older.min(shape.nodes);
             // What acts on hosts that are no more goes too; a world would not know them.
             let steps =
                 candidate.plan.steps.into_iter().filter(|step| step.act.check(&candidate.shape).is_ok());

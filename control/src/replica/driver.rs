@@ -339,6 +339,7 @@ impl Driver {
         let mut catalog = shared.borrow_mut();
         for entry in entries {
             let applied = catalog.apply(entry.index, &entry.data);
+            self.end_if_too_old(&catalog);
             self.checkpoints.applied(entry.index, catalog.state_hash());
             self.subscribers.changed(applied.changes);
             match entry.token.and_then(|token| self.waiting.settled(token)) {
@@ -380,6 +381,7 @@ impl Driver {
             error!(index, %failure, "a snapshot cannot be installed");
             panic!("a snapshot cannot be installed: {failure}")
         });
+        self.end_if_too_old(&catalog);
         self.life.became(Life::of(catalog.applied().epoch, catalog.is_begun()));
         self.catalog.replace(catalog);
         self.checkpoints.clear();

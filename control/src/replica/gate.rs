@@ -1,4 +1,5 @@
-//! When the log may take newer commands: as soon as every member knows them. Pure; the steward asks and proposes.
+//! When the log may take newer commands: as soon as every member knows them. And when a program must end, because the log takes
+//! commands that it does not know. Pure; the steward asks and proposes, the driver ends the node, and the simulator does both.
 
 use consensus::NodeId;
 
@@ -6,7 +7,7 @@ use crate::catalog::versions;
 
 /// What is to be done about the version of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Gate {
+pub enum Gate {
     /// The log takes what this node knows, or more.
     Open,
     /// Every member knows this version: raise it.
@@ -16,7 +17,8 @@ pub(super) enum Gate {
 }
 
 /// With the version in the log, the newest that this leader knows, and what each other member said of itself.
-pub(super) fn gate(version: u32, own: u32, others: &[(NodeId, Option<u32>)]) -> Gate {
+#[must_use]
+pub fn gate(version: u32, own: u32, others: &[(NodeId, Option<u32>)]) -> Gate {
     if version >= own {
         return Gate::Open;
     }
@@ -27,6 +29,13 @@ pub(super) fn gate(version: u32, own: u32, others: &[(NodeId, Option<u32>)]) -> 
         return Gate::Raise(common);
     }
     Gate::Held(others.iter().filter(|(_, said)| known(said) <= version).copied().collect())
+}
+
+/// Whether a program that knows commands up to `known` must end, because the log takes those of `version`. Asked at each entry
+/// that is applied, and at each snapshot, so that nothing behind the entry that raised the version is applied by half.
+#[must_use]
+pub fn is_too_old(known: u32, version: u32) -> bool {
+    version > known
 }
 
 #[cfg(test)]
@@ -50,5 +59,11 @@ mod tests {
         assert_eq!(gate(1, 2, &said(&[(2, None)])), Gate::Held(said(&[(2, None)])));
         assert_eq!(gate(2, 2, &said(&[(2, None)])), Gate::Open);
         assert_eq!(gate(3, 2, &said(&[(2, Some(3))])), Gate::Open, "an older leader raises nothing");
+    }
+
+    #[test]
+    fn a_program_goes_on_as_long_as_the_log_takes_nothing_that_it_does_not_know() {
+        assert!(!is_too_old(2, 1) && !is_too_old(2, 2));
+        assert!(is_too_old(2, 3));
     }
 }

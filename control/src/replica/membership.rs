@@ -11,10 +11,11 @@ use tracing::{error, info};
 
 use super::driver::{Answer, Driver};
 use super::ending;
+use super::gate;
 use super::messages::{ChangeError, Changed, GroundReport, ProposeError};
 use super::seats::{Wish, WishError};
 use super::waiting::Proposer;
-use crate::catalog::{Members, versions};
+use crate::catalog::{Catalog, Members, versions};
 
 /// For how long it counts that a member said that it is back with another disk: it says so several times a second.
 const RETURNED_LATELY: Duration = Duration::from_secs(3);
@@ -120,7 +121,15 @@ impl Driver {
         Err(ProposeError::NotYet { reason })
     }
 
-    /// Tells the roster who belongs now, if that has changed. Ends the node if the log has left it behind.
+    /// Ends the node if the log takes commands that it does not know: nothing behind the entry that says so is applied.
+    pub(super) fn end_if_too_old(&self, catalog: &Catalog) {
+        let version = catalog.members().version();
+        if gate::is_too_old(self.commands, version) {
+            ending::too_old(version, self.commands);
+        }
+    }
+
+    /// Tells the roster who belongs now, if that has changed.
     pub(super) fn follow_members(&mut self) {
         if !self.replica.membership().is_joint() {
             for (answer, outcome) in self.members_changed.drain(..) {
@@ -131,9 +140,6 @@ impl Driver {
         let (membership, members) = (self.replica.membership(), catalog.members());
         if self.followed.as_ref().is_some_and(|(ids, known)| ids == membership && known == members) {
             return;
-        }
-        if members.version() > self.commands {
-            ending::too_old(members.version(), self.commands);
         }
         self.links.roster().follow(membership, members);
         let followed = (membership.clone(), members.clone());

@@ -23,7 +23,7 @@ mod door;
 mod driver;
 mod ending;
 mod freshness;
-mod gate;
+pub mod gate;
 mod inbox;
 mod leadership;
 mod membership;

@@ -1,4 +1,4 @@
-//! What goes wrong with processes of nodes: they are killed and stand still.
+//! What goes wrong with processes of nodes: they are killed, stand still, and are started with another program.
 
 use super::{millis, node};
 use crate::plan::{Act, Class};
@@ -13,6 +13,18 @@ pub(super) const CLASSES: &[Class] = &[
         name: "kill-all",
         weight: 1,
         draw: |chance, _| Some(Act::KillAll { dead: millis(chance, 1, 1500) }),
+    },
+    Class {
+        name: "upgrade",
+        weight: 2,
+        draw: |chance, shape| Some(Act::Upgrade { node: node(chance, shape), dead: millis(chance, 1, 1500) }),
+    },
+    Class {
+        name: "downgrade",
+        weight: 1,
+        draw: |chance, shape| {
+            Some(Act::Downgrade { node: node(chance, shape), dead: millis(chance, 1, 1500) })
+        },
     },
     Class {
         name: "pause",

@@ -53,6 +53,11 @@ acts! {
     KillAll "kill-all" { dead: Duration } "every node is killed and stays dead for {dead:?}";
     /// The process stands still, and its connections stay.
     Pause "pause" { node: u64, lasts: Duration } "node {node} stands still for {lasts:?}";
+    /// The newer program is started on a node.
+    Upgrade "upgrade" { node: u64, dead: Duration } "node {node} is killed, and starts after {dead:?} with the newer program";
+    /// The older program is started on a node.
+    Downgrade "downgrade" { node: u64, dead: Duration }
+        "node {node} is killed, and starts after {dead:?} with the older program";
     /// Messages between nodes are lost.
     Lose "lose" { per_mille: u64, lasts: Duration } "{per_mille} of 1000 messages are lost for {lasts:?}";
     /// Messages between nodes come twice.

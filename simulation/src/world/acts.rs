@@ -5,6 +5,7 @@ use std::time::Duration;
 use consensus::Loss;
 
 use super::event::Event;
+use super::programs;
 use super::run::World;
 use crate::disk::Lies;
 use crate::invariants::Violation;
@@ -49,6 +50,8 @@ impl World {
         match *act {
             Act::Kill { node, dead } => self.kill(node, dead),
             Act::KillAll { dead } => (1..=self.scenario.shape.nodes).for_each(|node| self.kill(node, dead)),
+            Act::Upgrade { node, dead } => self.start_with(node, programs::NEWER, dead),
+            Act::Downgrade { node, dead } => self.start_with(node, programs::OLDER, dead),
             Act::Pause { node, lasts } => {
                 let until = self.node(node).paused_until.max(Some(now + lasts));
                 self.node(node).paused_until = until.filter(|_| self.nodes[&node].running.is_some());
@@ -203,10 +206,11 @@ impl World {
     }
 
     /// A process dies: the others see its connections end.
-    fn die(&mut self, id: u64) {
+    pub(super) fn die(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).expect("a plan is checked against the shape");
         node.crash(&mut self.chance);
         self.crashes += 1;
+        self.programs.ended(id, self.heap.now());
         self.terms.killed(id);
         self.measures.died(self.heap.now(), id);
         let now = self.heap.now();

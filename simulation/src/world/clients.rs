@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use api::log::v1::Command;
-use api::v1::WriteId;
+use api::v1::{Revision, WriteId};
 
 use super::event::{Event, Reply, Request};
 use super::run::World;
@@ -43,6 +43,8 @@ pub(crate) struct Client {
     id: u64,
     sequence: u64,
     doing: Option<Doing>,
+    /// The revision that the last outcome told: a write says that it is tried since then.
+    told: Option<Revision>,
     /// Names the last request; answers to earlier ones are void.
     call: u64,
     /// Whether that request is not answered yet.
@@ -63,6 +65,7 @@ impl Client {
             id,
             sequence: 0,
             doing: None,
+            told: None,
             call: 0,
             waits: false,
             asks_since_answer: 0,
@@ -84,7 +87,7 @@ impl Client {
     }
 
     fn identity(&self) -> WriteId {
-        WriteId { client: format!("client-{}", self.id), sequence: self.sequence, since: None }
+        WriteId { client: format!("client-{}", self.id), sequence: self.sequence, since: self.told }
     }
 
     /// Turns to the node that was named, or to the next one.
@@ -152,6 +155,7 @@ impl World {
         match reply {
             Reply::Outcome(outcome) => {
                 client.asks_since_answer = 0;
+                client.told = Some(Revision { epoch: outcome.epoch, index: outcome.index });
                 let doing = client.doing.take().expect("an answer to the last call answers something");
                 self.measures.acknowledged(self.heap.now());
                 self.history.ends(doing.operation, told(&outcome));
@@ -166,7 +170,9 @@ impl World {
                 self.history.ends(doing.operation, Some(Told::Value(seen)));
             }
             Reply::NotLeader(leader) => client.turn(leader.map(|node| node.0)),
-            Reply::Unknown | Reply::Counted { .. } | Reply::Renewed(_) => client.turn(None),
+            Reply::Unknown | Reply::Counted { .. } | Reply::Renewed(_) | Reply::Knows { .. } => {
+                client.turn(None);
+            }
         }
         client.call += 1;
         let wake = Event::ClientWake { client: id, call: client.call };

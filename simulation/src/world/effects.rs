@@ -8,6 +8,7 @@ use consensus::{Membership, NodeId};
 use control::discovery::Push;
 
 use super::event::{Event, Reply, Request};
+use super::programs::Raise;
 use super::run::World;
 use super::running::{StreamKey, Waiting};
 use crate::invariants::{AppliedEntry, Violation};
@@ -37,6 +38,10 @@ pub(crate) struct Effects {
     pub(crate) membership: Option<(u64, Membership)>,
     /// Partials that are to be proposed by whoever leads.
     pub(crate) forwards: Vec<(u64, Box<Command>)>,
+    /// Other nodes that are to say, for this round, which commands they know.
+    pub(crate) asks: Vec<(u64, NodeId)>,
+    /// The version of commands is to be raised.
+    pub(crate) raises: Option<Raise>,
     /// Answers of sessions: to which proxy, on which stream.
     pub(crate) answers: Vec<(StreamKey, Push)>,
     /// The disk has something to do and was idle.
@@ -47,6 +52,8 @@ pub(crate) struct Effects {
     pub(crate) yields: bool,
     /// When to wake, in the node's own time.
     pub(crate) wake: Duration,
+    /// The log takes commands of this version, which the program does not know: the process ends.
+    pub(crate) outdated: Option<u32>,
     /// The process ended itself, and why.
     pub(crate) died: Option<String>,
 }
@@ -83,6 +90,16 @@ impl World {
         for (batch, command) in effects.forwards {
             self.forward(id, life, batch, command);
         }
+        for (round, peer) in effects.asks {
+            self.ask_commands(id, life << 32 | round, peer.0);
+        }
+        if let Some(raise) = effects.raises {
+            self.raise(id, raise)?;
+        }
+        if let Some(version) = effects.outdated {
+            self.outdated(id, version);
+            return Ok(());
+        }
         if effects.disk_begins && !effects.disk_full {
             let latency = self.chance.latency(DISK_LATENCY * self.nodes[&id].disk_factor);
             self.heap.put_in(latency, Event::DiskDone { node: id, life });
@@ -100,6 +117,7 @@ impl World {
     /// Tells the invariants what happened on a node.
     fn watch(&mut self, id: u64, effects: &Effects) -> Result<(), Violation> {
         let now = self.heap.now();
+        let commands = self.nodes[&id].running.as_ref().map_or(u32::MAX, |running| running.commands);
         for (term, last_index) in &effects.leads {
             self.tell(format!("node {id} leads in term {term}"));
             self.measures.leads(now, id, *term);
@@ -115,6 +133,7 @@ impl World {
             self.trace.tell_number(entry.state ^ entry.index);
             self.measures.applied(now, entry.index);
             self.logs.applied(id, entry)?;
+            self.programs.applied(id, commands, entry)?;
             self.completeness.applied(entry.index, entry.seen_in_term);
             if self.acknowledged.applied(entry)? {
                 self.reached.insert(Mark::Retried);
@@ -126,6 +145,7 @@ impl World {
         for (index, state) in &effects.installed {
             self.reached.insert(Mark::SnapshotInstalled);
             self.logs.installed(id, *index, *state)?;
+            self.programs.installed(id, commands, *index)?;
         }
         match &effects.membership {
             Some((index, membership)) => {

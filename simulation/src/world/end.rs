@@ -1,7 +1,10 @@
 //! What must be true once everything has healed: the group goes on, every node that is not out holds everything, and the same,
 //! and so does every proxy.
 
+use control::catalog::Catalog;
+
 use super::clients::ASKS_MAX;
+use super::programs;
 use super::run::World;
 use crate::invariants::{Violation, converged, no_removal_lost};
 
@@ -24,6 +27,7 @@ impl World {
             if applied < self.logs.last() {
                 return Err(stalled(format!("node {id} holds {applied} of {}", self.logs.last())));
             }
+            self.check_version(*id, &running.catalog)?;
             self.acknowledged.held(*id, applied)?;
             self.check_rollups(&running.catalog)?;
             for (proxy, follower) in &self.proxies {
@@ -32,5 +36,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Every node runs the newer program by now, so the log takes what that knows; a node that is out for good holds it.
+    fn check_version(&self, id: u64, catalog: &Catalog) -> Result<(), Violation> {
+        let version = catalog.members().version();
+        if version == programs::NEWER || self.nodes.values().any(|node| node.out.is_some()) {
+            return Ok(());
+        }
+        let story = format!("on node {id} the log takes commands of version {version}, and all know more");
+        Err(Violation::new("the healed group goes on", story))
     }
 }

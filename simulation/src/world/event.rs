@@ -44,6 +44,10 @@ pub(crate) enum Event {
     PollPartials { node: u64, life: u64 },
     /// A node looks whether leases have lapsed.
     PollLeases { node: u64, life: u64 },
+    /// A node looks whether the log may take newer commands.
+    PollGate { node: u64, life: u64 },
+    /// A node has waited long enough for what others say of their programs.
+    GateTimeout { node: u64, life: u64, round: u64 },
     /// A node has waited long enough for the outcome of a partial.
     PartialTimeout { node: u64, life: u64, batch: u64 },
     /// A request of a proxy's stream arrives at a node.
@@ -82,6 +86,8 @@ impl Event {
             | Self::DiskDone { node, .. }
             | Self::PollPartials { node, .. }
             | Self::PollLeases { node, .. }
+            | Self::PollGate { node, .. }
+            | Self::GateTimeout { node, .. }
             | Self::PartialTimeout { node, .. }
             | Self::StreamRequest { node, .. }
             | Self::SessionBroken { node, .. } => Some(*node),
@@ -103,6 +109,8 @@ pub(crate) enum Request {
     Renew(LeaseKey),
     /// Count these windows.
     Report(Box<TrafficReport>),
+    /// Say which commands your program knows.
+    Commands,
 }
 
 /// What a node answers.
@@ -118,6 +126,8 @@ pub(crate) enum Reply {
     NotLeader(Option<NodeId>),
     /// The windows of a proxy's life were counted, or are too old.
     Counted { life: u64, acknowledged: Vec<Window>, too_old: Vec<Window> },
+    /// The program of this node knows commands up to this version.
+    Knows { node: u64, commands: u32 },
     /// Nobody knows: ask again.
     Unknown,
 }

@@ -44,6 +44,10 @@ impl World {
                 self.with(node, Some(life), |running, at, _, effects| running.disk_done(at, effects))
             }
             Event::PollLeases { node, life } => self.poll_leases(node, life),
+            Event::PollGate { node, life } => self.poll_gate(node, life),
+            Event::GateTimeout { node, life, round } => {
+                self.with(node, Some(life), |running, _, _, effects| running.gate_timeout(round, effects))
+            }
             Event::Request { from, to, call, body } => self.request(from, to, call, body),
             Event::Reply { to, call, body } => self.answered(to, call, body),
             Event::ClientWake { client, call } => {
@@ -142,6 +146,7 @@ impl World {
             Request::Read(key) => running.read(key, (from, call), at, effects),
             Request::Renew(key) => running.renew(&key, at, (from, call), effects),
             Request::Report(report) => running.report(*report, (from, call), at, effects),
+            Request::Commands => running.say_commands((from, call), effects),
         })
     }
 
@@ -156,8 +161,9 @@ impl World {
                 self.told(id, &reply);
                 Ok(())
             }
-            Host::Node(node) => self.with(node, None, |running, at, _, effects| {
-                running.partial_answered(call, &reply, at, effects);
+            Host::Node(node) => self.with(node, None, |running, at, _, effects| match reply {
+                Reply::Knows { node, commands } => running.heard_commands(call, node, commands, effects),
+                reply => running.partial_answered(call, &reply, at, effects),
             }),
         }
     }

@@ -4,6 +4,7 @@
 //! - `run.rs`       the loop; `happen.rs` what each event does, `effects.rs` what a node wants in turn
 //! - `clock.rs`, `node.rs`, `running.rs`, `storing.rs`   a control node: its clock, its machine, its process, its disk's queue
 //! - `leasing.rs`, `tally.rs`   a node's table of leases, and its share in the rollups
+//! - `programs.rs`  which program a node runs, and when the log takes newer commands
 //! - `clients.rs`   who writes and reads; `writes.rs` what
 //! - `workloads.rs` who holds leases
 //! - `proxies.rs`   who follows; `streams.rs` carries what it says and is told
@@ -25,6 +26,7 @@ mod leasing;
 mod measuring;
 mod node;
 mod operating;
+mod programs;
 mod proxies;
 mod run;
 mod running;

@@ -8,7 +8,7 @@ use consensus::{HardState, Log, LogSettings, Membership, NodeId, OpenError, Repl
 
 use super::clock::Clock;
 use super::event::Event;
-use super::running::Running;
+use super::running::{Program, Running};
 use super::storing::Storing;
 use crate::chance::Chance;
 use crate::disk::{Lies, SimDisk};
@@ -43,12 +43,14 @@ pub(crate) struct Node {
     pub(crate) lies_since: Option<HardState>,
     /// What its log does not sync because it is sabotaged.
     pub(crate) honest_lies: Lies,
+    /// The newest version of commands that the program on it knows.
+    pub(crate) program: u32,
     pub(crate) running: Option<Box<Running>>,
     sabotage: Option<Sabotage>,
 }
 
 impl Node {
-    pub(crate) fn new(id: u64, clock: Clock, sabotage: Option<Sabotage>) -> Self {
+    pub(crate) fn new(id: u64, clock: Clock, program: u32, sabotage: Option<Sabotage>) -> Self {
         let disk = SimDisk::default();
         let honest_lies = Lies {
             files: sabotage == Some(Sabotage::NoSync),
@@ -69,6 +71,7 @@ impl Node {
             forgot: false,
             lies_since: None,
             honest_lies,
+            program,
             running: None,
             sabotage,
         }
@@ -102,8 +105,8 @@ impl Node {
         let local = self.clock.local(now);
         let replica = Replica::new(replica, recovered, local);
         self.life += 1;
-        self.running =
-            Some(Box::new(Running::new(self.id, self.life, founders, replica, storing, self.sabotage)));
+        let program = Program { life: self.life, commands: self.program, sabotage: self.sabotage };
+        self.running = Some(Box::new(Running::new(self.id, program, founders, replica, storing)));
         Ok(())
     }
 

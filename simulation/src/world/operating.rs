@@ -8,6 +8,7 @@ use consensus::{Membership, NodeId, OpenError};
 
 use super::event::Event;
 use super::leasing::CHECK_EVERY;
+use super::programs::LOOK_EVERY;
 use super::run::World;
 use super::traffic::POLL_PARTIALS;
 use super::writes::{authority, qualified, service_name};
@@ -132,7 +133,8 @@ impl World {
         }
         let life = node.life;
         let running = node.running.as_ref().expect("it was just started");
-        let durable = running.storing.durable;
+        let (durable, commands) = (running.storing.durable, running.commands);
+        self.programs.started(id, commands, now);
         self.votes.started(id, durable.term, durable.vote)?;
         for peer in (1..=self.scenario.shape.nodes).filter(|peer| *peer != id) {
             self.network.forget(Host::Node(id), Host::Node(peer));
@@ -142,6 +144,7 @@ impl World {
         }
         self.heap.put_in(POLL_PARTIALS, Event::PollPartials { node: id, life });
         self.heap.put_in(CHECK_EVERY, Event::PollLeases { node: id, life });
+        self.heap.put_in(LOOK_EVERY, Event::PollGate { node: id, life });
         self.with(id, None, |_, _, _, _| {})
     }
 
@@ -184,6 +187,7 @@ impl World {
         for workload in self.workloads.values_mut() {
             workload.silence(Duration::ZERO);
         }
+        self.upgrade_all();
         (1..=self.scenario.shape.nodes).try_for_each(|node| self.restart(node))?;
         self.reinstate()
     }

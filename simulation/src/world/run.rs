@@ -12,14 +12,15 @@ use super::clock::Clock;
 use super::event::Event;
 use super::measuring::Measures;
 use super::node::Node;
+use super::programs;
 use super::proxies::Proxy;
 use super::workloads::Workload;
 use crate::chance::Chance;
 use crate::heap::Heap;
 use crate::invariants::{
     AcknowledgedWritesSurvive, History, LeadersAreComplete, LeasesHold, LogsAgree, MakeBeforeBreak,
-    MembershipsAgree, OneLeaderPerTerm, RefusalsStand, RevisionsNeverFall, RollupsConserve, SlowReadersCost,
-    TermsDoNotInflate, Violation, VotesAreKept,
+    MembershipsAgree, OneLeaderPerTerm, ProgramsKnow, RefusalsStand, RevisionsNeverFall, RollupsConserve,
+    SlowReadersCost, TermsDoNotInflate, Violation, VotesAreKept,
 };
 use crate::marks::Reached;
 use crate::measured::Measured;
@@ -105,6 +106,7 @@ pub(crate) struct World {
     pub(super) votes: VotesAreKept,
     pub(super) terms: TermsDoNotInflate,
     pub(super) memberships: MembershipsAgree,
+    pub(super) programs: ProgramsKnow,
     pub(super) acknowledged: AcknowledgedWritesSurvive,
     pub(super) history: History,
     pub(super) leases: LeasesHold,
@@ -175,7 +177,8 @@ impl World {
             let skew = chance.between(Duration::ZERO, Duration::from_millis(400));
             Clock::new(skew, i64::try_from(chance.below(400)).unwrap_or(0) - 200)
         };
-        let nodes = (1..=shape.nodes).map(|id| (id, Node::new(id, clock(), sabotage))).collect();
+        let program = |id| if id <= shape.older { programs::OLDER } else { programs::NEWER };
+        let nodes = (1..=shape.nodes).map(|id| (id, Node::new(id, clock(), program(id), sabotage))).collect();
         Self {
             heap: Heap::new(),
             network: Network::new(latency),
@@ -201,6 +204,7 @@ impl World {
             votes: VotesAreKept::default(),
             terms: TermsDoNotInflate::default(),
             memberships: MembershipsAgree::default(),
+            programs: ProgramsKnow::default(),
             acknowledged: AcknowledgedWritesSurvive::default(),
             history: History::default(),
             leases: LeasesHold::default(),

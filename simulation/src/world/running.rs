@@ -18,6 +18,7 @@ use prost::Message;
 use super::effects::Effects;
 use super::event::Reply;
 use super::leasing::Leasing;
+use super::programs::{self, Asking};
 use super::storing::{Stored, Storing, Work};
 use super::writes::Key;
 use crate::invariants::{ANONYMOUS, AppliedEntry};
@@ -42,10 +43,22 @@ enum Asked {
     ToProve(u64),
 }
 
+/// What was started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program {
+    /// Counts the starts on its machine.
+    pub(super) life: u64,
+    /// The newest version of commands that it knows.
+    pub(super) commands: u32,
+    pub(super) sabotage: Option<Sabotage>,
+}
+
 /// What a process holds.
 pub(crate) struct Running {
     pub(super) id: u64,
     pub(super) life: u64,
+    pub(super) commands: u32,
+    pub(super) asking: Asking,
     founders: Membership,
     pub(crate) replica: Replica,
     pub(super) storing: Storing,
@@ -70,15 +83,17 @@ pub(crate) struct Running {
 impl Running {
     pub(super) fn new(
         id: u64,
-        life: u64,
+        program: Program,
         founders: Membership,
         replica: Replica,
         storing: Storing,
-        sabotage: Option<Sabotage>,
     ) -> Self {
+        let Program { life, commands, sabotage } = program;
         let mut running = Self {
             id,
             life,
+            commands,
+            asking: Asking::default(),
             founders,
             replica,
             storing,
@@ -123,6 +138,9 @@ impl Running {
             }
             for output in outputs {
                 self.carry(output, local, wall_ms, effects);
+                if effects.outdated.is_some() {
+                    return;
+                }
             }
         }
         effects.wake = self.replica.next_deadline();
@@ -209,6 +227,9 @@ impl Running {
                 command,
                 outcome: applied.outcome.clone(),
             });
+            if self.is_outdated(&self.catalog, effects) {
+                return;
+            }
             changes.extend(applied.changes);
             if let Some(token) = entry.token {
                 self.reply(token, Reply::Outcome(Box::new(applied.outcome)), effects);
@@ -278,11 +299,15 @@ impl Running {
     }
 
     fn install(&mut self, index: u64, data: &[u8], effects: &mut Effects) {
-        self.catalog = if data.is_empty() {
+        let catalog = if data.is_empty() {
             Catalog::new(1)
         } else {
             Catalog::restore(data).expect("a snapshot that a node of the same version made can be restored")
         };
+        if self.is_outdated(&catalog, effects) {
+            return;
+        }
+        self.catalog = catalog;
         if !data.is_empty() {
             effects.installed.push((index, self.catalog.state_hash()));
         }
@@ -332,8 +357,9 @@ impl Running {
     /// Proposes who is to vote; nobody waits.
     pub(super) fn propose_membership(&mut self, wanted: &Membership) {
         self.next_token += 1;
+        let context = programs::seats(wanted, self.catalog.members().version());
         // Refused while another change is under way: an operator asks again.
-        let _refused = self.replica.propose_membership(self.next_token, wanted, bytes::Bytes::new());
+        let _refused = self.replica.propose_membership(self.next_token, wanted, context);
     }
 
     /// Proposes what has lapsed.
