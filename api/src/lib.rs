@@ -41,6 +41,7 @@ mod policy;
 mod policy_rules;
 mod registration;
 mod route;
+mod route_match;
 mod route_rules;
 mod service;
 mod traffic;
@@ -58,8 +59,8 @@ pub use registration::{
 };
 pub use route_rules::{
     BACKEND_WEIGHT_MAX, BACKENDS_MAX, FAULT_DELAY_MS, HEADERS_MAX, MATCHES_MAX, METHODS, MIRRORS_MAX,
-    PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX, TIMEOUT_MS_MAX, changed_header_fault, header_name_fault,
-    header_value_fault, host_fault, path_fault,
+    PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX, TIMEOUT_MS_MAX, changed_header_fault, grpc_method_fault,
+    grpc_service_fault, header_name_fault, header_value_fault, host_fault, path_fault,
 };
 pub use service::{ADDRESSES_MAX, PORTS_MAX, is_virtual};
 pub use traffic::PROXY_NAME_BYTES_MAX;

@@ -1,6 +1,6 @@
 //! Names on the wire: `QualifiedName`, `Authority`, `Revision`. The rules of names are `mesh`'s.
 
-use mesh::{Authority, NameError, Revision, RouteName, ServiceName, WorkloadName};
+use mesh::{Authority, NameError, Revision, RouteKind, RouteName, ServiceName, WorkloadName};
 
 use crate::field::{self, FieldError};
 use crate::v1;
@@ -41,7 +41,8 @@ impl TryFrom<&v1::QualifiedName> for WorkloadName {
 impl TryFrom<&v1::QualifiedName> for RouteName {
     type Error = FieldError;
 
-    /// A route's name may hold dots, as Kubernetes' names do; its namespace is a label.
+    /// A route's name may hold dots, as Kubernetes' names do; its namespace is a label. The wire says its kind beside its
+    /// name; here it is an `HTTPRoute`.
     fn try_from(message: &v1::QualifiedName) -> Result<Self, FieldError> {
         let fits = message.name.len() <= DOCUMENT_NAME_BYTES_MAX
             && message.name.split('.').all(|label| ServiceName::new(label, "default").is_ok());
@@ -54,7 +55,7 @@ impl TryFrom<&v1::QualifiedName> for RouteName {
             let rule = "must be 1 to 63 of a-z, 0-9 and '-', and not begin or end with '-'";
             return Err(FieldError::wrong("namespace", format_args!("{:?}", message.namespace), rule));
         }
-        Ok(Self { namespace: message.namespace.clone(), name: message.name.clone() })
+        Ok(Self { namespace: message.namespace.clone(), name: message.name.clone(), kind: RouteKind::Http })
     }
 }
 

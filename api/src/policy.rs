@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mesh::{
-    GrpcCode, PolicyName, PolicyTarget, RequestPolicy, Retry, RetryBudget, RouteName, ServiceName,
+    GrpcCode, PolicyName, PolicyTarget, RequestPolicy, Retry, RetryBudget, RouteKind, RouteName, ServiceName,
     ServicePolicy, TrafficPolicy,
 };
 
@@ -61,7 +61,7 @@ impl TryFrom<&v1::QualifiedName> for PolicyName {
     type Error = FieldError;
 
     fn try_from(message: &v1::QualifiedName) -> Result<Self, FieldError> {
-        let RouteName { namespace, name } = RouteName::try_from(message)?;
+        let RouteName { namespace, name, .. } = RouteName::try_from(message)?;
         Ok(Self { namespace, name })
     }
 }
@@ -78,13 +78,16 @@ impl TryFrom<&v1::PolicyTarget> for PolicyTarget {
     fn try_from(message: &v1::PolicyTarget) -> Result<Self, FieldError> {
         let service: Option<ServiceName> = field::optional(message.service.as_ref(), "service")?;
         let route: Option<RouteName> = field::optional(message.route.as_ref(), "route")?;
-        match (service, route) {
-            (Some(service), None) => Ok(Self::Service(service)),
-            (None, Some(route)) => Ok(Self::Route(route)),
-            (Some(service), Some(_)) => {
-                Err(FieldError::wrong("service", service, "must not be there beside `route`"))
+        let grpc_route: Option<RouteName> = field::optional(message.grpc_route.as_ref(), "grpc_route")?;
+        match (service, route, grpc_route) {
+            (Some(service), None, None) => Ok(Self::Service(service)),
+            (None, Some(route), None) => Ok(Self::Route(route)),
+            (None, None, Some(route)) => Ok(Self::Route(route.of_kind(RouteKind::Grpc))),
+            (None, None, None) => Err(FieldError::missing("service, route or grpc_route")),
+            _ => {
+                let rule = "must be alone: one of service, route and grpc_route".to_owned();
+                Err(FieldError { field: String::new(), value: None, rule })
             }
-            (None, None) => Err(FieldError::missing("service or route")),
         }
     }
 }
@@ -92,8 +95,11 @@ impl TryFrom<&v1::PolicyTarget> for PolicyTarget {
 impl From<&PolicyTarget> for v1::PolicyTarget {
     fn from(target: &PolicyTarget) -> Self {
         match target {
-            PolicyTarget::Service(service) => Self { service: Some(service.into()), route: None },
-            PolicyTarget::Route(route) => Self { service: None, route: Some(route.into()) },
+            PolicyTarget::Service(service) => Self { service: Some(service.into()), ..Self::default() },
+            PolicyTarget::Route(route) => match route.kind {
+                RouteKind::Http => Self { route: Some(route.into()), ..Self::default() },
+                RouteKind::Grpc => Self { grpc_route: Some(route.into()), ..Self::default() },
+            },
         }
     }
 }
@@ -333,14 +339,18 @@ mod tests {
         let cases: [(Break, &str); 16] = [
             (|p| p.targets.clear(), "targets: is missing"),
             (|p| p.targets.push(p.targets[0].clone()), "targets[1] = Service"),
-            (|p| p.targets[0] = v1::PolicyTarget::default(), "targets[0].service or route: is missing"),
+            (
+                |p| p.targets[0] = v1::PolicyTarget::default(),
+                "targets[0].service, route or grpc_route: is missing",
+            ),
             (
                 |p| p.name.as_mut().unwrap().namespace = "other".into(),
                 "targets[0].namespace = shop: must be other",
             ),
             (
                 |p| {
-                    let route = RouteName { namespace: "shop".into(), name: "r".into() };
+                    let (namespace, name) = ("shop".into(), "r".into());
+                    let route = RouteName { namespace, name, kind: RouteKind::Grpc };
                     p.targets[0] = (&PolicyTarget::Route(route)).into();
                 },
                 "service: must say nothing where a target is a route",

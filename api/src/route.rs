@@ -1,147 +1,15 @@
 //! Routes on the wire and in the log. What comes out of here holds Gateway API's rules, see `route_rules`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mesh::{
-    Backend, HeaderMatch, MatchKind, PathMatch, QueryMatch, RequestPolicy, Route, RouteMatch, RouteRule,
-    ServiceName,
-};
+use mesh::{Backend, RequestPolicy, Route, RouteKind, RouteName, RouteRule, ServiceName};
 
 use crate::field::{self, FieldError};
 use crate::policy::millis;
 use crate::route_rules::{
-    BACKEND_WEIGHT_MAX, BACKENDS_MAX, HEADERS_MAX, MATCHES_MAX, METHODS, PARENTS_MAX, ROUTE_MATCHES_MAX,
-    RULES_MAX, TIMEOUT_MS_MAX, header_name_fault, header_value_fault, path_fault,
+    BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX, TIMEOUT_MS_MAX,
 };
 use crate::v1;
-
-fn fault(field: &str, value: &str, fault: Option<&'static str>) -> Result<(), FieldError> {
-    fault.map_or(Ok(()), |rule| Err(FieldError::wrong(field, format_args!("{value:?}"), rule)))
-}
-
-impl TryFrom<&v1::HeaderMatch> for HeaderMatch {
-    type Error = FieldError;
-
-    fn try_from(message: &v1::HeaderMatch) -> Result<Self, FieldError> {
-        fault("name", &message.name, header_name_fault(&message.name))?;
-        if message.name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(FieldError::wrong("name", format_args!("{:?}", message.name), "must be lower case"));
-        }
-        let name = message.name.clone();
-        match &message.value {
-            Some(v1::header_match::Value::Exact(value)) => {
-                fault("exact", value, header_value_fault(value))?;
-                Ok(Self { name, value: value.clone(), kind: MatchKind::Exact })
-            }
-            Some(v1::header_match::Value::Prefix(value)) => {
-                fault("prefix", value, header_value_fault(value))?;
-                Ok(Self { name, value: value.clone(), kind: MatchKind::Prefix })
-            }
-            Some(v1::header_match::Value::Present(true)) => {
-                Ok(Self { name, value: String::new(), kind: MatchKind::Present })
-            }
-            Some(v1::header_match::Value::Present(false)) => {
-                Err(FieldError::wrong("present", false, "must be true: absence cannot be matched"))
-            }
-            None => Err(FieldError::missing("exact, prefix or present")),
-        }
-    }
-}
-
-impl From<&HeaderMatch> for v1::HeaderMatch {
-    fn from(header: &HeaderMatch) -> Self {
-        let value = match header.kind {
-            MatchKind::Exact => v1::header_match::Value::Exact(header.value.clone()),
-            MatchKind::Prefix => v1::header_match::Value::Prefix(header.value.clone()),
-            MatchKind::Present => v1::header_match::Value::Present(true),
-        };
-        Self { name: header.name.clone(), value: Some(value) }
-    }
-}
-
-impl TryFrom<&v1::QueryMatch> for QueryMatch {
-    type Error = FieldError;
-
-    fn try_from(message: &v1::QueryMatch) -> Result<Self, FieldError> {
-        fault("name", &message.name, header_name_fault(&message.name))?;
-        let (value, kind) = match &message.value {
-            Some(v1::query_match::Value::Exact(value)) => (value.as_str(), MatchKind::Exact),
-            Some(v1::query_match::Value::Prefix(value)) => (value.as_str(), MatchKind::Prefix),
-            Some(v1::query_match::Value::Present(true)) => ("", MatchKind::Present),
-            Some(v1::query_match::Value::Present(false)) => {
-                return Err(FieldError::wrong("present", false, "must be true: absence cannot be matched"));
-            }
-            None => return Err(FieldError::missing("exact, prefix or present")),
-        };
-        if kind != MatchKind::Present {
-            fault("value", value, header_value_fault(value))?;
-        }
-        Ok(Self { name: message.name.clone(), value: value.to_owned(), kind })
-    }
-}
-
-impl From<&QueryMatch> for v1::QueryMatch {
-    fn from(query: &QueryMatch) -> Self {
-        let value = match query.kind {
-            MatchKind::Exact => v1::query_match::Value::Exact(query.value.clone()),
-            MatchKind::Prefix => v1::query_match::Value::Prefix(query.value.clone()),
-            MatchKind::Present => v1::query_match::Value::Present(true),
-        };
-        Self { name: query.name.clone(), value: Some(value) }
-    }
-}
-
-impl TryFrom<&v1::RouteMatch> for RouteMatch {
-    type Error = FieldError;
-
-    fn try_from(message: &v1::RouteMatch) -> Result<Self, FieldError> {
-        let path = match &message.path {
-            None => None,
-            Some(v1::route_match::Path::PathExact(path)) => {
-                fault("path_exact", path, path_fault(path))?;
-                Some(PathMatch::Exact(path.clone()))
-            }
-            Some(v1::route_match::Path::PathPrefix(path)) => {
-                fault("path_prefix", path, path_fault(path))?;
-                Some(PathMatch::Prefix(path.clone()))
-            }
-        };
-        let method = match message.method.as_str() {
-            "" => None,
-            method if METHODS.contains(&method) => Some(method.to_owned()),
-            other => {
-                let rule = format!("must be one of {}", METHODS.join(", "));
-                return Err(FieldError::wrong("method", format_args!("{other:?}"), rule));
-            }
-        };
-        let headers: Vec<HeaderMatch> = field::each(&message.headers, "headers", HEADERS_MAX)?;
-        let mut names = BTreeSet::new();
-        for (at, header) in headers.iter().enumerate() {
-            if !names.insert(&header.name) {
-                let error = FieldError::wrong("name", format_args!("{:?}", header.name), "is there twice");
-                return Err(error.within(&format!("headers[{at}]")));
-            }
-        }
-        let query: Vec<QueryMatch> = field::each(&message.query, "query", HEADERS_MAX)?;
-        Ok(Self { path, headers, query, method })
-    }
-}
-
-impl From<&RouteMatch> for v1::RouteMatch {
-    fn from(route_match: &RouteMatch) -> Self {
-        let path = route_match.path.as_ref().map(|path| match path {
-            PathMatch::Exact(path) => v1::route_match::Path::PathExact(path.clone()),
-            PathMatch::Prefix(path) => v1::route_match::Path::PathPrefix(path.clone()),
-        });
-        Self {
-            path,
-            headers: route_match.headers.iter().map(Into::into).collect(),
-            method: route_match.method.clone().unwrap_or_default(),
-            query: route_match.query.iter().map(Into::into).collect(),
-        }
-    }
-}
 
 impl TryFrom<&v1::Backend> for Backend {
     type Error = FieldError;
@@ -209,7 +77,12 @@ impl TryFrom<&v1::Route> for Route {
     type Error = FieldError;
 
     fn try_from(message: &v1::Route) -> Result<Self, FieldError> {
-        let name = field::required(message.name.as_ref(), "name")?;
+        let name: RouteName = field::required(message.name.as_ref(), "name")?;
+        let kind = match v1::RouteKind::try_from(message.kind) {
+            Ok(v1::RouteKind::Unspecified | v1::RouteKind::Http) => RouteKind::Http,
+            Ok(v1::RouteKind::Grpc) => RouteKind::Grpc,
+            Err(_) => return Err(FieldError::wrong("kind", message.kind, "must be 1 or 2")),
+        };
         let count = message.parents.len();
         if count == 0 || count > PARENTS_MAX {
             let rule = format!("must be 1 to {PARENTS_MAX}");
@@ -230,7 +103,7 @@ impl TryFrom<&v1::Route> for Route {
             let rule = format!("must be at most {ROUTE_MATCHES_MAX} in all rules of a route");
             return Err(FieldError::wrong("rules", format_args!("{matches} matches"), rule));
         }
-        Ok(Self { name, parents, rules })
+        Ok(Self { name: name.of_kind(kind), parents, rules })
     }
 }
 
@@ -244,6 +117,11 @@ impl From<&Route> for v1::Route {
             name: Some((&route.name).into()),
             parents: route.parents.iter().map(parent).collect(),
             rules: route.rules.iter().map(Into::into).collect(),
+            // An HTTPRoute says nothing, as it did before there were others: its bytes are what they were.
+            kind: match route.name.kind {
+                RouteKind::Http => v1::RouteKind::Unspecified.into(),
+                RouteKind::Grpc => v1::RouteKind::Grpc.into(),
+            },
         }
     }
 }
@@ -251,13 +129,15 @@ impl From<&Route> for v1::Route {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use mesh::{GrpcMatch, HeaderMatch, MatchKind, PathMatch, QueryMatch, RouteMatch};
+
     use super::*;
 
     fn route() -> Route {
         let header =
             |name: &str, value: &str, kind| HeaderMatch { name: name.into(), value: value.into(), kind };
         Route {
-            name: mesh::RouteName { namespace: "shop".into(), name: "web.canary".into() },
+            name: RouteName { namespace: "shop".into(), name: "web.canary".into(), kind: RouteKind::Http },
             parents: vec![("web.shop".parse().unwrap(), None), ("web.shop".parse().unwrap(), Some(81))],
             rules: vec![RouteRule {
                 matches: vec![
@@ -273,6 +153,7 @@ mod tests {
                             kind: MatchKind::Prefix,
                         }],
                         method: Some("GET".into()),
+                        grpc: None,
                     },
                     RouteMatch { path: Some(PathMatch::Prefix("/b".into())), ..RouteMatch::default() },
                 ],
@@ -308,6 +189,17 @@ mod tests {
     #[test]
     fn a_route_survives_the_wire() {
         assert_eq!(Route::try_from(&v1::Route::from(&route())).unwrap(), route());
+        let mut of_grpc = route();
+        of_grpc.name.kind = RouteKind::Grpc;
+        let calls = [("shop.v1.Carts", "Add"), ("shop.v1.Carts", ""), ("", "Add"), ("", "")];
+        of_grpc.rules[0].matches = calls.map(|(service, method)| call(service, method)).to_vec();
+        assert_eq!(Route::try_from(&v1::Route::from(&of_grpc)).unwrap(), of_grpc);
+    }
+
+    fn call(service: &str, method: &str) -> RouteMatch {
+        let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let grpc = GrpcMatch { service: named(service), method: named(method) };
+        RouteMatch { grpc: Some(grpc), ..RouteMatch::default() }
     }
 
     #[test]
@@ -316,7 +208,7 @@ mod tests {
         fn filters(route: &mut v1::Route) -> &mut v1::Filters {
             route.rules[0].filters.as_mut().unwrap()
         }
-        let cases: [(Break, &str); 11] = [
+        let cases: [(Break, &str); 13] = [
             (|r| r.parents.clear(), "parents = 0 items: must be 1 to 32"),
             (|r| r.parents[1] = r.parents[0].clone(), "parents[1] = web.shop: is there twice"),
             (
@@ -348,6 +240,11 @@ mod tests {
                 "rules[0].filters.redirect.status = 200",
             ),
             (|r| filters(r).host = "B".into(), "rules[0].filters.host = \"B\": must be a host"),
+            (|r| r.kind = 3, "kind = 3: must be 1 or 2"),
+            (
+                |r| r.rules[0].matches[0] = (&call("a/b", "")).into(),
+                "rules[0].matches[0].grpc.service = \"a/b\": must be a service of gRPC",
+            ),
             (|r| r.rules = vec![v1::RouteRule::default(); 17], "rules = 17 items: must be at most 16"),
         ];
         for (break_it, told) in cases {

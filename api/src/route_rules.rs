@@ -43,6 +43,8 @@ const OWN_HEADERS: [&str; 11] = [
 
 /// Longest path of a match (Gateway API).
 const PATH_BYTES_MAX: usize = 1024;
+/// Longest name of a gRPC service or method in a match (Gateway API).
+const GRPC_NAME_BYTES_MAX: usize = 1024;
 /// Longest header name of a match (Gateway API).
 const HEADER_NAME_BYTES_MAX: usize = 256;
 /// Longest header value of a match (Gateway API).
@@ -90,6 +92,28 @@ pub fn header_name_fault(name: &str) -> Option<&'static str> {
         return Some("must be a header's name: letters, digits and !#$%&'*+-.^_`|~");
     }
     None
+}
+
+/// What is wrong with the name of a gRPC service in a match, if anything (Gateway API `GRPCMethodMatch`): Protobuf's
+/// identifiers with dots between them.
+#[must_use]
+pub fn grpc_service_fault(name: &str) -> Option<&'static str> {
+    let fits = name.len() <= GRPC_NAME_BYTES_MAX && name.split('.').all(is_identifier);
+    (!fits)
+        .then_some("must be a service of gRPC: letters, digits and '_' with dots between them, at most 1024")
+}
+
+/// What is wrong with the name of a gRPC method in a match, if anything: an identifier of Protobuf.
+#[must_use]
+pub fn grpc_method_fault(name: &str) -> Option<&'static str> {
+    let fits = name.len() <= GRPC_NAME_BYTES_MAX && is_identifier(name);
+    (!fits).then_some("must be a method of gRPC: letters, digits and '_', at most 1024, no digit first")
+}
+
+fn is_identifier(text: &str) -> bool {
+    !text.starts_with(|first: char| first.is_ascii_digit())
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// What is wrong with the name of a header that a filter changes, if anything.
@@ -159,6 +183,19 @@ mod tests {
         for bad in ["", "a..b", "-a", "A", "a:80", "a b", "ä"] {
             assert!(host_fault(bad).is_some(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_call_is_named_by_identifiers_of_protobuf() {
+        for good in ["Carts", "shop.v1.Carts", "_a.B_2"] {
+            assert_eq!(grpc_service_fault(good), None, "{good}");
+        }
+        for bad in ["", ".", "a..b", "a/b", "1a", "a b", "ä", "shop.v1."] {
+            assert!(grpc_service_fault(bad).is_some(), "{bad}");
+            assert!(grpc_method_fault(bad).is_some(), "{bad}");
+        }
+        assert_eq!(grpc_method_fault("Add_2"), None);
+        assert!(grpc_method_fault("a.b").is_some() && grpc_method_fault(&"a".repeat(1025)).is_some());
     }
 
     #[test]

@@ -68,12 +68,13 @@ pub fn named(file: &v1::SourceFile, namespace: Option<&str>) -> Result<Vec<Named
     if complaints.is_empty() { Ok(found) } else { Err(complaints) }
 }
 
-const EXPECTED: &str = "expected Service, HTTPRoute or TrafficPolicy";
+const EXPECTED: &str = "expected Service, HTTPRoute, GRPCRoute or TrafficPolicy";
 
 fn kind_of(document: &Node) -> Result<DocumentKind, String> {
     match document.entry("kind").and_then(|entry| entry.value.text()) {
         Some("Service") => Ok(DocumentKind::Service),
         Some("HTTPRoute") => Ok(DocumentKind::HttpRoute),
+        Some("GRPCRoute") => Ok(DocumentKind::GrpcRoute),
         Some("TrafficPolicy") => Ok(DocumentKind::TrafficPolicy),
         Some(other) => Err(format!("{other:?} is not a kind: {EXPECTED}")),
         None => Err(format!("is missing: {EXPECTED}")),

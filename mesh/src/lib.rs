@@ -30,7 +30,8 @@ pub use policy::{PolicyName, PolicyTarget, RequestPolicy, ServicePolicy, Traffic
 pub use retry::{GrpcCode, Retry, RetryBudget};
 pub use revision::{Revision, RevisionError};
 pub use route::{
-    Backend, HeaderMatch, MatchKind, PathMatch, QueryMatch, Route, RouteMatch, RouteName, RouteRule,
+    Backend, GrpcMatch, HeaderMatch, MatchKind, PathMatch, QueryMatch, Route, RouteKind, RouteMatch,
+    RouteName, RouteRule,
 };
 pub use service::{Protocol, Service, ServicePort};
 pub use sketch::{LatencyRecorder, LatencySketch, SketchError};

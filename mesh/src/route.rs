@@ -1,5 +1,6 @@
-//! Routes: which requests to a service go to which backends. The shape is Gateway API's HTTPRoute
-//! (<https://gateway-api.sigs.k8s.io/api-types/httproute/>) with a `Service` as its parent.
+//! Routes: which requests to a service go to which backends. The shape is Gateway API's HTTPRoute and GRPCRoute
+//! (<https://gateway-api.sigs.k8s.io/api-types/httproute/>, <https://gateway-api.sigs.k8s.io/api-types/grpcroute/>) with a
+//! `Service` as their parent.
 
 use std::time::Duration;
 
@@ -7,13 +8,51 @@ use crate::filters::Filters;
 use crate::name::{Authority, ServiceName};
 use crate::policy::RequestPolicy;
 
-/// Name and namespace of a route.
+/// Which of Gateway API's routes it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum RouteKind {
+    /// `HTTPRoute`: any request.
+    #[default]
+    Http,
+    /// `GRPCRoute`: gRPC's calls alone, which it takes before any `HTTPRoute` does.
+    Grpc,
+}
+
+impl RouteKind {
+    /// As `kind` of a document says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+        }
+    }
+}
+
+/// Name, namespace and kind of a route.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteName {
     /// Its namespace.
     pub namespace: String,
-    /// Its name, unique in the namespace.
+    /// Its name, unique in the namespace among routes of its kind.
     pub name: String,
+    /// What it is.
+    pub kind: RouteKind,
+}
+
+impl RouteName {
+    /// The same name of a route of another kind.
+    #[must_use]
+    pub fn of_kind(self, kind: RouteKind) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+impl std::fmt::Display for RouteName {
+    /// `HTTPRoute namespace/name`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
 }
 
 /// Rules for the requests of every caller of its parents. Rules are tried in order; where none matches, and where
@@ -45,7 +84,7 @@ pub struct RouteRule {
     pub policy: RequestPolicy,
 }
 
-/// All parts must match (Gateway API `HTTPRouteMatch`).
+/// All parts must match (Gateway API `HTTPRouteMatch`, `GRPCRouteMatch`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteMatch {
     /// The path, without the query.
@@ -55,6 +94,17 @@ pub struct RouteMatch {
     /// Each of these parameters of the query.
     pub query: Vec<QueryMatch>,
     /// The method, upper case.
+    pub method: Option<String>,
+    /// Only calls of gRPC, and of these.
+    pub grpc: Option<GrpcMatch>,
+}
+
+/// Which calls of gRPC match (Gateway API `GRPCMethodMatch`); what is `None` matches each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GrpcMatch {
+    /// The service with its package, for instance `shop.v1.Carts`.
+    pub service: Option<String>,
+    /// The method, for instance `Add`.
     pub method: Option<String>,
 }
 
@@ -123,6 +173,19 @@ impl PathMatch {
     }
 }
 
+impl GrpcMatch {
+    /// Whether the call that `path` names matches: `/service/method`.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let called = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+        let is = |wanted: &Option<String>, named: &str| wanted.as_ref().is_none_or(|wanted| wanted == named);
+        match called {
+            Some((service, method)) => is(&self.service, service) && is(&self.method, method),
+            None => *self == Self::default(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +196,25 @@ mod tests {
         assert!(prefix.matches("/foo") && prefix.matches("/foo/") && prefix.matches("/foo/bar"));
         assert!(!prefix.matches("/foobar") && !prefix.matches("/"));
         assert!(PathMatch::Prefix("/".to_owned()).matches("/anything"));
+    }
+    #[test]
+    fn a_call_matches_by_its_service_and_its_method_where_they_are_named() {
+        let of = |service: &str, method: &str| {
+            let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            GrpcMatch { service: named(service), method: named(method) }
+        };
+        for (service, method, expected) in [
+            ("shop.Carts", "Add", true),
+            ("shop.Carts", "", true),
+            ("", "Add", true),
+            ("", "", true),
+            ("shop.Cart", "Add", false),
+            ("shop.Carts", "Ad", false),
+            ("", "Remove", false),
+        ] {
+            assert_eq!(of(service, method).matches("/shop.Carts/Add"), expected, "{service}/{method}");
+        }
+        assert!(!of("shop.Carts", "").matches("/shop.Carts") && of("", "").matches("/shop.Carts"));
+        assert!(!of("", "Add").matches("/a/b/Add"), "a method has no slash");
     }
 }

@@ -10,10 +10,11 @@ use api::xds::pb::google::protobuf::Any;
 use control::catalog::Change;
 use control::discovery::{Client, Kind, Shelf};
 use mesh::{
-    Abort, Authority, Backend, Balancer, CircuitBreaker, Ejection, Fault, Filters, GrpcCode, HashKey,
-    HeaderChanges, HeaderMatch, MatchKind, Mirror, PathChange, PathMatch, PolicyName, PolicyTarget, Protocol,
-    QueryMatch, RateLimit, Redirect, RequestPolicy, Retry, RetryBudget, Revision, RouteMatch, RouteRule,
-    Service, ServicePolicy, ServicePort, SlowStart, SuccessRate, Timestamp, TrafficPolicy, ZonePreference,
+    Abort, Authority, Backend, Balancer, CircuitBreaker, Ejection, Fault, Filters, GrpcCode, GrpcMatch,
+    HashKey, HeaderChanges, HeaderMatch, MatchKind, Mirror, PathChange, PathMatch, PolicyName, PolicyTarget,
+    Protocol, QueryMatch, RateLimit, Redirect, RequestPolicy, Retry, RetryBudget, Revision, RouteMatch,
+    RouteRule, Service, ServicePolicy, ServicePort, SlowStart, SuccessRate, Timestamp, TrafficPolicy,
+    ZonePreference,
 };
 use proxy::discovery::{Bounds, Resolution, Subscriber};
 use proxy::snapshot::{Known, ServiceView};
@@ -95,6 +96,7 @@ fn everything() -> RouteRule {
                 query("c", "", MatchKind::Present),
             ],
             method: Some("PUT".to_owned()),
+            grpc: None,
         }],
         backends: vec![backend("web", 3), backend("canary", 1)],
         request_timeout: Some(Duration::from_millis(1500)),
@@ -134,6 +136,29 @@ fn a_rule_that_says_everything_is_read_back_as_it_was() {
     assert_eq!(view.rules[0], everything());
     assert_eq!(view.rules.len(), 2, "and at last everything else to the service itself");
     assert!(view.clusters.contains_key(&"shadow".parse().unwrap()), "the mirror is followed too");
+}
+
+/// The path says all of a call but that it is one.
+#[test]
+fn a_match_of_grpc_is_read_back_as_a_path_that_only_calls_match() {
+    let rule = |call: GrpcMatch| RouteRule {
+        matches: vec![RouteMatch { grpc: Some(call), ..RouteMatch::default() }],
+        backends: vec![backend("web", 1)],
+        ..RouteRule::default()
+    };
+    let carts = || Some("shop.Carts".to_owned());
+    for (call, path) in [
+        (GrpcMatch::default(), None),
+        (GrpcMatch { service: carts(), method: None }, Some(PathMatch::Prefix("/shop.Carts".to_owned()))),
+        (
+            GrpcMatch { service: carts(), method: Some("Add".to_owned()) },
+            Some(PathMatch::Exact("/shop.Carts/Add".to_owned())),
+        ),
+    ] {
+        let read = read_back(&[rule(call)], None);
+        let expected = RouteMatch { path, grpc: Some(GrpcMatch::default()), ..RouteMatch::default() };
+        assert_eq!(read.rules[0].matches, [expected]);
+    }
 }
 
 #[test]

@@ -33,8 +33,9 @@ pub enum ApplyForm {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Every document is checked first, and every complaint is shown as FILE:LINE:COLUMN: FIELD: MESSAGE. When one is wrong, \
-nothing is written (exit code 1). Kinds: Service (v1), HTTPRoute (gateway.networking.k8s.io/v1, parents of kind Service),
-TrafficPolicy (penstock.io/v1alpha1, on a Service or an HTTPRoute).
+nothing is written (exit code 1). Kinds: Service (v1), HTTPRoute and GRPCRoute (gateway.networking.k8s.io/v1, parents of \
+kind Service),
+TrafficPolicy (penstock.io/v1alpha1, on a Service or a route).
 
 Examples:
   penstock apply -f shop.yaml              one file, one or more documents
@@ -67,7 +68,7 @@ Examples:
   penstock get httproute canary -n shop   one route, as YAML
   penstock get all > backup.yaml          everything, as apply takes it")]
 pub struct GetArgs {
-    /// service, httproute, trafficpolicy or all
+    /// service, httproute, grpcroute, trafficpolicy or all
     pub kind: DocumentKind,
 
     /// Only this one
@@ -107,7 +108,7 @@ Examples:
   penstock delete svc web -n shop           one service
   penstock delete -f shop.yaml              what the file's documents name, last first")]
 pub struct DeleteArgs {
-    /// service, httproute or trafficpolicy
+    /// service, httproute, grpcroute or trafficpolicy
     #[arg(required_unless_present = "files", conflicts_with = "files", requires = "name")]
     pub kind: Option<DocumentKind>,
 

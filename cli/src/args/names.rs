@@ -106,6 +106,8 @@ pub enum DocumentKind {
     Service,
     /// Gateway API's `HTTPRoute`.
     HttpRoute,
+    /// Gateway API's `GRPCRoute`.
+    GrpcRoute,
     /// Penstock's own `TrafficPolicy`.
     TrafficPolicy,
     /// Each of them.
@@ -119,6 +121,7 @@ impl DocumentKind {
         match self {
             Self::Service => "Service",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::All => "",
         }
@@ -132,9 +135,13 @@ impl FromStr for DocumentKind {
         match text.to_ascii_lowercase().as_str() {
             "service" | "services" | "svc" => Ok(Self::Service),
             "httproute" | "httproutes" | "route" | "routes" => Ok(Self::HttpRoute),
+            "grpcroute" | "grpcroutes" => Ok(Self::GrpcRoute),
             "trafficpolicy" | "trafficpolicies" | "policy" | "policies" => Ok(Self::TrafficPolicy),
             "all" => Ok(Self::All),
-            _ => Err(format!("{text:?} is not a kind: expected service, httproute, trafficpolicy or all")),
+            _ => {
+                let expected = "expected service, httproute, grpcroute, trafficpolicy or all";
+                Err(format!("{text:?} is not a kind: {expected}"))
+            }
         }
     }
 }

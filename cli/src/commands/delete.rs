@@ -78,7 +78,8 @@ fn wanted(args: &DeleteArgs) -> Result<Result<Vec<Named>, Vec<api::v1::Complaint
     if let (Some(kind), Some(name)) = (args.kind, &args.name) {
         if kind == DocumentKind::All {
             return Err(Failure::Usage(
-                "delete takes service or httproute, one at a time, or -f FILE".to_owned(),
+                "delete takes service, httproute, grpcroute or trafficpolicy, one at a time, or -f FILE"
+                    .to_owned(),
             ));
         }
         return Ok(Ok(vec![Named { kind, name: name.within(namespace) }]));

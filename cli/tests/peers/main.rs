@@ -13,6 +13,7 @@ mod cluster;
 mod envoy;
 mod found;
 mod grpc;
+mod grpc_routes;
 mod http;
 mod mesh;
 mod name_server;
@@ -65,4 +66,14 @@ async fn an_envoy_takes_every_policy_and_carries_it_out() {
 #[tokio::test]
 async fn a_penstock_proxy_takes_every_policy_and_carries_it_out() {
     policies::are_carried_out::<Penstock>().await;
+}
+
+#[tokio::test]
+async fn an_envoy_takes_a_route_of_grpc_and_carries_it_out() {
+    grpc_routes::are_carried_out::<Envoy>().await;
+}
+
+#[tokio::test]
+async fn a_penstock_proxy_takes_a_route_of_grpc_and_carries_it_out() {
+    grpc_routes::are_carried_out::<Penstock>().await;
 }

@@ -9,8 +9,8 @@ use api::v1::config_client::ConfigClient;
 use api::v1::query_client::QueryClient;
 use api::v1::registration_client::RegistrationClient;
 use api::v1::{
-    ApplyRequest, Authority, DeleteRequest, Endpoint, GroupBy, LeaseKey, LeaveRequest, ProxiesRequest,
-    QualifiedName, RegisterRequest, SourceFile, StatRequest, WriteId,
+    ApplyRequest, Authority, DeleteRequest, Endpoint, GroupBy, LeaseKey, LeaveRequest, Protocol,
+    ProxiesRequest, QualifiedName, RegisterRequest, SourceFile, StatRequest, WriteId,
 };
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
@@ -44,21 +44,32 @@ fn authority(service: &str) -> Option<Authority> {
     Some(Authority { service: name(service), port: 80 })
 }
 
+/// The kind of route that a client's calls are ruled by.
+fn kind<P: Peer>() -> &'static str {
+    if P::PROTOCOL == Protocol::Grpc { "GRPCRoute" } else { "HTTPRoute" }
+}
+
 /// Calls with a header go to the next version, and half of all others.
 fn route<P: Peer>() -> String {
-    let service = P::SERVICE;
+    let (service, kind) = (P::SERVICE, kind::<P>());
+    let [all, never] = match P::PROTOCOL {
+        Protocol::Grpc => {
+            ["method: {service: penstock.test.Greeter, method: Name}", "method: {service: never.Never}"]
+        }
+        _ => ["path: {type: PathPrefix, value: /}", "path: {type: PathPrefix, value: /never}"],
+    };
     format!(
         r#"
 apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
+kind: {kind}
 metadata: {{name: {service}-route, namespace: default}}
 spec:
   parentRefs: [{{group: "", kind: Service, name: {service}, port: 80}}]
   rules:
     - matches:
         - headers: [{{name: x-version, value: next}}]
-          path: {{type: PathPrefix, value: /}}
-        - path: {{type: PathPrefix, value: /never}}
+          {all}
+        - {never}
       backendRefs: [{{name: {service}-next, port: 80}}]
       timeouts: {{request: 30s}}
     - backendRefs:
@@ -134,10 +145,21 @@ impl Mesh {
     /// Registers an instance at an address, or moves it there. Sent again until it is taken: the write id makes that
     /// safe.
     pub async fn register<P: Peer>(&mut self, instance: &str, service: &str, address: SocketAddr) {
+        self.register_as::<P>(instance, service, P::PROTOCOL, address).await;
+    }
+
+    /// The same, of a service that speaks `protocol`.
+    pub async fn register_as<P: Peer>(
+        &mut self,
+        instance: &str,
+        service: &str,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) {
         let request = RegisterRequest {
             id: self.write_id::<P>(),
             authority: authority(service),
-            protocol: P::PROTOCOL.into(),
+            protocol: protocol.into(),
             endpoint: Some(Endpoint {
                 instance: instance.to_owned(),
                 address: address.to_string(),
@@ -180,7 +202,7 @@ impl Mesh {
 
     pub async fn delete_route<P: Peer>(&mut self) {
         let route = name(&format!("{}-route", P::SERVICE));
-        let request = DeleteRequest { id: self.write_id::<P>(), kind: "HTTPRoute".to_owned(), name: route };
+        let request = DeleteRequest { id: self.write_id::<P>(), kind: kind::<P>().to_owned(), name: route };
         until("the route is deleted", async || {
             ConfigClient::new(self.channel().await?).delete(request.clone()).await.ok()
         })

@@ -8,6 +8,7 @@ use api::log::v1::command::Body;
 use api::log::v1::{Command, Expire, Partial, PutConfig};
 use api::v1;
 use consensus::{EntryKind, LogEntry, OpenError, Recovered, StdVfs};
+use mesh::RouteKind;
 use prost::Message as _;
 
 /// Entries of one page. More would be megabytes of text that nobody reads, and a second form of the log in memory beside it; fewer would
@@ -192,16 +193,21 @@ fn in_words(body: &Body) -> (&'static str, String) {
         }
         Body::PutConfig(PutConfig { services, routes, policies }) => {
             let services = services.iter().map(|service| format!("Service {}", name(service.name.as_ref())));
-            let routes = routes.iter().map(|route| format!("HTTPRoute {}", name(route.name.as_ref())));
+            let routes = routes.iter().map(|route| {
+                let is_grpc = route.kind() == v1::RouteKind::Grpc;
+                let kind = if is_grpc { RouteKind::Grpc } else { RouteKind::Http };
+                format!("{} {}", kind.as_str(), name(route.name.as_ref()))
+            });
             let policies =
                 policies.iter().map(|policy| format!("TrafficPolicy {}", name(policy.name.as_ref())));
             ("put_config", services.chain(routes).chain(policies).collect::<Vec<_>>().join(", "))
         }
         Body::DeleteConfig(delete) => {
-            let what = match (&delete.service, &delete.route) {
-                (Some(service), _) => format!("Service {}", name(Some(service))),
-                (None, Some(route)) => format!("HTTPRoute {}", name(Some(route))),
-                (None, None) => format!("TrafficPolicy {}", name(delete.policy.as_ref())),
+            let what = match (&delete.service, &delete.route, &delete.grpc_route) {
+                (Some(service), ..) => format!("Service {}", name(Some(service))),
+                (None, Some(route), _) => format!("HTTPRoute {}", name(Some(route))),
+                (None, None, Some(route)) => format!("GRPCRoute {}", name(Some(route))),
+                (None, None, None) => format!("TrafficPolicy {}", name(delete.policy.as_ref())),
             };
             ("delete_config", what)
         }

@@ -57,8 +57,7 @@ impl Topology {
             return Err(Refusal::invalid(format_args!("Service {} is there twice", twice.name)));
         }
         if let Some(twice) = routes.iter().find(|route| !route_names.insert(&route.name)) {
-            let RouteName { namespace, name } = &twice.name;
-            return Err(Refusal::invalid(format_args!("HTTPRoute {namespace}/{name} is there twice")));
+            return Err(Refusal::invalid(format_args!("{} is there twice", twice.name)));
         }
         self.addresses_are_free(services)?;
         let fresh = service_names.iter().filter(|name| !self.services.contains_key(name)).count();
@@ -169,7 +168,7 @@ impl Topology {
     ) -> Result<Vec<String>, Refusal> {
         let mut ruled = BTreeSet::new();
         if !self.forget_route(name, &mut ruled) {
-            return Err(Refusal::not_found(format_args!("HTTPRoute {}/{}", name.namespace, name.name)));
+            return Err(Refusal::not_found(name));
         }
         self.routing = at.revision;
         self.refresh_rules(&ruled, at, touched);

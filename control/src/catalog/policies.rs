@@ -156,6 +156,6 @@ fn shown(name: &PolicyName) -> String {
 fn target_shown(target: &PolicyTarget) -> String {
     match target {
         PolicyTarget::Service(service) => format!("Service {service}"),
-        PolicyTarget::Route(route) => format!("HTTPRoute {}/{}", route.namespace, route.name),
+        PolicyTarget::Route(route) => route.to_string(),
     }
 }

@@ -4,18 +4,22 @@
 //! Order of matches: an exact path; the longest path prefix; a method; the most headers; the most query parameters. Ties: the route that was
 //! created first; the route's namespace and name; the earlier rule; the earlier match. A rule's matches may thus stand
 //! apart in the list; a rule with no match matches what the prefix `/` does.
+//!
+//! Calls of gRPC are taken by `GRPCRoute`s before any `HTTPRoute`, in the order of `GRPCRouteRule.matches`: the longest service; the
+//! longest method; the most headers; the same ties. A rule of theirs with no match matches every call, and no other request.
 
 use std::cmp::Reverse;
 
-use mesh::{PathMatch, RequestPolicy, RouteMatch, RouteRule};
+use mesh::{GrpcMatch, PathMatch, RequestPolicy, RouteKind, RouteMatch, RouteRule};
 
 use super::topology::StoredRoute;
 
 /// Smaller is tried first.
 type Rank<'a> = (
     Reverse<bool>,
-    Reverse<usize>,
     Reverse<bool>,
+    Reverse<usize>,
+    Reverse<usize>,
     Reverse<(usize, usize)>,
     u64,
     (&'a str, &'a str),
@@ -29,10 +33,25 @@ fn rank<'a>(stored: &'a StoredRoute, route_match: Option<&RouteMatch>, rule: usi
         Some(PathMatch::Prefix(path)) => (false, path.trim_end_matches('/').len()),
         None => (false, 0),
     };
-    let method = route_match.is_some_and(|route_match| route_match.method.is_some());
+    let method = usize::from(route_match.is_some_and(|route_match| route_match.method.is_some()));
+    let call = route_match.and_then(|route_match| route_match.grpc.as_ref());
+    let (length, method) = call.map_or((length, method), |call| {
+        let letters = |name: &Option<String>| name.as_ref().map_or(0, String::len);
+        (letters(&call.service), letters(&call.method))
+    });
     let counts = route_match.map_or((0, 0), |one| (one.headers.len(), one.query.len()));
     let name = (stored.route.name.namespace.as_str(), stored.route.name.name.as_str());
-    (Reverse(exact), Reverse(length), Reverse(method), Reverse(counts), stored.created_index, name, rule, at)
+    (
+        Reverse(call.is_some()),
+        Reverse(exact),
+        Reverse(length),
+        Reverse(method),
+        Reverse(counts),
+        stored.created_index,
+        name,
+        rule,
+        at,
+    )
 }
 
 /// The rules of all `routes` together, each with what the policy on its route says, in the order in which they are to be
@@ -40,11 +59,13 @@ fn rank<'a>(stored: &'a StoredRoute, route_match: Option<&RouteMatch>, rule: usi
 pub(super) fn merged_rules<'a>(
     routes: impl Iterator<Item = (&'a StoredRoute, Option<&'a RequestPolicy>)>,
 ) -> Vec<RouteRule> {
+    let every_call = RouteMatch { grpc: Some(GrpcMatch::default()), ..RouteMatch::default() };
     let mut candidates = Vec::new();
     for (stored, policy) in routes {
         for (number, rule) in stored.route.rules.iter().enumerate() {
             if rule.matches.is_empty() {
-                candidates.push((rank(stored, None, number, 0), rule, None, policy));
+                let all = (stored.route.name.kind == RouteKind::Grpc).then_some(&every_call);
+                candidates.push((rank(stored, all, number, 0), rule, all, policy));
             }
             for (at, route_match) in rule.matches.iter().enumerate() {
                 candidates.push((
@@ -89,7 +110,7 @@ mod tests {
     use super::*;
 
     fn stored(name: &str, created_index: u64, rules: Vec<RouteRule>) -> StoredRoute {
-        let name = RouteName { namespace: "default".into(), name: name.into() };
+        let name = RouteName { namespace: "default".into(), name: name.into(), kind: RouteKind::Http };
         let route = Arc::new(Route { name, parents: vec![("web".parse().unwrap(), None)], rules });
         StoredRoute { route, revision: Revision::default(), created_index }
     }
@@ -146,6 +167,46 @@ mod tests {
             stored("a-old", 3, vec![rule("a-old", vec![path("/")])]),
         ];
         assert_eq!(order(&routes), ["a-old", "old-first", "old-second", "young"]);
+    }
+
+    #[test]
+    fn calls_of_grpc_are_taken_by_their_own_routes_first_by_the_longest_service_and_then_the_longest_method()
+    {
+        let call = |service: &str, method: &str, headers: usize| {
+            let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let grpc = Some(GrpcMatch { service: named(service), method: named(method) });
+            let headers = (0..headers).map(|at| header(&format!("x-{at}"))).collect();
+            RouteMatch { grpc, headers, ..RouteMatch::default() }
+        };
+        let http = stored("a-http", 1, vec![rule("http", vec![path("=/shop.Carts/Add")])]);
+        let mut grpc = stored(
+            "grpc",
+            9,
+            vec![
+                rule("all-calls", vec![]),
+                rule("method", vec![call("", "Add", 0)]),
+                rule("service", vec![call("shop.Carts", "", 0)]),
+                rule("service-header", vec![call("shop.Carts", "", 1)]),
+                rule("call", vec![call("shop.Carts", "Add", 0)]),
+                rule("longer-method", vec![call("shop.Carts", "AddAll", 0)]),
+                rule("longer-service", vec![call("shop.CartsOld", "", 0)]),
+            ],
+        );
+        Arc::get_mut(&mut grpc.route).unwrap().name.kind = RouteKind::Grpc;
+        let expected = [
+            "longer-service",
+            "longer-method",
+            "call",
+            "service-header",
+            "service",
+            "method",
+            "all-calls",
+            "http",
+        ];
+        let routes = [http, grpc];
+        assert_eq!(order(&routes), expected);
+        let rules = merged_rules(routes.iter().map(|stored| (stored, None)));
+        assert_eq!(rules[6].matches, [call("", "", 0)], "it leaves other requests alone");
     }
 
     #[test]

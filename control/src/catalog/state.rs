@@ -8,8 +8,8 @@ use api::log::v1::outcome::Result as Answer;
 use api::log::v1::{AlreadyCounted, Command, DeleteConfig, Done, Outcome, OutsideHistory, Refused};
 use api::{FieldError, LeaseKey, Registration, WriteId};
 use mesh::{
-    Authority, Endpoint, InstanceName, PolicyName, Revision, RouteName, RouteRule, Service, ServiceName,
-    Timestamp,
+    Authority, Endpoint, InstanceName, PolicyName, Revision, RouteKind, RouteName, RouteRule, Service,
+    ServiceName, Timestamp,
 };
 use prost::Message;
 
@@ -385,16 +385,20 @@ fn deleted(
     delete: &DeleteConfig,
     touched: &mut Touched,
 ) -> Result<Vec<String>, Refusal> {
-    match (&delete.service, &delete.route, &delete.policy) {
-        (Some(service), None, None) => {
+    match (&delete.service, &delete.route, &delete.policy, &delete.grpc_route) {
+        (Some(service), None, None, None) => {
             let name = ServiceName::try_from(service).map_err(|error| error.within("service"))?;
             topology.delete_service(at, &name, touched)
         }
-        (None, Some(route), None) => {
+        (None, Some(route), None, None) => {
             let name = RouteName::try_from(route).map_err(|error| error.within("route"))?;
             topology.delete_route(at, &name, touched)
         }
-        (None, None, Some(policy)) => {
+        (None, None, None, Some(route)) => {
+            let name = RouteName::try_from(route).map_err(|error| error.within("grpc_route"))?;
+            topology.delete_route(at, &name.of_kind(RouteKind::Grpc), touched)
+        }
+        (None, None, Some(policy), None) => {
             let name = PolicyName::try_from(policy).map_err(|error| error.within("policy"))?;
             topology.delete_policy(at, &name, touched)
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use api::log::v1::PutConfig;
 use api::v1::{Complaint, QualifiedName, SourceFile};
-use mesh::{Route, Service, TrafficPolicy};
+use mesh::{Route, RouteKind, Service, TrafficPolicy};
 use runtime::settings::nearest;
 use runtime::yaml::{self, Content, Node, Position};
 
@@ -27,23 +27,26 @@ pub enum Kind {
     Service,
     /// Rules for the requests to a service.
     HttpRoute,
+    /// Rules for the calls of gRPC to a service.
+    GrpcRoute,
     /// What Kubernetes and Gateway API have no field for.
     TrafficPolicy,
 }
 
 /// The kinds, for a complaint.
-const EXPECTED: &str = "expected Service, HTTPRoute or TrafficPolicy";
+const EXPECTED: &str = "expected Service, HTTPRoute, GRPCRoute or TrafficPolicy";
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Service, Self::HttpRoute, Self::TrafficPolicy];
+    pub const ALL: [Self; 4] = [Self::Service, Self::HttpRoute, Self::GrpcRoute, Self::TrafficPolicy];
 
     /// As `kind` of a document says it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Service => "Service",
-            Self::HttpRoute => "HTTPRoute",
+            Self::HttpRoute => RouteKind::Http.as_str(),
+            Self::GrpcRoute => RouteKind::Grpc.as_str(),
             Self::TrafficPolicy => "TrafficPolicy",
         }
     }
@@ -53,7 +56,7 @@ impl Kind {
     pub fn api_version(self) -> &'static str {
         match self {
             Self::Service => "v1",
-            Self::HttpRoute => "gateway.networking.k8s.io/v1",
+            Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
             Self::TrafficPolicy => "penstock.io/v1alpha1",
         }
     }
@@ -64,6 +67,7 @@ impl Kind {
         match text.to_ascii_lowercase().as_str() {
             "service" | "services" | "svc" => Some(Self::Service),
             "httproute" | "httproutes" => Some(Self::HttpRoute),
+            "grpcroute" | "grpcroutes" => Some(Self::GrpcRoute),
             "trafficpolicy" | "trafficpolicies" => Some(Self::TrafficPolicy),
             _ => None,
         }
@@ -164,8 +168,9 @@ impl Found {
                 let service = service::read(&mut fields, &read_as, complaints);
                 self.services.extend(service.map(|service| (service, document)));
             }
-            Kind::HttpRoute => {
-                let route = route::read(&mut fields, &read_as, complaints);
+            Kind::HttpRoute | Kind::GrpcRoute => {
+                let of = if kind == Kind::GrpcRoute { RouteKind::Grpc } else { RouteKind::Http };
+                let route = route::read(of, &mut fields, &read_as, complaints);
                 self.routes.extend(route.map(|route| (route, document)));
             }
             Kind::TrafficPolicy => {

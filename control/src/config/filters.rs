@@ -1,8 +1,10 @@
-//! The `filters` of an `HTTPRoute`'s rule: header changes, redirect, rewrite, mirror. An `ExtensionRef` and filters of a
-//! single backend are refused in words.
+//! The `filters` of a route's rule: header changes and mirrors, and of an `HTTPRoute` redirects and rewrites too. An
+//! `ExtensionRef` and filters of a single backend are refused in words.
 
 use api::{HEADERS_MAX, MIRRORS_MAX, changed_header_fault, header_value_fault, host_fault, path_fault};
-use mesh::{Authority, Filters, HeaderChanges, Mirror, PathChange, PathMatch, Redirect, RouteMatch};
+use mesh::{
+    Authority, Filters, HeaderChanges, Mirror, PathChange, PathMatch, Redirect, RouteKind, RouteMatch,
+};
 use runtime::yaml::{Node, Position};
 
 use super::complaints::Complaints;
@@ -14,13 +16,22 @@ const FILTERS_MAX: usize = 16;
 const KINDS: [(&str, &str); 5] = [
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
+    ("RequestMirror", "requestMirror"),
     ("RequestRedirect", "requestRedirect"),
     ("URLRewrite", "urlRewrite"),
-    ("RequestMirror", "requestMirror"),
 ];
+
+/// Those that a route of this kind may have: calls of gRPC are neither redirected nor rewritten (Gateway API).
+fn kinds(kind: RouteKind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        RouteKind::Http => &KINDS,
+        RouteKind::Grpc => &KINDS[..3],
+    }
+}
 
 /// Reads a rule's filters; `matches` are the rule's.
 pub(super) fn read(
+    route: RouteKind,
     items: &[(String, &Node)],
     matches: &[RouteMatch],
     namespace: &str,
@@ -34,8 +45,8 @@ pub(super) fn read(
             fields.missing("type", "the kind of filter, for instance RequestHeaderModifier", complaints);
             continue;
         };
-        let Some((kind, field)) = KINDS.into_iter().find(|(known, _)| *known == kind) else {
-            let names = KINDS.map(|(name, _)| name).join(", ");
+        let Some((kind, field)) = kinds(route).iter().copied().find(|(known, _)| *known == kind) else {
+            let names = kinds(route).iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             let message = format!("{} must be one of {names}", shown(kind));
             complaints.add(position, &fields.path("type"), message);
             continue;

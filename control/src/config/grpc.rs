@@ -15,7 +15,7 @@ use runtime::settings::nearest;
 use tonic::{Request, Response, Status};
 
 use super::check::{CheckedDocument, Kind, check};
-use super::render::{route_yaml, service_yaml};
+use super::render::{kind_of, route_yaml, service_yaml};
 use super::render_policy::policy_yaml;
 use crate::catalog::Catalog;
 use crate::replica::{Door, refusal};
@@ -90,6 +90,10 @@ impl Config for ConfigService {
             Kind::HttpRoute => {
                 RouteName::try_from(&name).map_err(|error| invalid(&error.within("name")))?;
                 DeleteConfig { route: Some(name.clone()), ..DeleteConfig::default() }
+            }
+            Kind::GrpcRoute => {
+                RouteName::try_from(&name).map_err(|error| invalid(&error.within("name")))?;
+                DeleteConfig { grpc_route: Some(name.clone()), ..DeleteConfig::default() }
             }
             Kind::TrafficPolicy => {
                 PolicyName::try_from(&name).map_err(|error| invalid(&error.within("name")))?;
@@ -199,8 +203,10 @@ fn stored(
             Some(Stored::Service(Arc::clone(declared), *revision))
         }));
     }
-    if kind.is_none_or(|kind| kind == Kind::HttpRoute) {
-        let routes = catalog.routes().filter(|(name, _)| wanted(&name.name, &name.namespace));
+    if kind.is_none_or(|kind| [Kind::HttpRoute, Kind::GrpcRoute].contains(&kind)) {
+        let routes = catalog.routes().filter(|(name, _)| {
+            kind.is_none_or(|kind| kind == kind_of(name.kind)) && wanted(&name.name, &name.namespace)
+        });
         found.extend(routes.map(|(_, stored)| Stored::Route(Arc::clone(&stored.route), stored.revision)));
     }
     if kind.is_none_or(|kind| kind == Kind::TrafficPolicy) {
@@ -224,7 +230,7 @@ fn document(stored: &Stored) -> Document {
             (Kind::Service, QualifiedName::from(&service.name), revision, service_yaml(service))
         }
         Stored::Route(route, revision) => {
-            (Kind::HttpRoute, QualifiedName::from(&route.name), revision, route_yaml(route))
+            (kind_of(route.name.kind), QualifiedName::from(&route.name), revision, route_yaml(route))
         }
         Stored::Policy(policy, revision) => {
             (Kind::TrafficPolicy, QualifiedName::from(&policy.name), revision, policy_yaml(policy))

@@ -1,8 +1,10 @@
-//! A `TrafficPolicy`, Penstock's own kind, attached to Services or HTTPRoutes of its namespace (GEP-713's `targetRefs`).
+//! A `TrafficPolicy`, Penstock's own kind, attached to Services or routes of its namespace (GEP-713's `targetRefs`).
 //! It holds what Kubernetes and Gateway API have no field for; where Gateway API has words elsewhere, they are used.
 
 use api::{CONNECT_MS, POLICY_TARGETS_MAX, TIMEOUT_MS_MAX};
-use mesh::{PolicyName, PolicyTarget, RequestPolicy, RouteName, ServiceName, ServicePolicy, TrafficPolicy};
+use mesh::{
+    PolicyName, PolicyTarget, RequestPolicy, RouteKind, RouteName, ServiceName, ServicePolicy, TrafficPolicy,
+};
 use runtime::yaml::Node;
 
 use super::balancing;
@@ -13,6 +15,9 @@ use super::fields::{Fields, shown};
 use super::limits;
 use super::metadata::Metadata;
 use super::retry::{self, Dialect};
+
+/// What a policy may be attached to.
+const TARGETS: &str = "Service, HTTPRoute or GRPCRoute";
 
 /// Fields that concern endpoints, and so have no meaning for a single route.
 const OF_SERVICES: [&str; 7] =
@@ -33,7 +38,7 @@ pub(super) fn read(
     let had = complaints.count();
     let targets = targets(&mut spec, &metadata.name.namespace, complaints);
     let (mut requests, mut service) = (RequestPolicy::default(), ServicePolicy::default());
-    requests.retry = retry::read(&mut spec, Dialect::Ours, complaints);
+    requests.retry = retry::read(&mut spec, Dialect::Both, complaints);
     timeouts(&mut spec, &mut requests, &mut service, complaints);
     requests.fault = fault::read(&mut spec, complaints);
     service.retry_budget = retry::constraint(&mut spec, complaints);
@@ -71,7 +76,7 @@ fn targets(spec: &mut Fields<'_>, namespace: &str, complaints: &mut Complaints) 
     let had = complaints.count();
     let items = spec.list("targetRefs", POLICY_TARGETS_MAX, complaints);
     if items.is_empty() && complaints.count() == had {
-        spec.missing("targetRefs", "a TrafficPolicy names at least one Service or HTTPRoute", complaints);
+        spec.missing("targetRefs", "a TrafficPolicy names at least one Service or route", complaints);
     }
     let mut targets = Vec::new();
     for (path, item) in &items {
@@ -91,27 +96,29 @@ fn target(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints)
     let kind = fields.text("kind", complaints);
     let group = fields.text("group", complaints);
     let name = fields.text("name", complaints);
-    for (field, is_there, expected) in [
-        ("kind", kind.is_some(), "Service or HTTPRoute"),
-        ("name", name.is_some(), "the name of a Service or an HTTPRoute"),
-    ] {
+    for (field, is_there, expected) in
+        [("kind", kind.is_some(), TARGETS), ("name", name.is_some(), "the name of a Service or a route")]
+    {
         if !is_there && complaints.count() == had {
             fields.missing(field, expected, complaints);
         }
     }
     fields.refuse(&["namespace"], "a policy stands in the namespace of what it targets", complaints);
-    fields.refuse(&["sectionName"], "a policy targets a whole Service or HTTPRoute", complaints);
+    fields.refuse(&["sectionName"], "a policy targets a whole Service or route", complaints);
     let (kind_path, name_path, group_path) = (fields.path("kind"), fields.path("name"), fields.path("group"));
     fields.finish(complaints);
     let ((kind, kind_at), (name, name_at)) = (kind?, name?);
     let qualified = api::v1::QualifiedName { name: name.to_owned(), namespace: namespace.to_owned() };
+    let route = |kind| {
+        let name = RouteName::try_from(&qualified).map(|name| PolicyTarget::Route(name.of_kind(kind)));
+        ("gateway.networking.k8s.io", name)
+    };
     let (expected_group, target) = match kind {
         "Service" => ("", ServiceName::try_from(&qualified).map(PolicyTarget::Service)),
-        "HTTPRoute" => {
-            ("gateway.networking.k8s.io", RouteName::try_from(&qualified).map(PolicyTarget::Route))
-        }
+        "HTTPRoute" => route(RouteKind::Http),
+        "GRPCRoute" => route(RouteKind::Grpc),
         other => {
-            let message = format!("{} must be Service or HTTPRoute", shown(other));
+            let message = format!("{} must be {TARGETS}", shown(other));
             complaints.add(kind_at, &kind_path, message);
             return None;
         }
@@ -142,7 +149,7 @@ fn timeouts(
     let Some(mut fields) = spec.fields("timeouts", complaints) else { return };
     service.connect_timeout = duration::field(&mut fields, "connect", &CONNECT_MS, complaints);
     requests.stream_idle = duration::field(&mut fields, "streamIdle", &(1..=TIMEOUT_MS_MAX), complaints);
-    let why = "it stands in the HTTPRoute's `timeouts`; a TrafficPolicy has connect and streamIdle";
+    let why = "it stands in a route's `timeouts`; a TrafficPolicy has connect and streamIdle";
     fields.refuse(&["request", "backendRequest"], why, complaints);
     fields.finish(complaints);
 }

@@ -1,6 +1,6 @@
 //! What is stored of services and routes, as YAML of the kind it was applied as. Applying it again changes nothing.
 
-use mesh::{Backend, MatchKind, PathMatch, Route, RouteMatch, RouteRule, Service};
+use mesh::{Backend, GrpcMatch, MatchKind, PathMatch, Route, RouteKind, RouteMatch, RouteRule, Service};
 
 use super::check::Kind;
 use super::duration;
@@ -29,12 +29,12 @@ pub fn service_yaml(service: &Service) -> String {
     lines.text
 }
 
-/// A route as the `HTTPRoute` that declares it.
+/// A route as the `HTTPRoute` or `GRPCRoute` that declares it.
 #[must_use]
 pub fn route_yaml(route: &Route) -> String {
     let namespace = route.name.namespace.as_str();
     let mut lines = Lines::default();
-    head(&mut lines, Kind::HttpRoute, &route.name.name, namespace);
+    head(&mut lines, kind_of(route.name.kind), &route.name.name, namespace);
     lines.under("spec", |lines| {
         lines.list("parentRefs", &route.parents, |lines, (service, port)| {
             lines.line("group: \"\"");
@@ -50,6 +50,14 @@ pub fn route_yaml(route: &Route) -> String {
         lines.list("rules", &route.rules, |lines, rule| rule_lines(lines, rule, namespace));
     });
     lines.text
+}
+
+/// The kind of document that declares such a route.
+pub(super) fn kind_of(kind: RouteKind) -> Kind {
+    match kind {
+        RouteKind::Http => Kind::HttpRoute,
+        RouteKind::Grpc => Kind::GrpcRoute,
+    }
 }
 
 fn rule_lines(lines: &mut Lines, rule: &RouteRule, namespace: &str) {
@@ -87,6 +95,15 @@ fn match_lines(lines: &mut Lines, route_match: &RouteMatch) {
     }
     if let Some(method) = &route_match.method {
         lines.line(&format!("method: {}", quoted(method)));
+    }
+    if let Some(call) = route_match.grpc.as_ref().filter(|call| **call != GrpcMatch::default()) {
+        lines.under("method", |lines| {
+            for (key, name) in [("service", &call.service), ("method", &call.method)] {
+                if let Some(name) = name {
+                    lines.line(&format!("{key}: {}", quoted(name)));
+                }
+            }
+        });
     }
     lines.list("headers", &route_match.headers, |lines, header| {
         value_lines(lines, &header.name, &header.value, header.kind);

@@ -49,7 +49,7 @@ pub fn policy_yaml(policy: &TrafficPolicy) -> String {
 fn target_lines(lines: &mut Lines, target: &PolicyTarget) {
     let (group, kind, name) = match target {
         PolicyTarget::Service(service) => ("\"\"", "Service", service.name()),
-        PolicyTarget::Route(route) => ("gateway.networking.k8s.io", "HTTPRoute", route.name.as_str()),
+        PolicyTarget::Route(route) => ("gateway.networking.k8s.io", route.kind.as_str(), route.name.as_str()),
     };
     lines.line(&format!("group: {group}"));
     lines.line(&format!("kind: {kind}"));

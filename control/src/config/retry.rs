@@ -1,31 +1,46 @@
-//! The `retry` of a rule (Gateway API, GEP-1731) and of a policy, which adds gRPC's codes and the budget (GEP-3388).
+//! The `retry` of a rule (Gateway API, GEP-1731) and of a policy, which names gRPC's codes too, and the budget (GEP-3388).
 
 use std::time::Duration;
 
 use api::{BACKOFF_MS, BUDGET_WINDOW_MS, MIN_RETRIES_MAX, RETRY_CODES, RETRY_CODES_MAX};
-use mesh::{GrpcCode, Retry, RetryBudget};
+use mesh::{GrpcCode, Retry, RetryBudget, RouteKind};
 
 use super::complaints::Complaints;
 use super::duration;
 use super::fields::{Fields, shown};
 
-/// What is there beside Gateway API's fields.
+/// Which codes it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// An `HTTPRoute`.
-    Gateway,
-    /// A `TrafficPolicy`: `grpcCodes` too.
-    Ours,
+    /// An `HTTPRoute`: `codes`.
+    Http,
+    /// A `GRPCRoute`: `grpcCodes`.
+    Grpc,
+    /// A `TrafficPolicy`: both.
+    Both,
+}
+
+impl Dialect {
+    /// That of a route.
+    pub(super) fn of(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Http => Self::Http,
+            RouteKind::Grpc => Self::Grpc,
+        }
+    }
 }
 
 /// Reads `retry`.
 pub(super) fn read(outer: &mut Fields<'_>, dialect: Dialect, complaints: &mut Complaints) -> Option<Retry> {
     let mut fields = outer.fields("retry", complaints)?;
     let had = complaints.count();
-    let codes = codes(&mut fields, complaints);
-    let grpc_codes = match dialect {
-        Dialect::Ours => grpc_codes(&mut fields, complaints),
-        Dialect::Gateway => Vec::new(),
+    let (codes, grpc_codes) = match dialect {
+        Dialect::Http => (codes(&mut fields, complaints), Vec::new()),
+        Dialect::Grpc => {
+            fields.refuse(&["codes"], "a call has no HTTP status; name gRPC's in `grpcCodes`", complaints);
+            (Vec::new(), grpc_codes(&mut fields, complaints))
+        }
+        Dialect::Both => (codes(&mut fields, complaints), grpc_codes(&mut fields, complaints)),
     };
     let attempts = fields.number("attempts", 1..=Retry::MAX_ATTEMPTS, complaints);
     let backoff = duration::field(&mut fields, "backoff", &BACKOFF_MS, complaints);

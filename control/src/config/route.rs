@@ -1,16 +1,19 @@
-//! An `HTTPRoute` of Gateway API's `gateway.networking.k8s.io/v1` with Services as parents (GAMMA, GEP-1294).
+//! An `HTTPRoute` or a `GRPCRoute` of Gateway API's `gateway.networking.k8s.io/v1` with Services as parents (GAMMA, GEP-1294).
+//! They differ in what a match says, in which filters there are, and in what a retry names; `timeouts` and `retry` of a
+//! `GRPCRoute` are ours, in the shape that an `HTTPRoute` has them in.
 //!
 //! A route rules the requests of every caller, so it must stand in its parents' namespace (a producer route); consumer
 //! routes are not supported yet. Backends may stand in other namespaces without a ReferenceGrant: the mesh has no borders
 //! between namespaces yet. Filters of a single backend and most regular expressions are refused in words.
 
 use api::{BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX};
-use mesh::{Authority, Backend, RequestPolicy, Route, RouteName, RouteRule, ServiceName};
+use mesh::{Authority, Backend, RequestPolicy, Route, RouteKind, RouteName, RouteRule, ServiceName};
 use runtime::yaml::{Node, Position};
 
 use super::complaints::Complaints;
 use super::fields::{Fields, shown};
 use super::filters;
+use super::grpc_match;
 use super::metadata::Metadata;
 use super::retry::{self, Dialect};
 use super::route_match;
@@ -18,8 +21,17 @@ use super::route_match;
 /// Weight of a backend that states none (Gateway API).
 const DEFAULT_WEIGHT: u32 = 1;
 
-/// Reads the rest of a document whose kind is `HTTPRoute`.
+/// What a route is called in a sentence.
+fn said(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Http => "an HTTPRoute",
+        RouteKind::Grpc => "a GRPCRoute",
+    }
+}
+
+/// Reads the rest of a document whose kind is `HTTPRoute` or `GRPCRoute`.
 pub(super) fn read(
+    kind: RouteKind,
     document: &mut Fields<'_>,
     metadata: &Metadata,
     complaints: &mut Complaints,
@@ -27,18 +39,20 @@ pub(super) fn read(
     let name: Option<RouteName> = metadata.noun(complaints);
     let namespace = metadata.name.namespace.as_str();
     if document.take("spec").is_none() {
-        document.missing("spec", "an HTTPRoute has a `spec` with `parentRefs` and `rules`", complaints);
+        let expected = format!("{} has a `spec` with `parentRefs` and `rules`", said(kind));
+        document.missing("spec", &expected, complaints);
         return None;
     }
     let mut spec = document.fields("spec", complaints)?;
     let had = complaints.count();
-    let parents = parents(&mut spec, namespace, complaints);
+    let parents = parents(kind, &mut spec, namespace, complaints);
     let rules_had = complaints.count();
     let items = spec.list("rules", RULES_MAX, complaints);
     if items.is_empty() && complaints.count() == rules_had {
-        spec.missing("rules", "an HTTPRoute has at least one rule", complaints);
+        spec.missing("rules", &format!("{} has at least one rule", said(kind)), complaints);
     }
-    let rules: Vec<_> = items.iter().map(|(path, item)| rule(item, path, namespace, complaints)).collect();
+    let rules: Vec<_> =
+        items.iter().map(|(path, item)| rule(kind, item, path, namespace, complaints)).collect();
     let why = "a route with a Service as its parent rules every request to it; leave it out";
     spec.refuse(&["hostnames"], why, complaints);
     spec.refuse(&["useDefaultGateways"], "Penstock has no Gateway; leave it out", complaints);
@@ -52,10 +66,11 @@ pub(super) fn read(
     if complaints.count() > had {
         return None;
     }
-    Some(Route { name: name?, parents: parents?, rules: rules? })
+    Some(Route { name: name?.of_kind(kind), parents: parents?, rules: rules? })
 }
 
 fn parents(
+    kind: RouteKind,
     spec: &mut Fields<'_>,
     namespace: &str,
     complaints: &mut Complaints,
@@ -63,11 +78,8 @@ fn parents(
     let had = complaints.count();
     let items = spec.list("parentRefs", PARENTS_MAX, complaints);
     if items.is_empty() && complaints.count() == had {
-        spec.missing(
-            "parentRefs",
-            "an HTTPRoute names at least one Service whose requests it rules",
-            complaints,
-        );
+        let expected = format!("{} names at least one Service whose requests it rules", said(kind));
+        spec.missing("parentRefs", &expected, complaints);
     }
     let mut parents: Vec<(ServiceName, Option<u16>)> = Vec::new();
     for (path, item) in &items {
@@ -141,20 +153,29 @@ pub(super) fn service_name(
     ServiceName::new(name, stated.map_or(namespace, |(text, _)| text)).ok()
 }
 
-fn rule(node: &Node, path: &str, namespace: &str, complaints: &mut Complaints) -> Option<RouteRule> {
+fn rule(
+    kind: RouteKind,
+    node: &Node,
+    path: &str,
+    namespace: &str,
+    complaints: &mut Complaints,
+) -> Option<RouteRule> {
     let mut fields = Fields::of(node, path, complaints)?;
     let had = complaints.count();
     let matches = fields.list("matches", MATCHES_MAX, complaints);
-    let matches: Vec<_> =
-        matches.iter().map(|(path, item)| route_match::read(item, path, complaints)).collect();
+    let read = match kind {
+        RouteKind::Http => route_match::read,
+        RouteKind::Grpc => grpc_match::read,
+    };
+    let matches: Vec<_> = matches.iter().map(|(path, item)| read(item, path, complaints)).collect();
     let backends = fields.list("backendRefs", BACKENDS_MAX, complaints);
     let backends: Vec<_> =
         backends.iter().map(|(path, item)| backend(item, path, namespace, complaints)).collect();
     let (request_timeout, try_timeout) = retry::timeouts(&mut fields, complaints);
-    let retry = retry::read(&mut fields, Dialect::Gateway, complaints);
+    let retry = retry::read(&mut fields, Dialect::of(kind), complaints);
     let filters = fields.list("filters", filters::MAX, complaints);
     let known: Vec<_> = matches.iter().flatten().cloned().collect();
-    let filters = filters::read(&filters, &known, namespace, complaints);
+    let filters = filters::read(kind, &filters, &known, namespace, complaints);
     fields.refuse(&["name", "sessionPersistence"], "leave it out", complaints);
     fields.finish(complaints);
     if complaints.count() > had {

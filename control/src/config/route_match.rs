@@ -31,7 +31,7 @@ pub(super) fn read(node: &Node, path: &str, complaints: &mut Complaints) -> Opti
     }
     let (headers, query) =
         (headers.into_iter().collect::<Option<_>>()?, query.into_iter().collect::<Option<_>>()?);
-    Some(RouteMatch { path, headers, query, method })
+    Some(RouteMatch { path, headers, query, method, grpc: None })
 }
 
 fn path_match(mut fields: Fields<'_>, complaints: &mut Complaints) -> Option<PathMatch> {
@@ -65,7 +65,7 @@ fn method(fields: &mut Fields<'_>, complaints: &mut Complaints) -> Option<String
     None
 }
 
-fn header(
+pub(super) fn header(
     node: &Node,
     path: &str,
     names: &mut BTreeSet<String>,

@@ -3,7 +3,7 @@
 use api::log::v1::command::Body;
 use api::log::v1::refused::Reason;
 use control::catalog::Change;
-use mesh::{Protocol, Revision};
+use mesh::{PolicyTarget, Protocol, Revision};
 
 use crate::script::*;
 
@@ -237,4 +237,27 @@ fn a_target_has_one_policy_and_passes_to_another_in_one_command() {
     );
     let again = script.run(put_policies(&[policy("p", &[cart], 1), policy("q", &[web], 1)]));
     assert_eq!(actions(&again), ["changed", "created"]);
+}
+
+#[test]
+fn routes_of_both_kinds_have_names_of_their_own_and_the_log_takes_those_of_grpc_once_every_member_knows_them()
+{
+    let mut script = Script::new();
+    let (http, grpc) = (route("r", "web", None, "/", "a:80"), grpc_route("r", "web", "Carts", "b:80"));
+    script.done(put(&[service("web", &[(80, Protocol::Grpc)])], &[http]));
+    let of_grpc = [put(&[], &[grpc]), delete_grpc_route("r")];
+    for body in of_grpc.clone() {
+        assert!(script.refused(body).1.contains("of version 4 of commands"));
+    }
+    script.done(raise(4));
+    let [put_grpc, delete_grpc] = of_grpc;
+    script.done(put_grpc);
+    assert_eq!(backends(&script, "web:80"), ["b", "a"], "calls are taken first");
+    let on_grpc = PolicyTarget::Route(grpc_route("r", "web", "Carts", "b:80").name);
+    script.done(put_policies(&[policy("http", &[on_route("r")], 1), policy("grpc", &[on_grpc], 2)]));
+    assert_eq!(attempts(&script, "web:80"), [Some(2), Some(1)]);
+    script.done(delete_grpc.clone());
+    assert_eq!(backends(&script, "web:80"), ["a"]);
+    let told = (Reason::NotFound, "GRPCRoute default/r does not exist".to_owned());
+    assert_eq!(script.refused(delete_grpc), told);
 }

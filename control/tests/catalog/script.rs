@@ -4,14 +4,15 @@ use api::log::v1::command::Body;
 use api::log::v1::outcome::Result as Answer;
 use api::log::v1::refused::Reason;
 use api::log::v1::{
-    Command, Counted, DeleteConfig, Expire, ExpiredLease, Leave, Outcome, Partial, PutConfig, Register, Tick,
+    Command, Counted, DeleteConfig, Expire, ExpiredLease, Leave, Outcome, Partial, PutConfig, RaiseVersion,
+    Register, Tick,
 };
 use api::v1;
 use control::catalog::{Applied, Catalog, Change};
 use mesh::{
-    Authority, Backend, Direction, Edge, EdgeTraffic, PathMatch, PolicyName, PolicyTarget, Protocol,
-    RequestPolicy, Retry, Route, RouteMatch, RouteName, RouteRule, Service, ServicePolicy, ServicePort,
-    TrafficPolicy, Window, WindowTraffic,
+    Authority, Backend, Direction, Edge, EdgeTraffic, GrpcMatch, PathMatch, PolicyName, PolicyTarget,
+    Protocol, RequestPolicy, Retry, Route, RouteKind, RouteMatch, RouteName, RouteRule, Service,
+    ServicePolicy, ServicePort, TrafficPolicy, Window, WindowTraffic,
 };
 use prost::Message;
 
@@ -146,7 +147,7 @@ pub(crate) fn service(name: &str, ports: &[(u16, Protocol)]) -> Service {
 pub(crate) fn route(name: &str, parent: &str, port: Option<u16>, prefix: &str, backend: &str) -> Route {
     let path = Some(PathMatch::Prefix(prefix.to_owned()));
     Route {
-        name: RouteName { namespace: "default".to_owned(), name: name.to_owned() },
+        name: RouteName { namespace: "default".to_owned(), name: name.to_owned(), kind: RouteKind::Http },
         parents: vec![(parent.parse().unwrap(), port)],
         rules: vec![RouteRule {
             matches: vec![RouteMatch { path, ..RouteMatch::default() }],
@@ -180,7 +181,11 @@ pub(crate) fn on_service(name: &str) -> PolicyTarget {
 }
 
 pub(crate) fn on_route(name: &str) -> PolicyTarget {
-    PolicyTarget::Route(RouteName { namespace: "default".to_owned(), name: name.to_owned() })
+    PolicyTarget::Route(RouteName {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        kind: RouteKind::Http,
+    })
 }
 
 pub(crate) fn put_policies(policies: &[TrafficPolicy]) -> Body {
@@ -201,6 +206,24 @@ pub(crate) fn delete_service(name: &str) -> Body {
 pub(crate) fn delete_route(name: &str) -> Body {
     let name = v1::QualifiedName { name: name.to_owned(), namespace: "default".to_owned() };
     Body::DeleteConfig(DeleteConfig { route: Some(name), ..DeleteConfig::default() })
+}
+
+pub(crate) fn delete_grpc_route(name: &str) -> Body {
+    let name = v1::QualifiedName { name: name.to_owned(), namespace: "default".to_owned() };
+    Body::DeleteConfig(DeleteConfig { grpc_route: Some(name), ..DeleteConfig::default() })
+}
+
+/// A `GRPCRoute` with one rule: calls of `service` go to `backend`.
+pub(crate) fn grpc_route(name: &str, parent: &str, service: &str, backend: &str) -> Route {
+    let mut route = route(name, parent, None, "/", backend);
+    route.name.kind = RouteKind::Grpc;
+    let grpc = Some(GrpcMatch { service: Some(service.to_owned()), method: None });
+    route.rules[0].matches = vec![RouteMatch { grpc, ..RouteMatch::default() }];
+    route
+}
+
+pub(crate) fn raise(version: u32) -> Body {
+    Body::RaiseVersion(RaiseVersion { version })
 }
 
 pub(crate) fn edge(callee: &str) -> Edge {

@@ -85,7 +85,7 @@ fn malformed_yaml_names_line_and_column_and_the_other_file_is_read_all_the_same(
     let told = told(&["kind: [1, 2\nfoo: bar\n", "apiVersion: v1\nkind: Pod\n"]);
     assert!(told[0].starts_with("a.yaml:2:"), "{told:?}");
     assert!(told[0].contains("not valid YAML"), "{told:?}");
-    let expected = "b.yaml:2:7 kind: \"Pod\" is not a kind that Penstock takes: expected Service, HTTPRoute or TrafficPolicy";
+    let expected = "b.yaml:2:7 kind: \"Pod\" is not a kind that Penstock takes: expected Service, HTTPRoute, GRPCRoute or TrafficPolicy";
     assert_eq!(told[1], expected);
 }
 
@@ -94,16 +94,16 @@ fn kinds_and_versions_are_held_to_the_letter_and_near_ones_suggested() {
     for (text, expected) in [
         (
             "kind: HttpRoute\n",
-            "kind: \"HttpRoute\" is not a kind that Penstock takes: expected Service, HTTPRoute or TrafficPolicy; did you mean HTTPRoute?",
+            "kind: \"HttpRoute\" is not a kind that Penstock takes: expected Service, HTTPRoute, GRPCRoute or TrafficPolicy; did you mean HTTPRoute?",
         ),
         (
             "kind: Servcie\n",
-            "kind: \"Servcie\" is not a kind that Penstock takes: expected Service, HTTPRoute or TrafficPolicy; did you mean Service?",
+            "kind: \"Servcie\" is not a kind that Penstock takes: expected Service, HTTPRoute, GRPCRoute or TrafficPolicy; did you mean Service?",
         ),
-        ("metadata: {}\n", "kind: is missing: expected Service, HTTPRoute or TrafficPolicy"),
+        ("metadata: {}\n", "kind: is missing: expected Service, HTTPRoute, GRPCRoute or TrafficPolicy"),
         ("- a\n", ": must be a mapping, is a list"),
-        ("", ": holds no document: expected Service, HTTPRoute or TrafficPolicy"),
-        ("# nothing\n---\n", ": holds no document: expected Service, HTTPRoute or TrafficPolicy"),
+        ("", ": holds no document: expected Service, HTTPRoute, GRPCRoute or TrafficPolicy"),
+        ("# nothing\n---\n", ": holds no document: expected Service, HTTPRoute, GRPCRoute or TrafficPolicy"),
     ] {
         let told = told(&[text]);
         assert_eq!(told.len(), 1, "{told:?}");
@@ -233,10 +233,10 @@ fn a_retry_or_a_policy_without_meaning_is_told_with_its_place() {
             route("timeouts: {request: 1s, backendRequest: 2s}"),
             "spec.rules[0].timeouts.backendRequest: must not be longer than `request`, which bounds all tries",
         ),
-        (policy(""), "spec.targetRefs: is missing: a TrafficPolicy names at least one Service or HTTPRoute"),
+        (policy(""), "spec.targetRefs: is missing: a TrafficPolicy names at least one Service or route"),
         (
             policy("targetRefs: [{kind: Gateway, name: a}]"),
-            "spec.targetRefs[0].kind: \"Gateway\" must be Service or HTTPRoute",
+            "spec.targetRefs[0].kind: \"Gateway\" must be Service, HTTPRoute or GRPCRoute",
         ),
         (
             policy("targetRefs: [{kind: HTTPRoute, group: '', name: a}]"),
@@ -260,7 +260,7 @@ fn a_retry_or_a_policy_without_meaning_is_told_with_its_place() {
         ),
         (
             policy(&format!("{on_web}, timeouts: {{request: 1s}}")),
-            "spec.timeouts.request: is not supported yet: it stands in the HTTPRoute's `timeouts`; a TrafficPolicy has connect and streamIdle",
+            "spec.timeouts.request: is not supported yet: it stands in a route's `timeouts`; a TrafficPolicy has connect and streamIdle",
         ),
     ] {
         let told = told(&[&text]);
@@ -308,7 +308,7 @@ fn a_filter_a_fault_or_a_limit_without_meaning_is_told_with_its_place() {
     for (text, expected) in [
         (
             filter("{type: Cors}"),
-            "spec.rules[0].filters[0].type: \"Cors\" must be one of RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror",
+            "spec.rules[0].filters[0].type: \"Cors\" must be one of RequestHeaderModifier, ResponseHeaderModifier, RequestMirror, RequestRedirect, URLRewrite",
         ),
         (
             filter("{type: URLRewrite}"),

@@ -1,7 +1,9 @@
 //! Config, held to its promises: every complaint at once with its place, and what is rendered applies unchanged.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
+mod chance;
 mod complaints;
+mod grpc_routes;
 mod limits;
 mod rendering;
 

@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use mesh::{Endpoint, Health, Locality, PathMatch, Protocol, Revision, RouteMatch, RouteRule};
+use mesh::{Endpoint, GrpcMatch, Health, Locality, PathMatch, Protocol, Revision, RouteMatch, RouteRule};
 use prost::Message;
 
 use crate::desk::{authority, endpoint, full, node, service, split};
@@ -151,6 +151,39 @@ fn a_prefix_of_whole_elements_is_said_as_each_client_understands_it() {
         paths("gRPC C-core")[..2],
         [PathSpecifier::Path("/pkg.Svc".to_owned()), PathSpecifier::Prefix("/pkg.Svc/".to_owned())]
     );
+}
+
+#[test]
+fn a_match_of_grpc_is_a_path_and_for_those_who_carry_other_requests_too_the_word_that_it_is_grpc() {
+    let rule = |service: &str, method: Option<&str>| RouteRule {
+        matches: vec![RouteMatch {
+            grpc: Some(GrpcMatch { service: Some(service.to_owned()), method: method.map(str::to_owned) }),
+            ..RouteMatch::default()
+        }],
+        ..RouteRule::default()
+    };
+    let rules = Arc::new([rule("shop.Carts", Some("Add")), rule("shop.Orders", None)]);
+    let routes = Change::Routes { authority: authority("web"), revision: Revision::new(1, 2), rules };
+    let mut shelf = shelf(&[service("web", Some(Protocol::Grpc), 1), routes]);
+    let mut said = |user_agent| -> Vec<(PathSpecifier, bool, Option<u32>)> {
+        let routes: RouteConfiguration = read(&mut shelf, Kind::Routes, user_agent, &full("web"));
+        let routes = routes.virtual_hosts[0].routes.iter();
+        let said = routes.map(|route| {
+            let matched = route.r#match.clone().unwrap();
+            let status = match &route.action {
+                Some(Action::DirectResponse(direct)) => Some(direct.status),
+                _ => None,
+            };
+            (matched.path_specifier.unwrap(), matched.grpc.is_some(), status)
+        });
+        said.collect()
+    };
+    let add = PathSpecifier::Path("/shop.Carts/Add".to_owned());
+    let all = (PathSpecifier::Prefix("/".to_owned()), false, None);
+    let orders = PathSpecifier::PathSeparatedPrefix("/shop.Orders".to_owned());
+    let ours = [(add.clone(), true, Some(503)), (orders, true, Some(503)), all];
+    assert_eq!(said("penstock"), ours);
+    assert_eq!(said("gRPC C-core")[0], (add, false, Some(503)));
 }
 
 #[test]

@@ -10,12 +10,13 @@ use api::xds::pb::envoy::config::route::v3::{
     HeaderMatcher, QueryParameterMatcher, Route, RouteAction, RouteConfiguration,
 };
 use api::xds::pb::envoy::config::route::v3::{
-    header_matcher::HeaderMatchSpecifier, route_match::PathSpecifier,
+    header_matcher::HeaderMatchSpecifier,
+    route_match::{GrpcRouteMatchOptions, PathSpecifier},
 };
 use api::xds::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use mesh::{
-    Authority, Backend, Filters, HeaderMatch, MatchKind, PathMatch, QueryMatch, RequestPolicy, RouteMatch,
-    RouteRule,
+    Authority, Backend, Filters, GrpcMatch, HeaderMatch, MatchKind, PathMatch, QueryMatch, RequestPolicy,
+    RouteMatch, RouteRule,
 };
 
 use super::decode_filters::{self, faults, header_changes, redirect};
@@ -58,6 +59,7 @@ fn rule(route: Route) -> Result<RouteRule, String> {
         headers: Vec::with_capacity(matches.headers.len()),
         query: matches.query_parameters.into_iter().map(query).collect::<Result<_, _>>()?,
         method: None,
+        grpc: matches.grpc.map(|GrpcRouteMatchOptions {}| GrpcMatch::default()),
     };
     let matched = matches.headers.into_iter().try_fold(matched, with_header)?;
     let matches = if matched == RouteMatch::default() { Vec::new() } else { vec![matched] };

@@ -98,7 +98,7 @@ impl Refusal {
     #[must_use]
     pub fn grpc_status(self) -> u8 {
         match self {
-            Self::TwoLengths | Self::Malformed(_) | Self::NoBackend | Self::BadAnswer => 13,
+            Self::TwoLengths | Self::Malformed(_) | Self::BadAnswer => 13,
             Self::HeadTooLarge | Self::RateLimited => 8,
             Self::HeadTimeout | Self::TimedOut | Self::StreamIdle | Self::CallerStalled => 4,
             Self::Injected { grpc_status, .. } => grpc_status,
@@ -108,6 +108,7 @@ impl Refusal {
             | Self::TooManyPending
             | Self::Overloaded
             | Self::TooManyDemands
+            | Self::NoBackend
             | Self::NoEndpoint
             | Self::ConnectFailed
             | Self::BrokenOff
@@ -134,7 +135,7 @@ impl Refusal {
             Self::UnknownService => "unknown service; see `penstock services` for those that are registered",
             Self::NoWordYet => "the control plane has not answered for this service yet; try again",
             Self::TooManyDemands => "too many requests wait for word of their service; try again",
-            Self::NoBackend => "the route has no backend that takes requests; see `penstock get httproute`",
+            Self::NoBackend => "the route has no backend that takes requests; see `penstock get all`",
             Self::NoEndpoint => "the service has no endpoint that can serve; see `penstock endpoints`",
             Self::ConnectFailed => "no connection to any endpoint of the service; see `penstock endpoints`",
             Self::BrokenOff => "the endpoint closed the connection before it answered",

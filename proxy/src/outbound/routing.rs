@@ -4,6 +4,7 @@ use http::request;
 use mesh::{MatchKind, QueryMatch, RouteMatch, RouteRule};
 
 use crate::balance::Chance;
+use crate::http::refusal::is_grpc;
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,10 @@ pub(super) fn choose(rules: &[RouteRule], request: &request::Parts, chance: &mut
 fn matches(wanted: &RouteMatch, request: &request::Parts) -> bool {
     wanted.method.as_ref().is_none_or(|method| request.method == method.as_str())
         && wanted.path.as_ref().is_none_or(|path| path.matches(request.uri.path()))
+        && wanted
+            .grpc
+            .as_ref()
+            .is_none_or(|call| is_grpc(&request.headers) && call.matches(request.uri.path()))
         && wanted.headers.iter().all(|header| match header.kind {
             MatchKind::Present => request.headers.contains_key(header.name.as_str()),
             MatchKind::Exact => {
@@ -98,7 +103,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use super::*;
     use http::Request;
-    use mesh::{Backend, HeaderMatch, PathMatch};
+    use mesh::{Backend, GrpcMatch, HeaderMatch, PathMatch};
 
     fn rule(matches: Vec<RouteMatch>, weights: &[u32]) -> RouteRule {
         let backends = weights
@@ -126,6 +131,7 @@ mod tests {
                     headers: vec![beta],
                     query: Vec::new(),
                     method: Some("POST".to_owned()),
+                    grpc: None,
                 }],
                 &[1],
             ),
@@ -147,6 +153,27 @@ mod tests {
             (Request::get("/"), Choice::Service),
         ] {
             assert_eq!(choose(&rules, &parts(request), &mut chance), choice);
+        }
+    }
+
+    #[test]
+    fn a_rule_for_calls_of_grpc_takes_no_other_request() {
+        let call = |service: &str| {
+            let grpc = Some(GrpcMatch { service: Some(service.to_owned()), method: None });
+            RouteMatch { grpc, ..RouteMatch::default() }
+        };
+        let rules = [rule(vec![call("shop.Carts")], &[1])];
+        let mut chance = Chance::seeded(1);
+        let grpc = |path: &str, kind: &str| parts(Request::post(path).header("content-type", kind));
+        for (request, is_taken) in [
+            (grpc("/shop.Carts/Add", "application/grpc"), true),
+            (grpc("/shop.Carts/Add", "application/grpc+proto"), true),
+            (grpc("/shop.Carts/Add", "application/json"), false),
+            (grpc("/shop.Orders/Add", "application/grpc"), false),
+            (parts(Request::get("/shop.Carts/Add")), false),
+        ] {
+            let choice = choose(&rules, &request, &mut chance);
+            assert_eq!(choice == Choice::Backend { rule: 0, backend: 0 }, is_taken, "{request:?}");
         }
     }
 

@@ -149,7 +149,19 @@ fn spelled(one: &RouteMatch) -> String {
         MatchKind::Prefix => format!("?{}={}*", query.name, query.value),
         MatchKind::Present => format!("?{}=*", query.name),
     });
-    one.method.clone().into_iter().chain(path).chain(query).chain(headers).collect::<Vec<_>>().join(" ")
+    let grpc = one.grpc.as_ref().map(|call| {
+        let [service, method] = [&call.service, &call.method].map(|name| name.as_deref().unwrap_or("*"));
+        format!("gRPC {service}/{method}")
+    });
+    one.method
+        .clone()
+        .into_iter()
+        .chain(grpc)
+        .chain(path)
+        .chain(query)
+        .chain(headers)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -188,6 +200,7 @@ mod tests {
             headers: vec![header],
             query: Vec::new(),
             method: Some("GET".to_owned()),
+            grpc: None,
         };
         let rules = vec![RouteRule {
             matches: vec![matched],

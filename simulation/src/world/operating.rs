@@ -87,6 +87,7 @@ impl World {
                 name: qualified(format!("pushed-{}", number % PUSHED)),
                 parents: vec![RouteParent { service: parent, port: 80 }],
                 rules: vec![RouteRule { backends, ..RouteRule::default() }],
+                ..Route::default()
             };
             let body =
                 Some(command::Body::PutConfig(PutConfig { routes: vec![route], ..PutConfig::default() }));

@@ -7,7 +7,7 @@ use api::v1::{
     ServicePort, WriteId,
 };
 use control::catalog::Catalog;
-use mesh::{InstanceName, RouteName, ServiceName};
+use mesh::{InstanceName, RouteKind, RouteName, ServiceName};
 
 use crate::chance::Chance;
 use crate::shape::Shape;
@@ -108,7 +108,11 @@ impl Key {
                 Some(u64::from(stored.endpoint.address.port()) - FIRST_PORT)
             }
             Self::Route(service) => {
-                let name = RouteName { namespace: "default".to_owned(), name: format!("route-{service}") };
+                let name = RouteName {
+                    namespace: "default".to_owned(),
+                    name: format!("route-{service}"),
+                    kind: RouteKind::Http,
+                };
                 let weights = &catalog.route(&name)?.route.rules.first()?.backends;
                 let weight = |at: usize| {
                     weights.get(at).map_or(0, |backend: &mesh::Backend| u64::from(backend.weight))
@@ -195,6 +199,7 @@ fn route(service: u64, value: u64, shape: &Shape) -> Route {
         name: qualified(format!("route-{service}")),
         parents: vec![RouteParent { service: qualified(service_name(service)), port: 80 }],
         rules: vec![RouteRule { backends: backends.into(), ..RouteRule::default() }],
+        ..Route::default()
     }
 }
 

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecif
 use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
-use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, PathSpecifier};
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use envoy_types::pb::envoy::config::route::v3::{
     DirectResponseAction, HeaderMatcher, QueryParameterMatcher, Route as WireRoute, RouteAction,
@@ -17,8 +17,8 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use envoy_types::pb::google::protobuf::Any;
 use mesh::{
-    Authority, Backend, DEFAULT_NAMESPACE, HeaderMatch, MatchKind, PathMatch, Protocol, QueryMatch,
-    RouteMatch, RouteRule,
+    Authority, Backend, DEFAULT_NAMESPACE, GrpcMatch, HeaderMatch, MatchKind, PathMatch, Protocol,
+    QueryMatch, RouteMatch, RouteRule,
 };
 
 use super::super::client::Shape;
@@ -117,9 +117,10 @@ fn route(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> WireRoute {
     route
 }
 
-/// gRPC does not know a prefix of whole path elements; two matches say the same.
+/// gRPC does not know a prefix of whole path elements; two matches say the same. A call is its path, `/service/method`.
 fn wire_matches(shape: Shape, one: &RouteMatch) -> Vec<WireMatch> {
-    let paths = match &one.path {
+    let called = one.grpc.as_ref().and_then(called_path);
+    let paths = match one.path.as_ref().or(called.as_ref()) {
         None => vec![PathSpecifier::Prefix("/".to_owned())],
         Some(PathMatch::Exact(path)) => vec![PathSpecifier::Path(path.clone())],
         Some(PathMatch::Prefix(prefix)) => match prefix.trim_end_matches('/') {
@@ -130,10 +131,20 @@ fn wire_matches(shape: Shape, one: &RouteMatch) -> Vec<WireMatch> {
             prefix => vec![PathSpecifier::PathSeparatedPrefix(prefix.to_owned())],
         },
     };
-    paths.into_iter().map(|path| wire_match(path, one)).collect()
+    paths.into_iter().map(|path| wire_match(shape, path, one)).collect()
 }
 
-fn wire_match(path: PathSpecifier, one: &RouteMatch) -> WireMatch {
+/// The path of the calls that match, where it is not any.
+fn called_path(call: &GrpcMatch) -> Option<PathMatch> {
+    let service = call.service.as_ref()?;
+    Some(match &call.method {
+        Some(method) => PathMatch::Exact(format!("/{service}/{method}")),
+        None => PathMatch::Prefix(format!("/{service}")),
+    })
+}
+
+/// All that gRPC sends is gRPC: it is not told so.
+fn wire_match(shape: Shape, path: PathSpecifier, one: &RouteMatch) -> WireMatch {
     let method = one.method.as_ref().map(|method| header(":method", exactly(method)));
     let headers = one.headers.iter().map(|HeaderMatch { name, value, kind }| match kind {
         MatchKind::Exact => header(name, exactly(value)),
@@ -144,6 +155,7 @@ fn wire_match(path: PathSpecifier, one: &RouteMatch) -> WireMatch {
         path_specifier: Some(path),
         headers: method.into_iter().chain(headers).collect(),
         query_parameters: one.query.iter().map(parameter).collect(),
+        grpc: one.grpc.as_ref().filter(|_| shape != Shape::Grpc).map(|_| GrpcRouteMatchOptions {}),
         ..WireMatch::default()
     }
 }
@@ -176,7 +188,8 @@ fn pattern(value: &str, kind: MatchKind) -> StringMatcher {
     StringMatcher { match_pattern: Some(match_pattern), ..StringMatcher::default() }
 }
 
-/// A rule without a backend that takes anything is answered 500 (Gateway API, `HTTPRouteRule.backendRefs`).
+/// A rule without a backend that takes anything is answered 500, a call of gRPC UNAVAILABLE, which 503 means (Gateway API,
+/// `HTTPRouteRule.backendRefs`, `GRPCRouteRule.backendRefs`).
 fn action(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> Action {
     if let Some(redirect) = rule.filters.redirect.as_ref().filter(|_| shape != Shape::Grpc) {
         return Action::Redirect(filters::redirect(redirect, one));
@@ -185,7 +198,7 @@ fn action(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> Action {
     let specifier = match taking.as_slice() {
         [] => {
             return Action::DirectResponse(DirectResponseAction {
-                status: 500,
+                status: if one.grpc.is_some() { 503 } else { 500 },
                 ..DirectResponseAction::default()
             });
         }
