@@ -2,9 +2,12 @@
 //! stand only after the directory was synced. Follows `consensus::Vfs` to the letter, so that what a log forgets to
 //! sync is lost here.
 
+mod damage;
+
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +17,9 @@ use crate::chance::Chance;
 
 /// Unit in which a crash keeps or loses what was written and not synced.
 const SECTOR_BYTES: usize = 512;
+
+/// Writes that are remembered: a few seconds of them.
+const WRITES_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 struct Inode {
@@ -58,8 +64,18 @@ struct State {
     reads_left: Option<u32>,
     /// What is told to be durable is not.
     lies: Lies,
+    /// The newest writes, in order, as far as a crash has not undone them.
+    writes: VecDeque<Written>,
     /// Counts crashes, so that files opened before one are dead after it.
     life: u64,
+}
+
+/// Where something was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Written {
+    inode: u64,
+    range: Range<usize>,
+    durable: bool,
 }
 
 /// The disk. Clones are the same disk.
@@ -104,6 +120,13 @@ impl State {
         Ok(())
     }
 
+    fn remember(&mut self, inode: u64, range: Range<usize>) {
+        if self.writes.len() == WRITES_MAX {
+            self.writes.pop_front();
+        }
+        self.writes.push_back(Written { inode, range, durable: false });
+    }
+
     fn sync(&mut self, inode: u64) -> io::Result<()> {
         if std::mem::take(&mut self.sync_fails) {
             return Err(io::Error::other("the disk could not write"));
@@ -115,6 +138,10 @@ impl State {
     }
 
     fn make_file_durable(&mut self, inode: u64) {
+        self.writes
+            .iter_mut()
+            .filter(|written| written.inode == inode)
+            .for_each(|written| written.durable = true);
         if let Some(inode) = self.inodes.get_mut(&inode) {
             inode.durable.resize(inode.current.len(), 0);
             for (start, end) in std::mem::take(&mut inode.dirty) {
@@ -137,6 +164,7 @@ impl State {
         self.names.clone_from(&self.durable_names);
         let named: BTreeSet<u64> = self.names.values().copied().collect();
         self.inodes.retain(|inode, _| named.contains(inode));
+        self.writes.retain(|written| written.durable);
         self.locks.clear();
         self.operations_left = None;
         self.sync_fails = false;
@@ -229,27 +257,6 @@ impl SimDisk {
         let inodes: Vec<u64> = state.inodes.keys().copied().collect();
         inodes.into_iter().for_each(|inode| state.make_file_durable(inode));
         state.make_names_durable();
-    }
-
-    /// A bit of what is durable turns, in a snapshot or in a log segment that is not the newest: in the newest one, a bad last
-    /// frame could not be told from a torn one, and a node would forget what it confirmed. Says in which file.
-    pub fn rot(&self, place: u64) -> Option<PathBuf> {
-        let mut state = self.state();
-        let segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "segment");
-        let newest = state.durable_names.keys().filter(|path| segment(path)).max().cloned();
-        let files = state.durable_names.iter().filter(|(path, _)| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with("snapshot-") || (name.starts_with("log-") && Some(*path) != newest.as_ref())
-        });
-        let files: Vec<(PathBuf, u64)> = files.map(|(path, inode)| (path.clone(), *inode)).collect();
-        let (path, inode) = files.get(usize::try_from(place % files.len().max(1) as u64).ok()?)?;
-        let bytes = &mut state.inodes.get_mut(inode)?.durable;
-        let bits = bytes.len().max(1) * 8;
-        let bit = usize::try_from(place / 64).ok()? % bits;
-        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
-        let rotten = bytes.clone();
-        state.inodes.get_mut(inode)?.current = rotten;
-        Some(path.clone())
     }
 
     /// Bytes in all files.
@@ -384,7 +391,10 @@ impl VfsFile for SimFile {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        self.state()?.write(self.inode, offset, bytes)
+        let mut state = self.state()?;
+        state.write(self.inode, offset, bytes)?;
+        state.remember(self.inode, offset..offset + bytes.len());
+        Ok(())
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

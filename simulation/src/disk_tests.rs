@@ -3,8 +3,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use consensus::Vfs as _;
+use consensus::{
+    Batch, HardState, Log, LogEntry, LogSettings, Membership, NodeId, OpenError, Recovered, Snapshot,
+    Vfs as _,
+};
 
 use crate::chance::Chance;
 use crate::disk::{Lies, SimDisk};
@@ -132,4 +136,51 @@ fn what_is_free_is_told_where_there_is_a_bound() {
     assert_eq!(disk.free_bytes(Path::new("data")).unwrap(), None);
     disk.set_capacity(Some(150));
     assert_eq!(disk.free_bytes(Path::new("data")).unwrap(), Some(50));
+}
+
+fn opened(disk: &SimDisk) -> Result<(Log, Recovered), OpenError> {
+    let founders = Membership::of_voters([NodeId(1)]);
+    let settings = LogSettings::new(PathBuf::from("data"), "simulated", NodeId(1), founders);
+    Log::open(Arc::new(disk.clone()), &LogSettings { segment_bytes: 2048, ..settings })
+}
+
+/// A disk with a log of some segments and a snapshot; what it holds.
+fn written() -> (SimDisk, Recovered) {
+    let disk = SimDisk::default();
+    let (mut log, _) = opened(&disk).unwrap();
+    for number in 1..=20 {
+        let (index, data) = (number + 1, vec![u8::try_from(number).unwrap(); 200].into());
+        let entries = vec![LogEntry { kind: 0, term: 2, index, data }];
+        let hard_state = HardState { term: 2, vote: 1, commit: number };
+        log.persist(&[Batch { number, hard_state, snapshot: None, entries }]).unwrap();
+        if number == 10 {
+            let membership = Membership::of_voters([NodeId(1)]);
+            log.snapshots()
+                .keep(&Snapshot { index: 9, term: 2, membership, data: vec![7; 900].into() })
+                .unwrap();
+        }
+    }
+    drop(log);
+    let held = opened(&disk).unwrap().1;
+    disk.crash(&mut Chance::from_seed(1));
+    (disk, held)
+}
+
+#[test]
+fn a_write_that_landed_elsewhere_is_refused_or_did_no_harm() {
+    let (mut refused, mut harmless, mut chance) = (0, 0, Chance::from_seed(1));
+    for _ in 0..400 {
+        let (disk, held) = written();
+        let Some((from, into)) = disk.misdirect(chance.bits()) else { continue };
+        match opened(&disk) {
+            Err(OpenError::Corrupted { .. }) => refused += 1,
+            Err(other) => panic!("from {from:?} into {into:?}: {other}"),
+            Ok((_, recovered)) => {
+                let same = Recovered { torn_bytes: held.torn_bytes, ..recovered } == held;
+                assert!(same, "from {from:?} into {into:?}: another state");
+                harmless += 1;
+            }
+        }
+    }
+    assert!(refused > 100, "{refused} refused, {harmless} harmless");
 }

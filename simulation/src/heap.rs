@@ -53,6 +53,11 @@ impl<E> Heap<E> {
         self.entries.push(Reverse(Entry { at: at.max(self.now), order: self.order, event }));
     }
 
+    /// Takes out what is not to happen any more; the rest stays in its order.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&E) -> bool) {
+        self.entries.retain(|Reverse(entry)| stays(&entry.event));
+    }
+
     /// Puts an event in, `delay` from now.
     pub(crate) fn put_in(&mut self, delay: Duration, event: E) {
         self.put(self.now + delay, event);

@@ -33,7 +33,9 @@ marks! {
     Forgot "a node forgot what its disk only claimed to hold";
     OwnedUp "a lying disk was spared, because a copy would have been lost";
     Out "a node refused its damaged directory, or found that its log was lost";
+    Restored "every node was restored from a backup";
     Outdated "a program ended itself, because the log takes commands that it does not know";
+    Misdirected "a write had landed elsewhere";
     Retried "a write stood twice in the log";
     LeaseExpired "a lease expired";
     Refused "a proxy refused a resource";

@@ -99,7 +99,10 @@ pub fn restore(file: &Path, settings: &Settings) -> Result<Restored, RestoreErro
     let founders: Vec<u64> = settings.peers.keys().map(|node| node.0).collect();
     let beside = beside(directory);
     let _stale = std::fs::remove_dir_all(&beside);
-    let made = make(&beside, settings, revision.index, backup.catalog.for_another_life().snapshot());
+    let own = Membership::of_voters(settings.peers.keys().copied());
+    let own = LogSettings::new(beside.clone(), &settings.cluster, settings.node, own);
+    let state = backup.catalog.for_another_life().snapshot();
+    let made = found_with(Arc::new(StdVfs), &own, revision.index, state);
     if let Err(error) = made.and_then(|()| into_place(&beside, directory)) {
         let _best_effort = std::fs::remove_dir_all(&beside);
         return Err(error);
@@ -146,13 +149,21 @@ fn beside(directory: &Path) -> PathBuf {
     directory.with_file_name(name)
 }
 
-/// Makes a directory whose log begins with this state.
-fn make(beside: &Path, settings: &Settings, index: u64, state: Vec<u8>) -> Result<(), RestoreError> {
-    let founders = Membership::of_voters(settings.peers.keys().copied());
-    let log = LogSettings::new(beside.to_owned(), &settings.cluster, settings.node, founders.clone());
-    let (mut log, _founding) = Log::open(Arc::new(StdVfs), &log)?;
+/// Founds the directory of `own` with this state, as of the entry at `index`: its log goes on behind that, among the founders that
+/// `own` names. `state` is what a catalog wrote [for another life](crate::catalog::Catalog::for_another_life).
+///
+/// # Errors
+/// [`RestoreError::Log`] and [`RestoreError::State`]: the directory is of no use.
+pub fn found_with(
+    vfs: Arc<dyn Vfs>,
+    own: &LogSettings,
+    index: u64,
+    state: Vec<u8>,
+) -> Result<(), RestoreError> {
+    let (mut log, _founding) = Log::open(vfs, own)?;
     let index = index.max(INDEX_MIN);
-    let snapshot = Snapshot { index, term: FIRST_TERM, membership: founders, data: state.into() };
+    let membership = own.founders.clone();
+    let snapshot = Snapshot { index, term: FIRST_TERM, membership, data: state.into() };
     let hard_state = HardState { term: FIRST_TERM, vote: 0, commit: index };
     log.persist(&[Batch { number: 1, hard_state, snapshot: Some(snapshot), entries: Vec::new() }])?;
     Ok(())

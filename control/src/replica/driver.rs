@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use api::log::v1::command::Body;
-use api::log::v1::{Begin, Command, Outcome};
+use api::log::v1::{Command, Outcome};
 use bytes::Bytes;
 use consensus::{Committed, Membership, NodeId, Output, Replica, SnapshotFiles};
 use prost::Message as _;
@@ -17,6 +17,7 @@ use tracing::{error, info};
 
 use super::actor::ReplicaActor;
 use super::admission::{Admission, Verdict};
+use super::beginning::Beginning;
 use super::clock::WallClock;
 use super::disk::Disk;
 use super::divergence::{self, Checkpoints};
@@ -28,13 +29,11 @@ use super::snapshots;
 use super::subscribers::Subscribers;
 use super::waiting::{Proposer, Question, Waiting};
 use super::yielding::{Yield, Yielding};
-use crate::catalog::{Catalog, Members, Sizes, next_epoch};
+use crate::catalog::{Catalog, Members, Sizes};
 use crate::metrics::{HeldMetrics, ReplicaMetrics};
 
 /// The epoch of a catalog whose life has not begun.
 const FIRST_EPOCH: u32 = 1;
-/// When the begin of a life is proposed again, if it was refused at a bound. Shorter only fills the log of a busy node.
-const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the answer of a proposal goes.
 pub(super) type Answer = oneshot::Sender<Result<Outcome, ProposeError>>;
@@ -53,8 +52,7 @@ pub(super) struct Driver {
     files: SnapshotFiles,
     admission: Admission<(Command, Answer)>,
     yielding: Yielding,
-    /// When the begin of this life was last proposed under this leadership.
-    begin_tried: Option<Duration>,
+    beginning: Beginning,
     pub(super) waiting: Waiting,
     freshness: Freshness,
     subscribers: Subscribers,
@@ -101,7 +99,7 @@ impl Driver {
             files: parts.files,
             admission: Admission::new(parts.proposals_in_flight),
             yielding: Yielding::default(),
-            begin_tried: None,
+            beginning: Beginning::default(),
             waiting: Waiting::default(),
             freshness: Freshness::default(),
             subscribers: parts.subscribers,
@@ -237,14 +235,11 @@ impl Driver {
 
     /// The first leader of a cluster that was founded, restored or recovered begins its life, before it takes any other write.
     fn begin_life(&mut self, now: Duration) {
-        let tried = self.begin_tried.is_some_and(|tried| now < tried + BEGIN_AGAIN);
-        if tried || !self.leadership.borrow().is_here() || self.catalog.borrow().is_begun() {
-            return;
-        }
-        self.begin_tried = Some(now);
-        let epoch = next_epoch(self.catalog.borrow().applied().epoch, (self.wall)());
-        info!(epoch, "a life of this cluster begins");
-        let command = Command { id: None, at_ms: 0, body: Some(Body::Begin(Begin { epoch })) };
+        let leads = self.leadership.borrow().is_here();
+        let begin = self.beginning.due(leads, &self.catalog.borrow(), self.wall, now);
+        let Some(begin) = begin else { return };
+        info!(epoch = begin.epoch, "a life of this cluster begins");
+        let command = Command { id: None, at_ms: 0, body: Some(Body::Begin(begin)) };
         let (answer, _nobody_waits) = oneshot::channel();
         self.propose(command, Class::Discovery, answer, now);
     }
@@ -330,7 +325,7 @@ impl Driver {
             self.metrics.leader_changes.inc();
         }
         self.leadership.send_replace(now);
-        self.begin_tried = None;
+        self.beginning.leadership_changed();
     }
 
     fn apply(&mut self, entries: Vec<Committed>, now: Duration) {

@@ -8,7 +8,7 @@
 //! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `yielding.rs`: a leader without space
 //! - `peers/`: the other nodes
 //! - `seats.rs` plans changes of the members, which `membership.rs` proposes; `gate.rs` plans the version of commands,
-//!   `autopilot.rs` what is done with members unasked; `steward.rs` tends these two
+//!   `autopilot.rs` what is done with members unasked; `steward.rs` tends these two; `beginning.rs` begins a life of the cluster
 //! - `divergence.rs` compares this node's catalog with the others'
 //! - `standing.rs` tells how the replica stands
 //! - `start.rs` puts it together in its `surroundings.rs`, `ending.rs` says how a node ends itself
@@ -16,6 +16,7 @@
 mod actor;
 mod admission;
 mod autopilot;
+pub mod beginning;
 mod clock;
 mod disk;
 pub(crate) mod divergence;

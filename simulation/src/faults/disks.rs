@@ -1,5 +1,5 @@
-//! What goes wrong with disks: slow, full, an fsync or a read that fails, an fsync that lies, bits that turn. Torn writes come with
-//! every kill.
+//! What goes wrong with disks: slow, full, an fsync or a read that fails, an fsync that lies, bits that turn, writes that
+//! land elsewhere. Torn writes come with every kill.
 
 use super::{millis, node};
 use crate::plan::{Act, Class};
@@ -49,6 +49,14 @@ pub(super) const CLASSES: &[Class] = &[
         draw: |chance, shape| {
             let place = chance.below(1 << 32);
             Some(Act::Rot { node: node(chance, shape), place, dead: millis(chance, 1, 2000) })
+        },
+    },
+    Class {
+        name: "misdirect",
+        weight: 1,
+        draw: |chance, shape| {
+            let place = chance.below(1 << 48);
+            Some(Act::Misdirect { node: node(chance, shape), place, dead: millis(chance, 1, 2000) })
         },
     },
 ];

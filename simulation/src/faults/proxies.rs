@@ -41,4 +41,13 @@ pub(super) const CLASSES: &[Class] = &[
             })
         },
     },
+    Class {
+        name: "hush",
+        weight: 2,
+        draw: |chance, shape| {
+            // Of fewer than three, the brake lets each window's share go and holds none that anybody would miss.
+            let more = shape.workloads.checked_sub(2).filter(|more| *more > 0)?;
+            Some(Act::Hush { workloads: 3 + chance.below(more), lasts: millis(chance, 5500, 12_000) })
+        },
+    },
 ];

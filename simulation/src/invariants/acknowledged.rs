@@ -19,9 +19,25 @@ pub(crate) struct AcknowledgedWritesSurvive {
     once: AppliedOnce,
     first_applied: BTreeMap<WriteKey, u64>,
     acknowledged: BTreeMap<WriteKey, u64>,
+    /// Acknowledged writes that an operator gave up by going back to a backup.
+    given_up: usize,
 }
 
 impl AcknowledgedWritesSurvive {
+    /// All nodes went back to what stood at `index`: what came later may be lost, and counts no more.
+    pub(crate) fn restored(&mut self, index: u64) {
+        self.once.restored(index);
+        self.first_applied.retain(|_, applied| *applied <= index);
+        let before = self.acknowledged.len();
+        self.acknowledged.retain(|_, acknowledged| *acknowledged <= index);
+        self.given_up += before - self.acknowledged.len();
+    }
+
+    /// Whether this write stands in the log.
+    pub(crate) fn is_applied(&self, client: &str, sequence: u64) -> bool {
+        self.first_applied.contains_key(&(client.to_owned(), sequence))
+    }
+
     /// Some node applied this entry. Says whether it is a write that was applied before.
     pub(crate) fn applied(&mut self, entry: &AppliedEntry) -> Result<bool, Violation> {
         let Some(id) = &entry.command.id else { return Ok(false) };
@@ -57,7 +73,7 @@ impl AcknowledgedWritesSurvive {
 
     /// How many writes were acknowledged.
     pub(crate) fn count(&self) -> usize {
-        self.acknowledged.len()
+        self.acknowledged.len() + self.given_up
     }
 }
 
@@ -94,5 +110,17 @@ mod tests {
         applied(&mut invariant, 7).ok();
         invariant.acknowledged(write(1), 7).ok();
         assert!(invariant.held(1, 6).is_err() && invariant.held(1, 7).is_ok());
+    }
+
+    #[test]
+    fn what_was_acknowledged_behind_a_backup_may_be_lost_and_what_stands_in_it_may_not() {
+        let mut invariant = AcknowledgedWritesSurvive::default();
+        applied(&mut invariant, 7).ok();
+        invariant.acknowledged(write(1), 7).ok();
+        invariant.restored(7);
+        assert!(invariant.held(1, 6).is_err() && applied(&mut invariant, 9).is_err());
+        invariant.restored(6);
+        assert!(invariant.held(1, 6).is_ok() && applied(&mut invariant, 8).is_ok());
+        assert_eq!((invariant.count(), invariant.is_applied("client", 1)), (1, true));
     }
 }

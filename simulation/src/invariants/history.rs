@@ -7,6 +7,9 @@ use super::Violation;
 use super::linearizable::{Operation, Verdict, linearizable};
 use crate::world::{Deed, Key, Told};
 
+/// Who put there what stands at a key when a history begins.
+const NOBODY: u64 = u64::MAX;
+
 /// Every operation of every client.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -16,6 +19,19 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Everything begins anew: what was recorded is checked, and nothing stands anywhere.
+    pub(crate) fn begin_anew(&mut self) -> Result<usize, Violation> {
+        let undecided = self.check()?;
+        self.operations.clear();
+        Ok(undecided)
+    }
+
+    /// This stands at a key before anybody does anything.
+    pub(crate) fn stands(&mut self, key: Key, value: u64) {
+        let put = self.begins(NOBODY, key, Deed::Put(value));
+        self.ends(put, Some(Told::Done));
+    }
+
     /// A client begins something; says under which number it is recorded.
     pub(crate) fn begins(&mut self, client: u64, key: Key, deed: Deed) -> usize {
         self.moment += 1;
@@ -78,5 +94,21 @@ mod tests {
         let read = history.begins(2, KEY, Deed::Read);
         history.ends(read, Some(Told::Value(Some(7))));
         assert!(history.check().is_err());
+    }
+
+    #[test]
+    fn what_stands_in_the_beginning_is_seen_and_what_was_before_is_not() {
+        let mut history = History::default();
+        let put = history.begins(1, KEY, Deed::Put(7));
+        history.ends(put, Some(Told::Done));
+        assert_eq!(history.begin_anew(), Ok(0));
+        history.stands(KEY, 5);
+        let mut read = |value| {
+            let read = history.begins(2, KEY, Deed::Read);
+            history.ends(read, Some(Told::Value(Some(value))));
+            history.check()
+        };
+        assert_eq!(read(5), Ok(0));
+        assert!(read(7).is_err());
     }
 }

@@ -45,6 +45,12 @@ pub(crate) struct LeasesHold {
 }
 
 impl LeasesHold {
+    /// All nodes went back to what stood at `index`, these leases (with the entry that registered each) among it.
+    pub(crate) fn restored(index: u64, leases: impl Iterator<Item = (String, u64)>, now: Duration) -> Self {
+        let lease = |(instance, registered_index)| (instance, Lease { registered_index, alive_at: now });
+        Self { last: index, leases: leases.map(lease).collect(), ..Self::default() }
+    }
+
     /// A node begins to lead in `term`.
     pub(crate) fn leads(&mut self, term: u64, now: Duration) {
         self.led_since.entry(term).or_insert(now);
@@ -163,6 +169,15 @@ mod tests {
         assert!(invariant.applied(&expire(10, 1), SECOND * 7).is_err());
         assert!(invariant.applied(&expire(11, 1), SECOND * 9).is_ok());
         assert!(invariant.applied(&expire(12, 1), SECOND * 9).is_ok(), "it is gone already");
+    }
+
+    #[test]
+    fn a_lease_that_stood_in_a_backup_lives_from_when_that_was_restored() {
+        let mut invariant =
+            LeasesHold::restored(9, std::iter::once(("workload-1".to_owned(), 1)), SECOND * 10);
+        invariant.leads(1, SECOND);
+        assert!(invariant.applied(&expire(10, 1), SECOND * 13).is_err());
+        assert!(invariant.applied(&expire(11, 1), SECOND * 15).is_ok());
     }
 
     #[test]

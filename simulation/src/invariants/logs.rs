@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use api::log::v1::{Command, Outcome};
+use mesh::Timestamp;
 
 use super::Violation;
 
@@ -16,6 +17,8 @@ pub(crate) struct AppliedEntry {
     pub(crate) data: u64,
     /// The catalog's state hash after it.
     pub(crate) state: u64,
+    /// The log's time as of it.
+    pub(crate) now: Timestamp,
     /// The term that the node was in.
     pub(crate) seen_in_term: u64,
     /// What it says; empty where Raft alone needed it.
@@ -70,7 +73,7 @@ impl LogsAgree {
 #[cfg(test)]
 pub(super) fn entry(index: u64, command: Command) -> AppliedEntry {
     let outcome = Outcome { index, ..Outcome::default() };
-    AppliedEntry { index, term: 1, data: 7, state: 9, seen_in_term: 1, command, outcome }
+    AppliedEntry { index, term: 1, data: 7, state: 9, now: Timestamp(0), seen_in_term: 1, command, outcome }
 }
 
 #[cfg(test)]

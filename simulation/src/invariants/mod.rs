@@ -7,6 +7,7 @@ mod history;
 mod leaders;
 mod leases;
 mod linearizable;
+mod log_time;
 mod logs;
 mod making;
 mod memberships;
@@ -18,7 +19,9 @@ mod revisions;
 mod rollups;
 mod slow_readers;
 mod terms;
+mod violation;
 mod votes;
+mod withdrawals;
 
 pub(crate) use acknowledged::{ANONYMOUS, AcknowledgedWritesSurvive, WriteKey};
 pub(crate) use completeness::LeadersAreComplete;
@@ -27,6 +30,7 @@ pub(crate) use history::History;
 pub(crate) use leaders::OneLeaderPerTerm;
 pub(crate) use leases::LeasesHold;
 pub use linearizable::{Operation, Verdict, linearizable};
+pub(crate) use log_time::LogTimeRises;
 pub(crate) use logs::{AppliedEntry, LogsAgree};
 pub(crate) use making::MakeBeforeBreak;
 pub(crate) use memberships::MembershipsAgree;
@@ -38,20 +42,6 @@ pub(crate) use revisions::RevisionsNeverFall;
 pub(crate) use rollups::{ProxyLife, RollupsConserve};
 pub(crate) use slow_readers::SlowReadersCost;
 pub(crate) use terms::TermsDoNotInflate;
+pub use violation::Violation;
 pub(crate) use votes::VotesAreKept;
-
-/// What broke.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{invariant}: {story}")]
-pub struct Violation {
-    /// Which invariant.
-    pub invariant: &'static str,
-    /// What happened against it.
-    pub story: String,
-}
-
-impl Violation {
-    pub(crate) fn new(invariant: &'static str, story: String) -> Self {
-        Self { invariant, story }
-    }
-}
+pub(crate) use withdrawals::WithdrawalsArrive;

@@ -12,6 +12,11 @@ use super::{AppliedEntry, Violation, WriteKey};
 pub(crate) struct AppliedOnce(BTreeMap<WriteKey, u64>);
 
 impl AppliedOnce {
+    /// All nodes went back to what stood at `index`.
+    pub(crate) fn restored(&mut self, index: u64) {
+        self.0.retain(|_, applied| *applied <= index);
+    }
+
     /// A node applied this entry, which is the write `key`. Says where that was applied first.
     pub(crate) fn applied(&mut self, key: &WriteKey, entry: &AppliedEntry) -> Result<u64, Violation> {
         let first = match self.0.get(key) {

@@ -28,6 +28,11 @@ pub(crate) struct ProgramsKnow {
 }
 
 impl ProgramsKnow {
+    /// All nodes went back to what stood at `index`, where the log took commands of `version`.
+    pub(crate) fn restored(&mut self, index: u64, version: u32) {
+        self.raised = BTreeMap::from([(index, version)]);
+    }
+
     /// A program that knows commands up to `knows` starts on `node`.
     pub(crate) fn started(&mut self, node: u64, knows: u32, now: Duration) {
         self.ended(node, now);

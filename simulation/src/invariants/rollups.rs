@@ -35,6 +35,11 @@ impl RollupsConserve {
         }
     }
 
+    /// All nodes went back to a backup: of what was acknowledged nobody knows whether it stands there.
+    pub(crate) fn restored(&mut self) {
+        self.0.values_mut().flat_map(BTreeMap::values_mut).for_each(|(_, fate)| *fate = Fate::Untold);
+    }
+
     /// In the end the catalog has counted so many requests of each proxy's life.
     pub(crate) fn check(&self, counted: &BTreeMap<ProxyLife, u64>) -> Result<(), Violation> {
         for (proxy, windows) in &self.0 {
@@ -98,5 +103,15 @@ mod tests {
     #[test]
     fn traffic_that_nobody_had_is_a_violation() {
         assert!(RollupsConserve::default().check(&BTreeMap::from([((1, 1), 1)])).is_err());
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_a_backup_was_restored_counts_at_most_once() {
+        let mut invariant = RollupsConserve::default();
+        invariant.closed((1, 1), Window(1), 10);
+        invariant.acknowledged((1, 1), Window(1));
+        invariant.restored();
+        let of = |counted| invariant.check(&BTreeMap::from([((1, 1), counted)]));
+        assert!(of(0).is_ok() && of(10).is_ok() && of(20).is_err());
     }
 }

@@ -94,6 +94,9 @@ acts! {
     /// Power is lost, and a bit of what was durable turns.
     Rot "rot" { node: u64, place: u64, dead: Duration }
         "node {node} is killed, a bit of its disk turns (place {place}), and it starts after {dead:?}";
+    /// Power is lost, and what was written once turns out to stand elsewhere.
+    Misdirect "misdirect" { node: u64, place: u64, dead: Duration }
+        "node {node} is killed, one of its writes had landed elsewhere (place {place}), and it starts after {dead:?}";
     /// A wall clock jumps.
     Jump "jump" { node: u64, by_ms: i64 } "the wall clock of node {node} jumps by {by_ms} ms";
     /// A clock runs fast or slow.
@@ -104,6 +107,9 @@ acts! {
     Members "members" { without: u64 } "an operator makes all nodes but {without} the voters (0: all of them)";
     /// An operator applies many routes at once.
     Push "push" { count: u64 } "an operator applies {count} routes at once";
+    /// An operator ends every node and restores all of them from one backup.
+    Restore "restore" { back: Duration, dead: Duration }
+        "an operator ends every node, and {dead:?} later restores all from a backup that is {back:?} old or older";
     /// A proxy dies and starts again with nothing.
     RestartProxy "restart-proxy" { proxy: u64 } "proxy {proxy} dies and starts again with nothing";
     /// A proxy dies again and again.
@@ -115,6 +121,8 @@ acts! {
     Flap "flap" { proxy: u64, times: u64 } "proxy {proxy} follows and forgets services {times} times in a row";
     /// A workload stops renewing its lease, as if it had died.
     Silence "silence" { workload: u64, lasts: Duration } "workload {workload} renews nothing for {lasts:?}";
+    /// Many workloads stop renewing at once, as if their way to the control plane were cut.
+    Hush "hush" { workloads: u64, lasts: Duration } "{workloads} workloads renew nothing for {lasts:?}, all at once";
 }
 
 fn field<V: Value>(verb: &str, named: &BTreeMap<&str, &str>, name: &str) -> Result<V, PlanError> {
@@ -166,6 +174,7 @@ impl Act {
                 "node" => 0..=shape.nodes,
                 "from" | "to" | "one" | "other" => 1..=shape.nodes,
                 "without" => 0..=shape.nodes,
+                "workloads" => 0..=shape.workloads,
                 "proxy" if shape.proxies > 0 => 0..=shape.proxies - 1,
                 "workload" if shape.workloads > 0 => 0..=shape.workloads - 1,
                 "proxy" | "workload" => {

@@ -88,18 +88,13 @@ impl World {
                 return Ok(Some(lasts));
             }
             Act::FailSync { node, dead } => self.doom(node, dead),
-            Act::FailRead { node, after, dead } => {
-                self.kill(node, dead);
-                let after = u32::try_from(after).unwrap_or(u32::MAX);
-                let node = self.node(node);
-                if node.running.is_none() {
-                    node.disk.fail_reads_after(after);
-                }
-            }
+            Act::FailRead { node, after, dead } => self.fail_read(node, after, dead),
             Act::LoseSync { node, lasts, dead } => self.begin_to_lie(node, lasts, dead),
             Act::Rot { node, place, dead } => self.rot(node, place, dead),
+            Act::Misdirect { node, place, dead } => self.misdirect(node, place, dead),
             Act::Jump { node, by_ms } => self.node(node).clock.jump(by_ms),
             Act::Drift { node, ppm } => self.node(node).clock.drift(now, ppm),
+            Act::Restore { back, dead } => self.begin_restore(back, dead),
             Act::Transfer { node } => self.transfer(node)?,
             Act::Members { without } => self.change_voters(without)?,
             Act::Push { count } => self.push_config(count)?,
@@ -110,6 +105,9 @@ impl World {
                 return Ok(Some(lasts));
             }
             Act::Flap { proxy, times } => (0..times).for_each(|_| self.wander(proxy)),
+            Act::Hush { workloads, lasts } => {
+                (0..workloads).for_each(|workload| self.workload(workload).silence(now + lasts));
+            }
             Act::Silence { workload, lasts } => self.workload(workload).silence(now + lasts),
         }
         Ok(None)
@@ -249,6 +247,15 @@ impl World {
         Err(Violation::new("no node ends itself", format!("node {id} ended itself: {reason}")))
     }
 
+    fn fail_read(&mut self, id: u64, after: u64, dead: Duration) {
+        self.kill(id, dead);
+        let after = u32::try_from(after).unwrap_or(u32::MAX);
+        let node = self.node(id);
+        if node.running.is_none() {
+            node.disk.fail_reads_after(after);
+        }
+    }
+
     fn begin_to_lie(&mut self, id: u64, lasts: Duration, dead: Duration) {
         if !self.may_lose(id) {
             return self.tell(format!("(node {id} is spared: the group could not do without it)"));
@@ -301,6 +308,18 @@ impl World {
         if let Some(file) = self.node(id).disk.rot(place) {
             self.node(id).forgot = true;
             self.tell(format!("a bit of {} turned", file.display()));
+        }
+    }
+
+    fn misdirect(&mut self, id: u64, place: u64, dead: Duration) {
+        if !self.may_lose(id) || self.nodes[&id].running.is_none() {
+            return self.tell(format!("(node {id} is spared: the group could not do without it)"));
+        }
+        self.kill(id, dead);
+        if let Some((from, into)) = self.node(id).disk.misdirect(place) {
+            self.node(id).forgot = true;
+            self.reached.insert(Mark::Misdirected);
+            self.tell(format!("what was written to {} stands in {}", from.display(), into.display()));
         }
     }
 }

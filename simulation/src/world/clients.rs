@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::log::v1::Command;
 use api::v1::{Revision, WriteId};
+use control::catalog::Catalog;
 
 use super::event::{Event, Reply, Request};
 use super::run::World;
@@ -33,8 +34,8 @@ struct Doing {
     deed: Deed,
     /// What is proposed; reads have none.
     command: Option<Command>,
-    /// Its place in the history.
-    operation: usize,
+    /// Its place in the history; none if it was done before what the history begins with.
+    operation: Option<usize>,
 }
 
 /// One client.
@@ -119,7 +120,7 @@ impl World {
             let (key, deed) = client.drawn(&self.scenario.shape, &mut self.chance);
             let command = key.command(deed, client.identity(), &self.scenario.shape);
             let operation = self.history.begins(id, key, deed);
-            client.doing = Some(Doing { key, deed, command, operation });
+            client.doing = Some(Doing { key, deed, command, operation: Some(operation) });
         }
         let doing = client.doing.as_ref().expect("something was just begun");
         let body = match &doing.command {
@@ -136,6 +137,19 @@ impl World {
         let listens = self.nodes[&node].running.is_some();
         let again = if listens { ASK_AGAIN } else { REFUSED };
         self.heap.put_in(again, Event::ClientWake { client: id, call });
+    }
+
+    /// A new history begins, with what stands in `catalog`: what clients are about has a part in it, unless it was done already.
+    pub(super) fn begin_history(&mut self, catalog: &Catalog) {
+        for key in Key::all(&self.scenario.shape) {
+            key.seen(catalog).into_iter().for_each(|value| self.history.stands(key, value));
+        }
+        for client in self.clients.values_mut() {
+            let Some(doing) = &mut client.doing else { continue };
+            let id = doing.command.as_ref().and_then(|command| command.id.as_ref());
+            let is_done = id.is_some_and(|id| self.acknowledged.is_applied(&id.client, id.sequence));
+            doing.operation = (!is_done).then(|| self.history.begins(client.id, doing.key, doing.deed));
+        }
     }
 
     /// The connections to a node end: whoever waits for it asks another one.
@@ -158,7 +172,10 @@ impl World {
                 client.told = Some(Revision { epoch: outcome.epoch, index: outcome.index });
                 let doing = client.doing.take().expect("an answer to the last call answers something");
                 self.measures.acknowledged(self.heap.now());
-                self.history.ends(doing.operation, told(&outcome));
+                doing
+                    .operation
+                    .into_iter()
+                    .for_each(|operation| self.history.ends(operation, told(&outcome)));
                 if let Some(write) = doing.command.and_then(|command| command.id) {
                     self.acknowledged.acknowledged((write.client, write.sequence), outcome.index)?;
                 }
@@ -167,7 +184,8 @@ impl World {
                 client.asks_since_answer = 0;
                 let doing = client.doing.take().expect("an answer to the last call answers something");
                 assert_eq!(doing.deed, Deed::Read, "only a read is answered with a value");
-                self.history.ends(doing.operation, Some(Told::Value(seen)));
+                let told = Some(Told::Value(seen));
+                doing.operation.into_iter().for_each(|operation| self.history.ends(operation, told));
             }
             Reply::NotLeader(leader) => client.turn(leader.map(|node| node.0)),
             Reply::Unknown | Reply::Counted { .. } | Reply::Renewed(_) | Reply::Knows { .. } => {

@@ -133,6 +133,7 @@ impl World {
             self.trace.tell_number(entry.state ^ entry.index);
             self.measures.applied(now, entry.index);
             self.logs.applied(id, entry)?;
+            self.log_time.applied(id, entry)?;
             self.programs.applied(id, commands, entry)?;
             self.completeness.applied(entry.index, entry.seen_in_term);
             if self.acknowledged.applied(entry)? {

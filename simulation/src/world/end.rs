@@ -1,12 +1,21 @@
 //! What must be true once everything has healed: the group goes on, every node that is not out holds everything, and the same,
 //! and so does every proxy.
 
+use std::time::Duration;
+
 use control::catalog::Catalog;
 
 use super::clients::ASKS_MAX;
+use super::event::Event;
 use super::programs;
 use super::run::World;
 use crate::invariants::{Violation, converged, no_removal_lost};
+
+/// How often it is looked at what proxies know once everything has healed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// After the healing, streams over links that were cut end with their keep-alives, and are dialled anew.
+pub(super) const STREAMS_HEAL: Duration = Duration::from_secs(4);
 
 impl World {
     pub(super) fn check_the_end(&mut self) -> Result<(), Violation> {
@@ -36,6 +45,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Looks whether proxies let go of what has left; again and again from when every broken stream was dialled anew.
+    pub(super) fn look_at_withdrawals(&mut self) -> Result<(), Violation> {
+        self.heap.put_in(LOOK_EVERY, Event::LookAtWithdrawals);
+        let catalogs = self.nodes.values().filter_map(|node| Some(&node.running.as_ref()?.catalog));
+        let Some(newest) = catalogs.max_by_key(|catalog| catalog.applied()) else { return Ok(()) };
+        let proxies = self.proxies.iter().map(|(id, proxy)| (*id, &proxy.subscriber));
+        self.withdrawals.look(proxies, newest, self.heap.now())
     }
 
     /// Every node runs the newer program by now, so the log takes what that knows; a node that is out for good holds it.

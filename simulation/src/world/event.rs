@@ -68,8 +68,14 @@ pub(crate) enum Event {
     PowerFails { node: u64, life: u64, dead: std::time::Duration, looks: u32 },
     /// A node that is dead is started again.
     Restart(u64),
+    /// An operator takes a backup.
+    TakeBackup,
+    /// An operator restores every node.
+    Restore,
     /// An operator asks for the whole membership again.
     Reinstate,
+    /// Everything has healed for a while: it is looked at whether proxies let go of what has left.
+    LookAtWithdrawals,
     /// Somebody looks what callers meet.
     Look,
     /// All faults end for good.
@@ -77,6 +83,19 @@ pub(crate) enum Event {
 }
 
 impl Event {
+    /// Whether it is a message, a question or an answer: what is on its way when all nodes end never arrives. A proxy's stream is
+    /// told its end otherwise.
+    pub(super) fn is_on_the_way(&self) -> bool {
+        matches!(
+            self,
+            Self::Raft { .. }
+                | Self::RaftSnapshot { .. }
+                | Self::PeerLost { .. }
+                | Self::Request { .. }
+                | Self::Reply { .. }
+        )
+    }
+
     /// The node whose process would have to do something; it does not while it stands still.
     pub(super) fn node(&self) -> Option<u64> {
         match self {

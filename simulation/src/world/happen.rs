@@ -78,7 +78,8 @@ impl World {
                 Ok(())
             }
             Event::Restart(node) => self.restart(node),
-            Event::Reinstate => self.reinstate(),
+            event @ (Event::TakeBackup | Event::Restore | Event::Reinstate) => self.operator_acts(&event),
+            Event::LookAtWithdrawals => self.look_at_withdrawals(),
             Event::Look => unreachable!("looking is no part of what happens"),
             Event::Heal => self.heal(),
         }

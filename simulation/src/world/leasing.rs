@@ -28,7 +28,11 @@ pub(super) struct Leasing {
 
 impl Leasing {
     pub(super) fn new(sabotage: Option<Sabotage>) -> Self {
-        Self { leases: Leases::new(BRAKE), leading: None, stale: BTreeSet::new(), sabotage }
+        let brake = match sabotage {
+            Some(Sabotage::Unbraked) => Brake { percent: 100, ..BRAKE },
+            _ => BRAKE,
+        };
+        Self { leases: Leases::new(brake), leading: None, stale: BTreeSet::new(), sabotage }
     }
 
     /// Leadership came (in this term) or went, when the log ended at `log_end`.

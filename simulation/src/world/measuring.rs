@@ -85,6 +85,12 @@ impl Measures {
         }
     }
 
+    /// Every node went back to a backup: what is committed from now on stands at indexes that were told before.
+    pub(super) fn restored(&mut self) {
+        self.committed.clear();
+        self.told.clear();
+    }
+
     /// A proxy is told this.
     pub(super) fn told(&mut self, at: Duration, proxy: u64, response: &DeltaDiscoveryResponse) {
         let Some(kind) = Kind::of(&response.type_url).filter(|_| self.on) else { return };

@@ -3,7 +3,9 @@
 //! - `event.rs`     what can happen next
 //! - `run.rs`       the loop; `happen.rs` what each event does, `effects.rs` what a node wants in turn
 //! - `clock.rs`, `node.rs`, `running.rs`, `storing.rs`   a control node: its clock, its machine, its process, its disk's queue
+//! - `reading.rs` its linearizable reads
 //! - `leasing.rs`, `tally.rs`   a node's table of leases, and its share in the rollups
+//! - `restoring.rs` how all nodes go back to a backup, and what counts from then on
 //! - `programs.rs`  which program a node runs, and when the log takes newer commands
 //! - `clients.rs`   who writes and reads; `writes.rs` what
 //! - `workloads.rs` who holds leases
@@ -28,6 +30,8 @@ mod node;
 mod operating;
 mod programs;
 mod proxies;
+mod reading;
+mod restoring;
 mod run;
 mod running;
 mod storing;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::{HardState, Log, LogSettings, Membership, NodeId, OpenError, Replica, ReplicaSettings};
+use control::backup::{RestoreError, found_with};
 
 use super::clock::Clock;
 use super::event::Event;
@@ -77,6 +78,26 @@ impl Node {
         }
     }
 
+    /// Where its log lies, and among whom it was founded.
+    fn log_settings(&self, shape: &Shape) -> LogSettings {
+        LogSettings {
+            directory: PathBuf::from("data"),
+            cluster: "simulated".to_owned(),
+            node: NodeId(self.id),
+            founders: Membership::of_voters((1..=shape.nodes).map(NodeId)),
+            segment_bytes: SEGMENT_BYTES,
+        }
+    }
+
+    /// A new disk, and on it the state as of `index`; whatever was wrong with the old one is past.
+    pub(super) fn restore(&mut self, shape: &Shape, index: u64, state: Vec<u8>) -> Result<(), RestoreError> {
+        self.disk = SimDisk::default();
+        found_with(Arc::new(self.disk.clone()), &self.log_settings(shape), index, state)?;
+        self.disk.lie(self.honest_lies);
+        (self.out, self.forgot) = (None, false);
+        Ok(())
+    }
+
     /// Starts the process from what the disk holds.
     pub(crate) fn start(
         &mut self,
@@ -84,14 +105,7 @@ impl Node {
         shape: &Shape,
         chance: &mut Chance,
     ) -> Result<(), OpenError> {
-        let founders = Membership::of_voters((1..=shape.nodes).map(NodeId));
-        let settings = LogSettings {
-            directory: PathBuf::from("data"),
-            cluster: "simulated".to_owned(),
-            node: NodeId(self.id),
-            founders: founders.clone(),
-            segment_bytes: SEGMENT_BYTES,
-        };
+        let settings = self.log_settings(shape);
         let (log, recovered) = Log::open(Arc::new(self.disk.clone()), &settings)?;
         let mut replica = ReplicaSettings::new(NodeId(self.id), chance.bits());
         replica.snapshot_after_entries = shape.snapshot_after;
@@ -106,7 +120,7 @@ impl Node {
         let replica = Replica::new(replica, recovered, local);
         self.life += 1;
         let program = Program { life: self.life, commands: self.program, sabotage: self.sabotage };
-        self.running = Some(Box::new(Running::new(self.id, program, founders, replica, storing)));
+        self.running = Some(Box::new(Running::new(self.id, program, settings.founders, replica, storing)));
         Ok(())
     }
 

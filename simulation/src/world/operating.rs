@@ -6,6 +6,7 @@ use api::log::v1::{Command, PutConfig, command};
 use api::v1::{Backend, Route, RouteParent, RouteRule, WriteId};
 use consensus::{Membership, NodeId, OpenError};
 
+use super::end::STREAMS_HEAL;
 use super::event::Event;
 use super::leasing::CHECK_EVERY;
 use super::programs::LOOK_EVERY;
@@ -53,6 +54,17 @@ impl World {
         let voters = self.nodes.keys().copied().filter(|node| *node != without);
         let wanted = Membership::of_voters(voters.map(NodeId));
         self.with(leader, None, |running, _, _, _| running.propose_membership(&wanted))
+    }
+
+    /// An operator does what nobody planned, or goes on with what he began.
+    pub(super) fn operator_acts(&mut self, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::TakeBackup => self.take_backup(),
+            Event::Restore => return self.restore(),
+            Event::Reinstate => return self.reinstate(),
+            _ => unreachable!("only events of operators come here"),
+        }
+        Ok(())
     }
 
     /// After the healing every node is to be a voter again, however long that takes.
@@ -103,7 +115,7 @@ impl World {
     pub(super) fn restart(&mut self, id: u64) -> Result<(), Violation> {
         let now = self.heap.now();
         let node = self.nodes.get_mut(&id).expect("every node exists");
-        if node.running.is_some() || node.out.is_some() {
+        if node.running.is_some() || node.out.is_some() || self.restoring.is_some() {
             return Ok(());
         }
         match node.start(now, &self.scenario.shape, &mut self.chance) {
@@ -177,6 +189,7 @@ impl World {
         self.tell("everything heals".to_owned());
         self.healed = true;
         self.network.heal();
+        self.heap.put_in(STREAMS_HEAL, Event::LookAtWithdrawals);
         for node in self.nodes.values_mut() {
             node.own_up();
             node.disk.set_capacity(None);
@@ -188,6 +201,7 @@ impl World {
         for workload in self.workloads.values_mut() {
             workload.silence(Duration::ZERO);
         }
+        self.restore()?;
         self.upgrade_all();
         (1..=self.scenario.shape.nodes).try_for_each(|node| self.restart(node))?;
         self.reinstate()

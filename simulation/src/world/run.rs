@@ -1,10 +1,11 @@
 //! The loop of one run: safety first (faults happen, nothing may ever be wrong), then liveness (faults end, everything must
 //! come right), as TigerBeetle's simulator has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::catalog::Catalog;
 use control::discovery::{Kind, Resource};
 
 use super::clients::Client;
@@ -14,18 +15,19 @@ use super::measuring::Measures;
 use super::node::Node;
 use super::programs;
 use super::proxies::Proxy;
+use super::restoring::BACKUP_EVERY;
 use super::workloads::Workload;
 use crate::chance::Chance;
 use crate::heap::Heap;
 use crate::invariants::{
-    AcknowledgedWritesSurvive, History, LeadersAreComplete, LeasesHold, LogsAgree, MakeBeforeBreak,
-    MembershipsAgree, OneLeaderPerTerm, ProgramsKnow, RefusalsStand, RevisionsNeverFall, RollupsConserve,
-    SlowReadersCost, TermsDoNotInflate, Violation, VotesAreKept,
+    AcknowledgedWritesSurvive, History, LeadersAreComplete, LeasesHold, LogTimeRises, LogsAgree,
+    MakeBeforeBreak, MembershipsAgree, OneLeaderPerTerm, ProgramsKnow, RefusalsStand, RevisionsNeverFall,
+    RollupsConserve, SlowReadersCost, TermsDoNotInflate, Violation, VotesAreKept, WithdrawalsArrive,
 };
 use crate::marks::Reached;
 use crate::measured::Measured;
 use crate::network::Network;
-use crate::plan::Scenario;
+use crate::plan::{Act, Scenario};
 use crate::story::Story;
 use crate::trace::TraceHash;
 
@@ -98,10 +100,17 @@ pub(crate) struct World {
     pub(super) trace: TraceHash,
     pub(super) events: u64,
     pub(super) crashes: u64,
+    /// Backups of the life of the cluster that runs, and when each was taken.
+    pub(super) backups: VecDeque<(Duration, Catalog)>,
+    /// Every node is to be restored from this.
+    pub(super) restoring: Option<Catalog>,
+    /// Keys whose history was too tangled, in histories that ended with a restore.
+    pub(super) undecided: usize,
     /// Routes that operators applied.
     pub(super) pushed: u64,
     pub(super) leaders: OneLeaderPerTerm,
     pub(super) logs: LogsAgree,
+    pub(super) log_time: LogTimeRises,
     pub(super) completeness: LeadersAreComplete,
     pub(super) votes: VotesAreKept,
     pub(super) terms: TermsDoNotInflate,
@@ -114,6 +123,7 @@ pub(crate) struct World {
     pub(super) making: MakeBeforeBreak,
     pub(super) refusals: RefusalsStand,
     pub(super) slow: SlowReadersCost,
+    pub(super) withdrawals: WithdrawalsArrive,
     pub(super) rollups: RollupsConserve,
 }
 
@@ -197,9 +207,13 @@ impl World {
             trace: TraceHash::default(),
             events: 0,
             crashes: 0,
+            backups: VecDeque::new(),
+            restoring: None,
+            undecided: 0,
             pushed: 0,
             leaders: OneLeaderPerTerm::default(),
             logs: LogsAgree::default(),
+            log_time: LogTimeRises::default(),
             completeness: LeadersAreComplete::default(),
             votes: VotesAreKept::default(),
             terms: TermsDoNotInflate::default(),
@@ -212,6 +226,7 @@ impl World {
             making: MakeBeforeBreak,
             refusals: RefusalsStand::default(),
             slow: SlowReadersCost::default(),
+            withdrawals: WithdrawalsArrive::default(),
             rollups: RollupsConserve::default(),
             scenario,
         }
@@ -245,7 +260,7 @@ impl World {
             self.happen(event)?;
         }
         self.check_the_end()?;
-        self.history.check()
+        Ok(self.undecided + self.history.check()?)
     }
 
     fn begin(&mut self) {
@@ -269,6 +284,9 @@ impl World {
             self.heap.put(step.at, Event::Act(number));
         }
         self.heap.put(shape.safety, Event::Heal);
+        if self.scenario.plan.steps.iter().any(|step| matches!(step.act, Act::Restore { .. })) {
+            self.heap.put(BACKUP_EVERY, Event::TakeBackup);
+        }
     }
 
     /// Adds a line to the story.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::LeaseKey;
-use api::log::v1::Command;
+use api::log::v1::{Command, command::Body};
 use api::xds::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use consensus::{Committed, Membership, Output, Replica, Role};
 use control::catalog::{Catalog, Change};
 use control::discovery::{Request as ShardRequest, Sent, SessionId, Shard, Turn, Way};
+use control::replica::beginning::Beginning;
 use control::replica::yielding::{Yield, Yielding};
 use control::rollup::partials::Partials;
 use mesh::Timestamp;
@@ -19,8 +20,8 @@ use super::effects::Effects;
 use super::event::Reply;
 use super::leasing::Leasing;
 use super::programs::{self, Asking};
+use super::reading::Asked;
 use super::storing::{Stored, Storing, Work};
-use super::writes::Key;
 use crate::invariants::{ANONYMOUS, AppliedEntry};
 use crate::network::Host;
 use crate::sabotage::Sabotage;
@@ -31,17 +32,6 @@ pub(crate) type StreamKey = (u64, u64);
 
 /// Who waits for an answer.
 pub(crate) type Waiting = (Host, u64);
-
-/// Why a linearizable read was begun.
-#[derive(Debug, Clone, Copy)]
-enum Asked {
-    /// A client wants to know.
-    By(Waiting, Key),
-    /// Discovery is to begin.
-    ToBegin,
-    /// Discovery wants a proof for what waits up to this ticket.
-    ToProve(u64),
-}
 
 /// What was started.
 #[derive(Debug, Clone, Copy)]
@@ -65,8 +55,11 @@ pub(crate) struct Running {
     yielding: Yielding,
     pub(crate) catalog: Catalog,
     waiting: BTreeMap<u64, Waiting>,
-    reads: BTreeMap<u64, Asked>,
-    next_token: u64,
+    pub(super) reads: BTreeMap<u64, Asked>,
+    /// Reads that found a catalog whose life has not begun.
+    pub(super) unanswered: Vec<Asked>,
+    beginning: Beginning,
+    pub(super) next_token: u64,
     pub(crate) shard: Shard,
     sessions: BTreeMap<StreamKey, SessionId>,
     streams: BTreeMap<SessionId, StreamKey>,
@@ -101,6 +94,8 @@ impl Running {
             catalog: Catalog::new(1),
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
+            unanswered: Vec::new(),
+            beginning: Beginning::default(),
             next_token: 0,
             shard: Shard::default(),
             sessions: BTreeMap::new(),
@@ -131,7 +126,11 @@ impl Running {
             self.proved = self.shard.last_ticket();
             self.ask(Asked::ToProve(self.proved), local);
         }
+        for asked in std::mem::take(&mut self.unanswered) {
+            self.ask(asked, local);
+        }
         loop {
+            self.begin_life(local, wall_ms, effects);
             let outputs = self.replica.outputs(local);
             if outputs.is_empty() {
                 break;
@@ -157,6 +156,7 @@ impl Running {
                 if leads {
                     effects.leads.push((term, log_end));
                 }
+                self.beginning.leadership_changed();
                 self.leasing.leads(leads.then_some(term), log_end, &self.catalog, local);
             }
             Output::Send { to, bytes } => effects.sends.push((to, bytes)),
@@ -223,6 +223,7 @@ impl Running {
                 term: entry.term,
                 data: data.value(),
                 state: self.catalog.state_hash(),
+                now: self.catalog.now(),
                 seen_in_term: term,
                 command,
                 outcome: applied.outcome.clone(),
@@ -249,7 +250,7 @@ impl Running {
         self.carry_turn(turn, effects);
     }
 
-    fn carry_turn(&mut self, turn: Turn, effects: &mut Effects) {
+    pub(super) fn carry_turn(&mut self, turn: Turn, effects: &mut Effects) {
         for (id, sent) in turn {
             let Some(stream) = self.streams.get(&id) else { continue };
             match sent {
@@ -362,6 +363,15 @@ impl Running {
         let _refused = self.replica.propose_membership(self.next_token, wanted, context);
     }
 
+    /// The first leader of a life begins it, before it takes any other write.
+    fn begin_life(&mut self, local: Duration, wall_ms: u64, effects: &mut Effects) {
+        let leads = self.leasing.is_leading();
+        if let Some(begin) = self.beginning.due(leads, &self.catalog, || Timestamp(wall_ms), local) {
+            let body = Some(Body::Begin(begin));
+            self.propose(Command { id: None, at_ms: 0, body }, wall_ms, None, effects);
+        }
+    }
+
     /// Proposes what has lapsed.
     pub(super) fn poll_leases(&mut self, local: Duration, wall_ms: u64, effects: &mut Effects) {
         if let Some(expire) = self.leasing.lapsed(&self.catalog, local) {
@@ -376,53 +386,6 @@ impl Running {
             None => Reply::NotLeader(self.replica.status().leader),
         };
         effects.replies.push((waiting, reply));
-    }
-
-    /// Reads a key for whoever waits.
-    pub(crate) fn read(&mut self, key: Key, waiting: Waiting, local: Duration, effects: &mut Effects) {
-        if self.sabotage == Some(Sabotage::LocalRead) {
-            effects.replies.push((waiting, Reply::Value(key.seen(&self.catalog))));
-        } else {
-            self.ask(Asked::By(waiting, key), local);
-        }
-    }
-
-    fn ask(&mut self, asked: Asked, local: Duration) {
-        self.next_token += 1;
-        if self.replica.read(self.next_token, local).is_ok() {
-            self.reads.insert(self.next_token, asked);
-        }
-    }
-
-    fn read_ready(&mut self, token: u64, effects: &mut Effects) {
-        match self.reads.remove(&token) {
-            None => {}
-            Some(Asked::By(waiting, key)) => {
-                effects.replies.push((waiting, Reply::Value(key.seen(&self.catalog))));
-            }
-            Some(Asked::ToBegin) => {
-                let turn = self.shard.begin();
-                self.carry_turn(turn, effects);
-            }
-            Some(Asked::ToProve(ticket)) => {
-                let turn = self.shard.confirmed(ticket, self.catalog.applied());
-                self.carry_turn(turn, effects);
-            }
-        }
-    }
-
-    fn read_failed(&mut self, token: u64, local: Duration, effects: &mut Effects) {
-        match self.reads.remove(&token) {
-            None => {}
-            Some(Asked::By(waiting, _)) => effects.replies.push((waiting, Reply::Unknown)),
-            Some(Asked::ToBegin) => self.ask(Asked::ToBegin, local),
-            Some(Asked::ToProve(ticket)) => {
-                let turn = self.shard.unprovable(ticket);
-                self.carry_turn(turn, effects);
-                // What waits for this node to catch up waits on; a later proof frees it.
-                self.ask(Asked::ToProve(ticket), local);
-            }
-        }
     }
 
     /// The disk has done what was queued, or could not.

@@ -98,6 +98,18 @@ impl Key {
         }
     }
 
+    /// Every key that there is.
+    pub(crate) fn all(shape: &Shape) -> Vec<Self> {
+        let instances =
+            |service| (0..shape.instances).map(move |instance| Self::Instance { service, instance });
+        let routes = (0..shape.services).map(Self::Route);
+        (0..shape.services)
+            .flat_map(instances)
+            .chain(routes)
+            .chain((0..DECLARED).map(Self::Declared))
+            .collect()
+    }
+
     /// What the catalog holds there.
     pub(crate) fn seen(self, catalog: &Catalog) -> Seen {
         match self {
