@@ -182,6 +182,13 @@ async fn a_voter_and_a_learner_that_lost_their_disks_come_back_as_learners_and_t
         let reseated =
             || (1..=4).map(|node| cluster.logged(node, "it begins again as a learner")).sum::<usize>();
         cluster.until_true(&format!("node {node} is let in"), async || reseated() >= times).await;
+        // Said before it is done: until the second is said, the seats may still be those of before.
+        let promoted = || (1..=4).map(|node| cluster.logged(node, "promoting it")).sum::<usize>();
+        cluster
+            .until_true(&format!("node {node} gets its vote back, if it had one"), async || {
+                promoted() + 1 >= times
+            })
+            .await;
         let wanted = [(1, VOTER), (2, VOTER), (3, VOTER), (4, LEARNER)];
         cluster.until_seats(&format!("node {node} is what it was"), &wanted).await;
         cluster.whole().await;
