@@ -241,7 +241,8 @@ impl Cluster {
         self.until_seen(self.connection(), what, holds).await
     }
 
-    async fn until_seen(
+    /// The same of what the asked nodes see: whichever answers first is asked again, also one that belongs to nobody.
+    pub(crate) async fn until_seen(
         &self,
         mut connection: Connection,
         what: &str,

@@ -131,7 +131,7 @@ async fn what_would_lose_the_quorum_is_refused_by_command_and_autopilot_and_heal
     cluster.says_that_it_was_removed(other).await;
     cluster.restart(dead);
     cluster
-        .until("the two that are left have a leader", |seen| {
+        .until_seen(cluster.connection_to(leader), "the two that are left have a leader", |seen| {
             leader_of(seen).is_some() && seen.members.iter().filter(|row| row.reachable).count() == 2
         })
         .await;
