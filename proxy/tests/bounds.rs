@@ -9,13 +9,21 @@ use mesh::Protocol;
 use proxy::worker::Limits;
 use support::{App, Mesh, SHORT, ask, endpoint, get, http1, http2, mesh_with, raw, run, service, settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 async fn one_service() -> (App, Mesh) {
     let web = support::app("web-1", Protocol::Http1).await;
     let services = [service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])];
     let mesh = mesh_with(&settings(), SHORT, &services);
     (web, mesh)
+}
+
+/// A service whose one endpoint is what the test does with each accepted connection.
+async fn mesh_before_a_listener() -> (Mesh, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = endpoint("web", listener.local_addr().unwrap(), 100);
+    let mesh = mesh_with(&settings(), SHORT, &[service("web", Protocol::Http1, vec![at])]);
+    (mesh, listener)
 }
 
 #[test]
@@ -121,7 +129,7 @@ fn a_caller_over_http2_that_does_not_read_its_answer_is_given_up_and_one_that_wa
             http::Response::new(Full::from(vec![b'x'; 64 * 1024 * 1024]).boxed())
         })
         .await;
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let services = [
             service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)]),
             service("slow", Protocol::Http1, vec![endpoint("slow", silent.local_addr().unwrap(), 100)]),
@@ -150,7 +158,7 @@ fn a_caller_over_http2_that_does_not_read_its_answer_is_given_up_and_one_that_wa
 #[test]
 fn past_the_ceiling_of_memory_requests_are_shed_and_one_is_always_served() {
     run(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let services =
             [service("web", Protocol::Http1, vec![endpoint("web", listener.local_addr().unwrap(), 100)])];
         let settings = settings();
@@ -194,10 +202,7 @@ fn what_is_not_http_is_refused_with_a_reason() {
 #[test]
 fn a_caller_that_leaves_in_the_middle_leaks_nothing() {
     run(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let services =
-            [service("web", Protocol::Http1, vec![endpoint("web", listener.local_addr().unwrap(), 100)])];
-        let mesh = mesh_with(&settings(), SHORT, &services);
+        let (mesh, listener) = mesh_before_a_listener().await;
         let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
         caller.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
         let (mut endpoint, _) = listener.accept().await.unwrap();
@@ -215,10 +220,7 @@ fn a_caller_that_leaves_in_the_middle_leaks_nothing() {
 #[test]
 fn an_upgrade_that_nobody_asked_for_is_no_answer() {
     run(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let services =
-            [service("web", Protocol::Http1, vec![endpoint("web", listener.local_addr().unwrap(), 100)])];
-        let mesh = mesh_with(&settings(), SHORT, &services);
+        let (mesh, listener) = mesh_before_a_listener().await;
         let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
         caller.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
         let (mut endpoint, _) = listener.accept().await.unwrap();
@@ -237,10 +239,7 @@ fn an_upgrade_that_nobody_asked_for_is_no_answer() {
 fn a_caller_that_reads_nothing_before_it_has_sent_everything_gets_an_answer_that_began_before() {
     const BYTES: usize = 48 * 1024 * 1024; // more than all sockets between them hold
     run(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let services =
-            [service("web", Protocol::Http1, vec![endpoint("web", listener.local_addr().unwrap(), 100)])];
-        let mesh = mesh_with(&settings(), SHORT, &services);
+        let (mesh, listener) = mesh_before_a_listener().await;
         let endpoint = tokio::task::spawn_local(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let (mut from, mut to) = stream.into_split();
@@ -271,7 +270,7 @@ fn a_caller_that_reads_nothing_before_it_has_sent_everything_gets_an_answer_that
 #[test]
 fn an_upgrade_carries_bytes_both_ways() {
     run(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::task::spawn_local(async move {
             let (mut stream, _) = listener.accept().await.unwrap();

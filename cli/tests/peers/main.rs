@@ -20,7 +20,7 @@ mod name_server;
 mod penstock;
 mod policies;
 mod spans;
-#[allow(dead_code)]
+#[allow(dead_code)] // the same
 #[path = "../proxies/stage.rs"]
 mod stage;
 mod story;

@@ -17,6 +17,9 @@ use crate::settings::{Autopilot, Settings};
 
 /// How long a fresh node waits for a leader before it serves discovery from what it knows, which is better than nothing.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// Pause after a read that failed: most do after a while, but those of a node that is stopping or differs from the others at once.
+/// Shorter keeps a core busy for nothing; longer delays the start of a node by as much.
+const READ_AGAIN: Duration = Duration::from_millis(10);
 /// Between two tries to find out whether waiting clients wait for something that will come. Shorter floods a group without
 /// a leader with reads; longer keeps clients of lost data waiting.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
@@ -65,7 +68,11 @@ impl Tasks {
 /// Discovery begins once this node knows what the others know.
 async fn catch_up(door: Door, discovery: Discovery, caught_up: Condition) {
     brought_in(&door).await;
-    let read = async { while door.consult(|_| ()).await.is_err() {} };
+    let read = async {
+        while door.consult(|_| ()).await.is_err() {
+            tokio::time::sleep(READ_AGAIN).await;
+        }
+    };
     tokio::pin!(read);
     let in_time = tokio::time::timeout(CATCH_UP_WAIT, read.as_mut()).await.is_ok();
     if !in_time {

@@ -167,7 +167,7 @@ impl AnswerBody {
 
     /// Whether the call's time is over: an answer that comes without end, or that nobody takes, must not escape it.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        self.watch.as_mut().is_some_and(|watch| watch.poll_deadline(cx).is_ready())
+        self.watch.as_mut().is_some_and(|watch| watch.is_late(cx))
     }
 
     /// What is to go on while the caller does not take the answer: the rest of its own body goes to the endpoint, as many

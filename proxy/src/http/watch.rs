@@ -36,12 +36,9 @@ impl Watch {
         }))
     }
 
-    /// Ready when the call's time is over, whether anything comes or not.
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
-        match &mut self.deadline {
-            Some(deadline) => deadline.as_mut().poll(cx).map(|()| Refusal::TimedOut),
-            None => Poll::Pending,
-        }
+    /// Whether the call's time is over; if not, `cx` is woken when it is.
+    pub(super) fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 
     /// Asked while nothing comes: ready when that lasts too long. `bytes` have passed so far.
