@@ -147,14 +147,14 @@ impl AnswerBody {
         Poll::Ready(Some(Err(trouble)))
     }
 
-    /// Bytes that have passed so far, in both directions.
-    fn passed(&self) -> u64 {
+    /// Rises with each byte from either side, and with whatever of them a caller over HTTP/1 takes.
+    pub(super) fn passed(&self) -> u64 {
         let sent = match &self.source {
             Source::H1 { upload, .. } => upload.bytes,
             Source::H2 { pump, .. } => pump.bytes,
             _ => 0,
         };
-        sent + self.tally.as_ref().map_or(0, |tally| tally.response_bytes)
+        sent + self.tally.as_ref().map_or(0, |tally| tally.response_bytes + tally.signs().moved.get())
     }
 
     /// Nothing came: pending, unless that has lasted too long.
@@ -176,8 +176,11 @@ impl AnswerBody {
         if matches!(self.source, Source::Empty) {
             return Poll::Pending; // all of it was taken, and waits to be written
         }
-        if self.is_late(cx) {
-            let _ = self.cut_off(Refusal::TimedOut); // there is no room for trailers either
+        let passed = self.passed();
+        let watch = self.watch.as_mut();
+        if let Some(Poll::Ready(refusal)) = watch.map(|watch| watch.poll_over(passed, cx)) {
+            self.tally.iter_mut().for_each(Tally::absolve); // it is not the endpoint that all wait for
+            let _ = self.cut_off(refusal); // there is no room for trailers either
             return Poll::Ready(());
         }
         let sent = match &mut self.source {

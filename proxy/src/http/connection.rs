@@ -223,6 +223,10 @@ async fn serve_h2<S: Serve>(
     let mut is_told = false;
     let ended = std::future::poll_fn(|cx| {
         signs.wake_by(cx.waker());
+        if let Some(refusal) = signs.refusal.get() {
+            state.count_refusal(refusal);
+            return Poll::Ready(Ok(()));
+        }
         // GOAWAY lets running streams finish and loses none that is on its way (RFC 9113, section 6.8).
         if signs.closing.get() != Closing::No && !std::mem::replace(&mut is_told, true) {
             connection.as_mut().graceful_shutdown();

@@ -155,11 +155,22 @@ impl Signs {
             self.wake();
         }
         self.sweep_stalled(limits, now);
+        self.sweep_idle(limits, now);
+    }
+
+    /// Ends it in peace when nothing runs on it for too long, and without peace when that does not end it: over HTTP/2 the
+    /// last bytes of an answer may wait for ever, in a place that only the caller sees, for a window that it does not open.
+    fn sweep_idle(&self, limits: &Limits, now: Instant) {
         let (requests, since) = self.idle.get();
         match since {
             Some(since) if requests == self.requests.get() && self.running.get() == 0 => {
-                if now.duration_since(since) >= limits.idle {
+                let idle = now.duration_since(since);
+                if idle >= limits.idle {
                     self.close(Closing::WhenIdle);
+                }
+                if idle >= limits.idle * 2 {
+                    self.refusal.set(Some(Refusal::CallerStalled));
+                    self.wake();
                 }
             }
             _ => self.idle.set((self.requests.get(), Some(now))),

@@ -1,7 +1,8 @@
-//! The streams of an HTTP/2 caller: each runs as a task, and is given up when its caller leaves the answer unread for too
-//! long. Its window is closed then, and a closed window would hold the endpoint's answer for ever (RFC 9113, section 10.5).
+//! The streams of an HTTP/2 caller: each runs as a task. While its caller's window is closed, the rest of its own body goes on
+//! to the endpoint, and the call's time runs; it is given up when that is over, or when its caller leaves the answer unread for
+//! too long: a closed window would hold the endpoint's answer for ever (RFC 9113, section 10.5).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -16,12 +17,17 @@ use super::h1::Trouble;
 use super::refusal::Refusal;
 use super::state::WorkerState;
 
+/// An answer's body, which hyper reads, and its stream's task looks after while hyper has no room for more of it.
+type Shared = Rc<RefCell<AnswerBody>>;
+
 /// What the streams of one connection share: hyper's future of a stream says only that it waits, not for whom. One stream is
 /// polled at a time.
 #[derive(Debug)]
 struct Reading {
     /// Whether the answer's body was asked for something in this poll, and whether it gave something at last.
     gave: Cell<Option<bool>>,
+    /// The body of the answer that was made in this poll.
+    made: RefCell<Option<Shared>>,
     state: Rc<WorkerState>,
 }
 
@@ -32,11 +38,14 @@ pub(super) struct Streams(Rc<Reading>);
 impl Streams {
     /// Those of a connection of this worker.
     pub(super) fn of(state: &Rc<WorkerState>) -> Self {
-        Self(Rc::new(Reading { gave: Cell::new(None), state: Rc::clone(state) }))
+        let (gave, made) = (Cell::new(None), RefCell::new(None));
+        Self(Rc::new(Reading { gave, made, state: Rc::clone(state) }))
     }
 
-    /// The body of an answer on one of them.
+    /// The body of an answer on the one that is polled.
     pub(super) fn answer(&self, body: AnswerBody) -> StreamBody {
+        let body = Rc::new(RefCell::new(body));
+        self.0.made.replace(Some(Rc::clone(&body)));
         StreamBody { body, reading: Rc::clone(&self.0) }
     }
 }
@@ -47,33 +56,32 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
     }
 }
 
-/// Runs one stream to its end, or until its caller takes nothing for as long as a caller may be idle.
+/// Runs one stream to its end, or until its call's time is over while its caller takes nothing of the answer, or until its caller
+/// has neither taken nor sent anything for as long as one may be idle.
 async fn bounded(stream: impl Future, reading: Rc<Reading>) {
     let mut stream = pin!(stream);
-    let (mut holds_piece, mut patience) = (false, None::<Pin<Box<Sleep>>>);
+    let (mut answer, mut holds_piece) = (None, false);
+    let (mut patience, mut passed) = (None::<Pin<Box<Sleep>>>, 0);
     poll_fn(|cx| {
         reading.gave.set(None);
         if stream.as_mut().poll(cx).is_ready() {
+            reading.made.take();
             return Poll::Ready(());
         }
-        if let Some(gave) = reading.gave.get() {
-            holds_piece = gave;
-            if gave {
-                let until = Instant::now() + reading.state.limits.idle;
-                match &mut patience {
-                    Some(patience) => patience.as_mut().reset(until),
-                    None => patience = Some(Box::pin(sleep_until(until))),
-                }
-            }
-        }
-        if holds_piece
-            && let Some(patience) = &mut patience
-            && patience.as_mut().poll(cx).is_ready()
-        {
-            reading.state.count_refusal(Refusal::CallerStalled);
+        answer = reading.made.take().or_else(|| answer.take());
+        holds_piece = reading.gave.get().unwrap_or(holds_piece);
+        let (true, Some(answer)) = (holds_piece, &answer) else { return Poll::Pending };
+        let mut answer = answer.borrow_mut();
+        if answer.poll_aside(cx).is_ready() {
             return Poll::Ready(()); // dropped, the stream is reset
         }
-        Poll::Pending
+        let until = Instant::now() + reading.state.limits.idle;
+        let patience = patience.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        let before = std::mem::replace(&mut passed, answer.passed());
+        if passed != before {
+            patience.as_mut().reset(until);
+        }
+        patience.as_mut().poll(cx).map(|()| reading.state.count_refusal(Refusal::CallerStalled))
     })
     .await;
 }
@@ -81,7 +89,7 @@ async fn bounded(stream: impl Future, reading: Rc<Reading>) {
 /// The body of an answer, which tells its stream when something was taken from it.
 #[derive(Debug)]
 pub(super) struct StreamBody {
-    body: AnswerBody,
+    body: Shared,
     reading: Rc<Reading>,
 }
 
@@ -89,20 +97,17 @@ impl Body for StreamBody {
     type Data = Bytes;
     type Error = Trouble;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
+        let frame = Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx);
         self.reading.gave.set(Some(matches!(frame, Poll::Ready(Some(_)))));
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.borrow().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.borrow().size_hint()
     }
 }

@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 pub struct Watch {
     deadline: Option<Pin<Box<Sleep>>>,
     idle: Option<(Duration, Pin<Box<Sleep>>)>,
-    /// Bytes of both directions when silence was last looked for.
+    /// How much had passed when silence was last looked for.
     seen: u64,
     is_grpc: bool,
 }
@@ -41,11 +41,20 @@ impl Watch {
         self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 
-    /// Asked while nothing comes: ready when that lasts too long. `bytes` have passed so far.
-    pub(super) fn poll_silence(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Refusal> {
+    /// Asked while the caller takes nothing: ready when the call's time is over, or when that lasts too long. `passed` rises
+    /// with whatever passes.
+    pub(super) fn poll_over(&mut self, passed: u64, cx: &mut Context<'_>) -> Poll<Refusal> {
+        if self.is_late(cx) {
+            return Poll::Ready(Refusal::TimedOut);
+        }
+        self.poll_silence(passed, cx)
+    }
+
+    /// Asked while nothing comes: ready when that lasts too long. `passed` rises with whatever passes.
+    pub(super) fn poll_silence(&mut self, passed: u64, cx: &mut Context<'_>) -> Poll<Refusal> {
         let Some((idle, silence)) = &mut self.idle else { return Poll::Pending };
-        if bytes != self.seen {
-            self.seen = bytes;
+        if passed != self.seen {
+            self.seen = passed;
             silence.as_mut().reset(Instant::now() + *idle);
         }
         silence.as_mut().poll(cx).map(|()| Refusal::StreamIdle)

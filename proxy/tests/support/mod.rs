@@ -3,6 +3,8 @@
 // A panic is how a test fails; no test target uses all of this, and each has it as a module of its own.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod frames;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
