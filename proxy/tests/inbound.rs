@@ -73,3 +73,20 @@ fn an_application_that_does_not_listen_yet_is_told_and_failures_of_it_count() {
         assert_eq!(edges(&failing.workers, Direction::Inbound).await[0].1.failures, [1, 0, 0, 0, 0]);
     });
 }
+
+#[test]
+fn an_old_caller_that_names_no_host_reaches_the_application_with_one() {
+    run(async {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let web = support::app("web-1", protocol).await;
+            let callee = mesh(&with_inbound(web.address, protocol), &[]);
+            let inbound = callee.workers.inbound_address.unwrap();
+            let answer = support::raw(inbound, b"GET / HTTP/1.0\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("web-1"), "{answer}");
+            let seen = &web.requests.borrow()[0];
+            let host = seen.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
+            let named = host.or_else(|| seen.uri.authority().map(ToString::to_string));
+            assert_eq!(named, Some(web.address.to_string()), "{protocol:?}");
+        }
+    });
+}

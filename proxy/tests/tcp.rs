@@ -253,6 +253,14 @@ fn a_listener_for_an_http_service_serves_requests_whatever_host_they_name() {
         let answer = ask(&mut client, get("localhost:8080", "/cart")).await;
         assert_eq!((answer.status, &answer.body[..]), (200, &b"web-1"[..]));
         assert_eq!(web.requests.borrow()[0].headers["host"], "localhost:8080");
+        let old = support::raw(mesh.workers.upstream_addresses[0], b"GET / HTTP/1.0\r\n\r\n").await;
+        assert!(old.starts_with("HTTP/1.0 200 "), "{old}");
+        let host = web.requests.borrow()[1].headers["host"].to_str().unwrap().to_owned();
+        assert_eq!(
+            host.parse::<Authority>().unwrap(),
+            "web".parse().unwrap(),
+            "one that names none has its own"
+        );
         let carried = edges(&mesh.workers, Direction::Outbound).await;
         assert_eq!(carried[0].0.authority, "web".parse().unwrap());
     });

@@ -54,6 +54,17 @@ pub fn prepare(parts: &mut request::Parts) {
     }
 }
 
+/// Gives a request that names no host, as HTTP/1.0 allows, the one that it reaches: no later version goes without
+/// (RFC 9112, section 3.2).
+pub fn name_host(parts: &mut request::Parts, host: impl FnOnce() -> Vec<u8>) {
+    if parts.uri.authority().is_none()
+        && !parts.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_maybe_shared(bytes::Bytes::from(host()))
+    {
+        parts.headers.insert(header::HOST, host);
+    }
+}
+
 /// Whether HTTP/2 is among the protocols of an upgrade (RFC 9110, section 7.8: a list, whose names have no case). Passed on,
 /// it would hide the requests after the first one from us.
 fn offers_h2c(protocols: &HeaderValue) -> bool {

@@ -16,7 +16,9 @@ use crate::detect::Learned;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::deadline::grpc_timeout;
-use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority, unanswered};
+use crate::http::passing::{
+    CALLER_HEADER, name_host, passed_back, prepare, refused, spelled_authority, unanswered,
+};
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Answer, Outgoing, Unsent, send};
@@ -204,6 +206,7 @@ impl Serve for Inbound {
             return refused(Refusal::Overloaded, is_grpc, tally);
         }
         prepare(&mut parts);
+        name_host(&mut parts, || self.application.address.to_string().into_bytes());
         let application = self.application_for(signs.peer.get(), started);
         tally.picked(&application, edge);
         let mut outgoing = Outgoing::new(parts, body);

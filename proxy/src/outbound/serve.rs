@@ -19,7 +19,9 @@ use super::trying::Way;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::deadline::grpc_timeout;
-use crate::http::passing::{CALLER_HEADER, passed_back, prepare, refused, spelled_authority, unanswered};
+use crate::http::passing::{
+    CALLER_HEADER, name_host, passed_back, prepare, refused, spelled_authority, unanswered,
+};
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::send::{Answer, Outgoing, Unsent};
@@ -177,6 +179,9 @@ impl Outbound {
             return refused(refusal, is_grpc, tally);
         }
         prepare(&mut parts);
+        if let Some(toward) = toward {
+            name_host(&mut parts, || toward.to_vec());
+        }
         parts.headers.insert(CALLER_HEADER, self.state.caller_value.clone());
         let mut outgoing = Outgoing::new(parts, body);
         match self.route(&target, &mut outgoing, &mut tally, is_grpc).await {

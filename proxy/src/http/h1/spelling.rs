@@ -53,9 +53,10 @@ impl<'h> Spelling<'h> {
     }
 }
 
-/// The reason that the status line of `head` gives, if that is a head of `status`.
+/// The reason that the status line of `head` gives, if that is a head of `status`. Servers of old end lines by a line feed alone,
+/// which is let pass; a reason that went on behind it would carry their other lines past all that is done to headers.
 pub(super) fn reason(head: &[u8], status: StatusCode) -> Option<&[u8]> {
-    let line = head.split(|byte| *byte == b'\r').next()?;
+    let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
     let (code, reason) = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(1..))?.split_at_checked(5)?;
     let is_code = code.starts_with(b" ") && code.ends_with(b" ") && code[1..4] == *status.as_str().as_bytes();
     is_code.then_some(reason)
@@ -85,6 +86,7 @@ mod tests {
             (b"HTTP/1.0 299 \r\n\r\n", 299, Some(b"")),
             (b"HTTP/1.1 200\r\n\r\n", 200, None),
             (b"HTTP/1.1 200 OK\r\n\r\n", 503, None),
+            (b"HTTP/1.1 404 Not Found\nContent-Length: 2\n\r\n", 404, Some(b"Not Found")),
             (b"", 200, None),
         ] {
             assert_eq!(reason(head, StatusCode::from_u16(status).expect("a status")), told);
