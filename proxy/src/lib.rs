@@ -9,6 +9,8 @@ pub mod balance;
 mod control;
 pub mod detect;
 pub mod discovery;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handover;
 pub mod http;
 mod identity;

@@ -5,6 +5,8 @@ mod hello;
 mod look;
 #[cfg(test)]
 mod mutation_tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod sight;
 
 pub use look::{How, Learned, Seen, look};

@@ -1,7 +1,8 @@
 //! Seeded mutations of how connections begin: nothing panics, and more bytes never change a judgement that was given.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
-use super::sight::{SIGHT_BYTES_MAX, Sight, Spoken, sight};
+use super::properties::judgements_stand;
+use super::sight::{Sight, Spoken, sight};
 use crate::mutations::{files, mutations};
 
 #[test]
@@ -20,19 +21,8 @@ fn every_beginning_of_the_corpus_is_told_for_what_it_is() {
 #[test]
 fn mutated_beginnings_get_one_judgement_however_they_are_cut() {
     let mut told = [0; 4];
-    for (number, mut bytes) in mutations(&["beginnings", "requests/accepted", "requests/refused"]).enumerate()
-    {
-        bytes.truncate(SIGHT_BYTES_MAX);
-        let whole = sight(&bytes);
-        for length in (0..bytes.len()).step_by(1 + number % 17) {
-            let cut = sight(&bytes[..length]);
-            assert!(
-                cut == Sight::Unclear || cut == whole,
-                "mutation {number}: {cut:?} after {length} bytes became {whole:?}: {:?}",
-                String::from_utf8_lossy(&bytes)
-            );
-        }
-        match whole {
+    for (number, bytes) in mutations(&["beginnings", "requests/accepted", "requests/refused"]).enumerate() {
+        match judgements_stand(&bytes, 1 + number % 17) {
             Sight::Unclear => {}
             Sight::Clear(Spoken::Http1) => told[0] += 1,
             Sight::Clear(Spoken::Http2) => told[1] += 1,

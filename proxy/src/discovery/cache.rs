@@ -102,11 +102,13 @@ impl Cache {
             ..DeltaDiscoveryResponse::default()
         };
         body.extend_from_slice(&owners.encode_length_delimited_to_vec());
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        Some(bytes)
+        Some(file_of(&body))
     }
+}
+
+/// The file that holds these responses.
+pub(super) fn file_of(body: &[u8]) -> Vec<u8> {
+    [&MAGIC[..], &crc32c::crc32c(body).to_le_bytes(), body].concat()
 }
 
 /// What a file holds, as responses to hand to a subscriber.

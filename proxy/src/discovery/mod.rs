@@ -32,6 +32,8 @@ mod outcome;
 mod owners;
 #[cfg(test)]
 mod owners_tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod stream;
 #[cfg(test)]
 mod stream_tests;

@@ -42,6 +42,19 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     pairs.find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
+/// For `fuzzing.rs`: any cookies lead somewhere, or nowhere and then to where the cookie that is given leads back.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn cookies_are_read(value: &HeaderValue) {
+    let key = HashKey::Cookie { name: "u".to_owned(), ttl: Some(std::time::Duration::from_secs(60)) };
+    let (mut headers, mut chance) = (HeaderMap::new(), Chance::seeded(1));
+    headers.insert(header::COOKIE, value.clone());
+    let first = Affinity::of(&key, &headers, &mut chance);
+    let Some(given) = first.cookie else { return };
+    let pair = given.as_bytes().split(|byte| *byte == b';').next().expect("a split has a first part");
+    headers.append(header::COOKIE, HeaderValue::from_bytes(pair).expect("a part of a value is one"));
+    assert_eq!(Affinity::of(&key, &headers, &mut chance), Affinity { key: first.key, cookie: None });
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails

@@ -17,5 +17,7 @@ mod target;
 mod toward;
 mod trying;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use affinity::cookies_are_read;
 pub(crate) use redirected::{pass, refuse_loop};
 pub use serve::Outbound;

@@ -27,3 +27,14 @@ mod writers;
 pub use record::{Ending, Record, Recorder, queue};
 pub use trace::Sampler;
 pub use writers::Writers;
+
+/// For `fuzzing.rs`: any `traceparent` is read or passed over, and what is read is written the same.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn traces_are_read(value: &http::HeaderValue) {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("traceparent", value.clone());
+    if let Some(context) = trace::TraceContext::read(&headers) {
+        headers.insert("traceparent", context.to_string().parse().expect("what we write is a value"));
+        assert_eq!(trace::TraceContext::read(&headers), Some(context));
+    }
+}

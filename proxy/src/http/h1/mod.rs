@@ -12,6 +12,8 @@ mod link;
 #[cfg(test)]
 mod mutation_tests;
 mod outbox;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod reply;
 mod request;
 mod serve;
