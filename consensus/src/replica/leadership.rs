@@ -30,7 +30,7 @@ impl Replica {
     /// rest there is the election timeout, which knows how late a leader may be here.
     pub fn peer_lost(&mut self, peer: NodeId, loss: Loss, now: Duration) {
         self.advance_to(now);
-        self.snapshot_sent(peer, false);
+        self.give_up_sending(peer);
         if self.raw.raft.state == StateRole::Leader {
             self.raw.report_unreachable(peer.0);
         } else if self.raw.raft.leader_id == peer.0 && loss == Loss::Refused {

@@ -62,6 +62,8 @@ pub enum Output {
         /// Which snapshot. If a newer one has replaced it on disk, report failure: it will be asked for
         /// again.
         index: u64,
+        /// Which sending this is; none before it on this replica had the same number.
+        attempt: u64,
         /// What must come with it.
         bytes: Bytes,
     },

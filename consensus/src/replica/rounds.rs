@@ -179,8 +179,8 @@ impl Replica {
             return Output::Send { to, bytes: wire::encode(message) };
         }
         let index = message.get_snapshot().get_metadata().index;
-        self.snapshotting.sending(to, index, self.now);
-        Output::SendSnapshot { to, index, bytes: wire::encode(message) }
+        let attempt = self.snapshotting.sending(to, index, self.now);
+        Output::SendSnapshot { to, index, attempt, bytes: wire::encode(message) }
     }
 
     /// Tells role, term and leader if they changed, and draws the consequences.

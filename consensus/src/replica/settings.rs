@@ -42,6 +42,9 @@ pub struct ReplicaSettings {
     pub snapshot_after_bytes: usize,
     /// The same, in entries.
     pub snapshot_after_entries: u64,
+    /// A node that applies next to nothing cuts a snapshot of so many entries already, so that its next start applies none.
+    /// Fewer cuts snapshots of large states for starts that are hardly shorter; more leaves that much to each start.
+    pub snapshot_when_quiet_entries: u64,
     /// Entries kept below a snapshot, so that a node which was away for a moment needs no snapshot.
     pub catch_up_entries: u64,
 }
@@ -64,6 +67,7 @@ impl ReplicaSettings {
             uncommitted_bytes_max: 32 << 20,
             snapshot_after_bytes: 32 << 20,
             snapshot_after_entries: 50_000,
+            snapshot_when_quiet_entries: 5_000,
             catch_up_entries: 5_000,
         }
     }

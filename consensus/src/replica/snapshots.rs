@@ -17,16 +17,50 @@ use super::replica_value::Replica;
 /// longer leaves a node without entries for as long, because raft waits for the report.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a node must have applied next to nothing before it counts as quiet. Shorter takes a pause of one writer for it;
+/// longer leaves a start that comes soon after a burst with all of that to apply.
+const QUIET: Duration = Duration::from_secs(1);
+/// Entries within [`QUIET`] that are next to nothing: what a group writes of itself, and a few registrations.
+const QUIET_ENTRIES: u64 = 100;
+
+/// Whether a node is quiet, looked at once in [`QUIET`].
+#[derive(Debug, Default)]
+struct Calm {
+    looked: Duration,
+    applied: u64,
+}
+
+impl Calm {
+    /// Whether it is time to look, and next to nothing was applied since the last look.
+    fn is_seen(&mut self, now: Duration, applied: u64) -> bool {
+        if now.saturating_sub(self.looked) < QUIET {
+            return false;
+        }
+        let before = std::mem::replace(self, Self { looked: now, applied });
+        applied.saturating_sub(before.applied) <= QUIET_ENTRIES
+    }
+}
+
 /// Snapshots under way.
 #[derive(Debug, Default)]
 pub(super) struct Snapshotting {
+    calm: Calm,
     /// Bytes handed out to be applied since the last snapshot was made.
     applied_bytes: usize,
     asked: bool,
     /// A node cannot be served with the newest snapshot there is.
     newer_wanted: bool,
     keeping: Option<SnapshotPoint>,
-    sending: BTreeMap<NodeId, (u64, Duration)>,
+    sending: BTreeMap<NodeId, Sending>,
+    last_attempt: u64,
+}
+
+/// A snapshot on its way.
+#[derive(Debug, Clone, Copy)]
+struct Sending {
+    index: u64,
+    attempt: u64,
+    since: Duration,
 }
 
 impl Snapshotting {
@@ -42,9 +76,11 @@ impl Snapshotting {
         self.keeping = None;
     }
 
-    /// A snapshot goes to `to`.
-    pub(super) fn sending(&mut self, to: NodeId, index: u64, now: Duration) {
-        self.sending.insert(to, (index, now));
+    /// A snapshot goes to `to`; answers the number of this attempt.
+    pub(super) fn sending(&mut self, to: NodeId, index: u64, now: Duration) -> u64 {
+        self.last_attempt += 1;
+        self.sending.insert(to, Sending { index, attempt: self.last_attempt, since: now });
+        self.last_attempt
     }
 }
 
@@ -52,7 +88,9 @@ impl Replica {
     pub(super) fn ask_for_snapshot(&mut self) {
         let since = self.applied - self.raw.store().snapshot_point().index.min(self.applied);
         self.snapshotting.newer_wanted |= self.raw.store().take_newer_wanted();
+        let quiet = self.snapshotting.calm.is_seen(self.now, self.applied);
         let due = self.snapshotting.newer_wanted
+            || (quiet && since > self.settings.snapshot_when_quiet_entries)
             || self.snapshotting.applied_bytes > self.settings.snapshot_after_bytes
             || since > self.settings.snapshot_after_entries;
         if due && since > 0 && !self.snapshotting.asked && self.snapshotting.keeping.is_none() {
@@ -88,7 +126,7 @@ impl Replica {
     pub fn snapshot_kept(&mut self, index: u64) {
         let Some(point) = self.snapshotting.keeping.take_if(|keeping| keeping.index == index) else { return };
         // A node that is being sent an older snapshot will want the entries after it.
-        let oldest_sent = self.snapshotting.sending.values().map(|(index, _)| index + 1).min();
+        let oldest_sent = self.snapshotting.sending.values().map(|sending| sending.index + 1).min();
         let keep_from = oldest_sent.unwrap_or(u64::MAX).min(self.raw.raft.raft_log.applied + 1);
         self.memberships = self.memberships.split_off(&(index + 1));
         let below = self.raw.mut_store().snapshot_kept(
@@ -111,10 +149,21 @@ impl Replica {
         self.memberships.values().next_back().unwrap_or(&self.raw.store().snapshot_point().membership)
     }
 
-    /// Sending a snapshot to `peer` ended, well or not. Raft sends that node nothing else until it is told.
-    pub fn snapshot_sent(&mut self, peer: NodeId, ok: bool) {
+    /// The sending of a snapshot to `peer` that had the number `attempt` ended, well or not. Raft sends that node nothing else
+    /// until it is told. What is said late, of an attempt that was given up, is not taken for the one that came after it.
+    pub fn snapshot_sent(&mut self, peer: NodeId, attempt: u64, ok: bool) {
+        if self.snapshotting.sending.get(&peer).is_some_and(|sending| sending.attempt == attempt) {
+            self.sending_ended(peer, if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure });
+        }
+    }
+
+    /// Whatever snapshot is on its way to `peer` does not arrive.
+    pub(super) fn give_up_sending(&mut self, peer: NodeId) {
+        self.sending_ended(peer, SnapshotStatus::Failure);
+    }
+
+    fn sending_ended(&mut self, peer: NodeId, status: SnapshotStatus) {
         if self.snapshotting.sending.remove(&peer).is_some() {
-            let status = if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
             self.raw.report_snapshot(peer.0, status);
             self.settle();
         }
@@ -122,12 +171,12 @@ impl Replica {
 
     pub(super) fn give_up_stuck_snapshots(&mut self) {
         let now = self.now;
-        let stuck = |(_, (_, since)): &(&NodeId, &(u64, Duration))| now - *since > REPORT_TIMEOUT;
+        let stuck = |(_, sending): &(&NodeId, &Sending)| now - sending.since > REPORT_TIMEOUT;
         let stuck: Vec<NodeId> =
             self.snapshotting.sending.iter().filter(stuck).map(|(peer, _)| *peer).collect();
         for peer in stuck {
             tracing::warn!(%peer, "sending a snapshot was never reported; it is sent again");
-            self.snapshot_sent(peer, false);
+            self.give_up_sending(peer);
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Deliver { from: u64, to: u64, life: u64, bytes: Bytes, data: Option<Bytes> },
+    Deliver { from: u64, to: u64, life: u64, bytes: Bytes, data: Option<(u64, Bytes)> },
     Written { node: u64, life: u64 },
     PeerLost { node: u64, life: u64, peer: u64, loss: Loss },
 }
@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) reads: BTreeMap<u64, Result<usize, String>>,
     pub(crate) lost: BTreeMap<u64, ProposeError>,
     pub(crate) snapshots_installed: usize,
+    /// Attempts to send a snapshot.
+    pub(crate) attempts: Vec<u64>,
 }
 
 pub(crate) struct Cluster {
@@ -122,6 +124,7 @@ impl Cluster {
             reads: BTreeMap::new(),
             lost: BTreeMap::new(),
             snapshots_installed: 0,
+            attempts: Vec::new(),
         };
         self.nodes.insert(node, node_value);
         self.carry_out(node);
@@ -217,9 +220,9 @@ impl Cluster {
                 }
                 self.fold(&bytes);
                 self.delivered += 1;
-                if let Some(data) = data {
+                if let Some((attempt, data)) = data {
                     let sender = &mut self.nodes.get_mut(&from).unwrap().replica;
-                    sender.snapshot_sent(NodeId(to), true);
+                    sender.snapshot_sent(NodeId(to), attempt, true);
                     let receiver = &mut self.nodes.get_mut(&to).unwrap().replica;
                     receiver.receive_snapshot(NodeId(from), bytes, data, now).unwrap();
                     self.carry_out(from);
@@ -299,14 +302,13 @@ impl Cluster {
             Output::Send { to, bytes } => {
                 self.push(delay, Event::Deliver { from: node, to: to.0, life, bytes, data: None });
             }
-            Output::SendSnapshot { to, index, bytes } => {
+            Output::SendSnapshot { to, index, attempt, bytes } => {
+                value.attempts.push(attempt);
                 let Some(snapshot) = value.log.snapshots().read(index).unwrap() else {
-                    return value.replica.snapshot_sent(to, false);
+                    return value.replica.snapshot_sent(to, attempt, false);
                 };
-                self.push(
-                    delay,
-                    Event::Deliver { from: node, to: to.0, life, bytes, data: Some(snapshot.data) },
-                );
+                let data = Some((attempt, snapshot.data));
+                self.push(delay, Event::Deliver { from: node, to: to.0, life, bytes, data });
             }
             Output::Persist(batch) => value.queue.push(batch),
             Output::Apply(entries) => {

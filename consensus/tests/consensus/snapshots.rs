@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Membership, NodeId, Role};
+use consensus::{Loss, Membership, NodeId, Role};
 
 use crate::cluster::{Cluster, MILLISECOND};
 use crate::disk::Unsynced;
@@ -71,6 +71,21 @@ fn memory_and_disk_stay_bounded_however_many_writes_there_are() {
 }
 
 #[test]
+fn a_node_cuts_a_snapshot_once_it_is_quiet_so_that_its_next_start_applies_next_to_nothing() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 7, |settings| settings.snapshot_when_quiet_entries = 200);
+    let node = cluster.elect();
+    let ends_at = |cluster: &Cluster| cluster.nodes[&node].replica.status().snapshot_index;
+    write(&mut cluster, 1500);
+    assert_eq!(ends_at(&cluster), 1, "nobody is quiet while it writes");
+    cluster.run(Duration::from_secs(3));
+    let covered = ends_at(&cluster);
+    assert!(covered > 1500, "{covered}");
+    write(&mut cluster, 150);
+    cluster.run(Duration::from_secs(3));
+    assert_eq!(ends_at(&cluster), covered, "too few for another one");
+}
+
+#[test]
 fn a_whole_group_restarts_from_snapshots_and_logs_with_everything_it_acknowledged() {
     let mut cluster = Cluster::with(&[1, 2, 3], 4, small);
     cluster.elect();
@@ -103,6 +118,39 @@ fn a_snapshot_that_gets_lost_on_its_way_is_sent_again() {
     cluster.cut.clear();
     cluster.lose_connection(leader, away);
     cluster.converge();
+}
+
+/// The end of a sending is told by a task of its own, which may be late: the next one was then taken for done, and the node was
+/// sent entries that it could not have.
+#[test]
+fn what_is_told_late_of_one_attempt_to_send_a_snapshot_does_not_count_for_the_next() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 5, small);
+    let leader = cluster.elect();
+    let away = if leader == 1 { 2 } else { 1 };
+    cluster.kill(away, Unsynced::Lost);
+    write(&mut cluster, 200);
+    cluster.start(away);
+    let attempts = |cluster: &Cluster| cluster.nodes[&leader].attempts.len();
+    for attempt in [1, 2] {
+        cluster.until(Duration::from_secs(1), "an attempt", |cluster| attempts(cluster) == attempt);
+        cluster.cut.insert((leader, away));
+        cluster.run(MILLISECOND * 2);
+        cluster.cut.clear();
+        if attempt == 1 {
+            cluster.tell_loss(leader, away, Loss::Ended);
+        }
+    }
+    let [first, second] = cluster.nodes[&leader].attempts[..] else { unreachable!("just seen") };
+    let told = |cluster: &mut Cluster, attempt, ok| {
+        cluster.nodes.get_mut(&leader).unwrap().replica.snapshot_sent(NodeId(away), attempt, ok);
+        cluster.carry_out(leader);
+    };
+    told(&mut cluster, first, true);
+    cluster.run(MILLISECOND * 200);
+    assert_eq!(attempts(&cluster), 2, "the end of the second is still waited for");
+    told(&mut cluster, second, false);
+    cluster.converge();
+    assert_eq!(attempts(&cluster), 3);
 }
 
 #[test]

@@ -254,7 +254,7 @@ impl Handler<SnapshotSent> for ReplicaActor {
     type Result = ();
 
     fn handle(&mut self, message: SnapshotSent, context: &mut Self::Context) {
-        self.driver.replica.snapshot_sent(message.to, message.ok);
+        self.driver.replica.snapshot_sent(message.to, message.attempt, message.ok);
         self.heard(context);
     }
 }

@@ -269,8 +269,9 @@ impl Driver {
         match output {
             Output::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
             Output::Send { to, bytes } => self.links.send(to, bytes),
-            Output::SendSnapshot { to, index, bytes } => {
-                self.links.send_snapshot(to, index, bytes, self.files.clone(), replica.clone());
+            Output::SendSnapshot { to, index, attempt, bytes } => {
+                let files = self.files.clone();
+                self.links.send_snapshot(to, index, attempt, bytes, files, replica.clone());
             }
             Output::Persist(batch) => self.disk.persist(batch),
             Output::Apply(entries) => self.apply(entries, now),

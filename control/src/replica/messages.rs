@@ -319,6 +319,8 @@ pub struct PeerLost {
 pub struct SnapshotSent {
     /// To whom.
     pub to: NodeId,
+    /// Which attempt, as the replica numbered it.
+    pub attempt: u64,
     /// Whether it arrived.
     pub ok: bool,
 }

@@ -219,6 +219,8 @@ mod tests {
             (founding, Life::After(1)),
             (Recovered::default(), Life::After(1)),
             (recovered(None, &[Vec::new(), begin(700)]), Life::Begun(700)),
+            // Two leaders had proposed it: the first one counts, as in the catalog.
+            (recovered(None, &[Vec::new(), begin(700), begin(800)]), Life::Begun(700)),
             (recovered(Some(&begun), &[]), Life::Begun(700)),
             (recovered(Some(&to_begin), &[]), Life::After(700)),
             (recovered(Some(&to_begin), &[Vec::new(), begin(800)]), Life::Begun(800)),

@@ -120,6 +120,26 @@ fn a_node_restored_from_a_snapshot_goes_on_as_one_that_never_was() {
     }
 }
 
+/// What makes a snapshot while writes go on: the copy shares nearly everything with what is written to.
+#[test]
+fn a_copy_of_which_a_snapshot_is_made_does_not_see_what_is_applied_meanwhile() {
+    for seed in 0..6 {
+        let script = chance_script(seed, 700, 30_000);
+        let mut catalog = Catalog::new(1);
+        let mut copies = Vec::new();
+        for (at, bytes) in script.log.iter().enumerate() {
+            if at % 97 == 96 {
+                copies.push((catalog.clone(), catalog.snapshot()));
+            }
+            catalog.apply(at as u64 + 1, bytes);
+        }
+        assert!(copies.len() > 5);
+        for (copy, bytes) in copies {
+            assert_eq!(copy.snapshot(), bytes, "seed {seed}, entry {}", copy.applied());
+        }
+    }
+}
+
 #[test]
 fn one_other_byte_in_the_log_gives_another_hash() {
     let (mut one, mut other) = (Script::new(), Script::new());

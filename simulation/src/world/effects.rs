@@ -28,7 +28,7 @@ const PARTIAL_TIMEOUT: Duration = Duration::from_millis(1500);
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) sends: Vec<(NodeId, Bytes)>,
-    pub(crate) snapshots: Vec<(NodeId, Bytes, Bytes)>,
+    pub(crate) snapshots: Vec<(NodeId, u64, Bytes, Bytes)>,
     pub(crate) replies: Vec<(Waiting, Reply)>,
     /// Terms that it began to lead, with the end of its log.
     pub(crate) leads: Vec<(u64, u64)>,
@@ -71,10 +71,10 @@ impl World {
                 self.heap.put(at, Event::Raft { from: id, to: to.0, bytes: bytes.clone() });
             }
         }
-        for (to, bytes, data) in effects.snapshots {
+        for (to, attempt, bytes, data) in effects.snapshots {
             let arrives = self.network.stream(from, Host::Node(to.0), now, &mut self.chance);
             let told = arrives.unwrap_or(now) + Duration::from_millis(5);
-            self.heap.put(told, Event::SnapshotSent { node: id, life, to, ok: arrives.is_some() });
+            self.heap.put(told, Event::SnapshotSent { node: id, life, to, attempt, ok: arrives.is_some() });
             if let Some(at) = arrives {
                 self.heap.put(at, Event::RaftSnapshot { from: id, to: to.0, bytes, data });
             }

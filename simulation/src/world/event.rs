@@ -19,7 +19,7 @@ pub(crate) enum Event {
     /// A snapshot arrives, complete.
     RaftSnapshot { from: u64, to: u64, bytes: Bytes, data: Bytes },
     /// A node's transport knows what became of a snapshot it sent.
-    SnapshotSent { node: u64, life: u64, to: NodeId, ok: bool },
+    SnapshotSent { node: u64, life: u64, to: NodeId, attempt: u64, ok: bool },
     /// A node sees its connection to a peer end, or what became of dialling it anew.
     PeerLost { node: u64, life: u64, peer: u64, loss: Loss },
     /// What a node sent to open a connection arrives at the host of a peer.

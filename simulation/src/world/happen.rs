@@ -32,8 +32,8 @@ impl World {
                     refused(received, effects);
                 })
             }
-            Event::SnapshotSent { node, life, to, ok } => {
-                self.with(node, Some(life), |running, _, _, _| running.replica.snapshot_sent(to, ok))
+            Event::SnapshotSent { node, life, to, attempt, ok } => {
+                self.with(node, Some(life), |sender, _, _, _| sender.replica.snapshot_sent(to, attempt, ok))
             }
             Event::PeerLost { node, life, peer, loss } => self.peer_lost(node, life, peer, loss),
             Event::Dialled { node, life, peer } => {

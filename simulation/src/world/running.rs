@@ -160,10 +160,12 @@ impl Running {
                 self.leasing.leads(leads.then_some(term), log_end, &self.catalog, local);
             }
             Output::Send { to, bytes } => effects.sends.push((to, bytes)),
-            Output::SendSnapshot { to, index, bytes } => match self.storing.log.snapshots().read(index) {
-                Ok(Some(snapshot)) => effects.snapshots.push((to, bytes, snapshot.data)),
-                _ => self.replica.snapshot_sent(to, false),
-            },
+            Output::SendSnapshot { to, index, attempt, bytes } => {
+                match self.storing.log.snapshots().read(index) {
+                    Ok(Some(snapshot)) => effects.snapshots.push((to, attempt, bytes, snapshot.data)),
+                    _ => self.replica.snapshot_sent(to, attempt, false),
+                }
+            }
             Output::Persist(batch) => {
                 let number = batch.number;
                 self.queue(Work::Persist(batch), effects);

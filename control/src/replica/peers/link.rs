@@ -146,6 +146,7 @@ impl Links {
         &self,
         to: NodeId,
         index: u64,
+        attempt: u64,
         message: Bytes,
         files: SnapshotFiles,
         replica: Addr<ReplicaActor>,
@@ -166,7 +167,7 @@ impl Links {
                 }
                 Err(status) => warn!(peer = to.0, index, %status, "snapshot not sent"),
             }
-            let told = replica.send(SnapshotSent { to, ok: shipped.is_ok() }).await;
+            let told = replica.send(SnapshotSent { to, attempt, ok: shipped.is_ok() }).await;
             debug!(peer = to.0, told = told.is_ok(), "snapshot's end told");
         });
     }
