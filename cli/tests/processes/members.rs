@@ -94,7 +94,8 @@ async fn a_node_is_added_promoted_made_leader_and_removed_by_command_and_what_is
     assert!(cluster.done(&["remove", "2"]).await.contains("was removed by entry"));
     cluster.says_that_it_was_removed(2).await;
     let again = cluster.refused(&["add", "2", &cluster.peer_address(2)]);
-    assert!(again.contains("has a log of its own already"), "{again}");
+    assert!(again.contains("node 2 cannot be added: a node of this number was removed"), "{again}");
+    assert!(again.contains("`penstock control --node 5 --join`"), "{again}");
     // A leader hands over first.
     assert!(cluster.done(&["remove", "4"]).await.contains("was removed by entry"));
     cluster.until_seats("two founders are left", &[(1, VOTER), (3, VOTER)]).await;

@@ -64,6 +64,8 @@ impl MembersService {
                 "peer_address={peer_address}: must be a host and a port, such as control-4.example:4101"
             )));
         }
+        let ground = self.door.ground().await.ok_or_else(stopping)?;
+        ground.ground().check_number(node).map_err(|error| Status::failed_precondition(error.to_string()))?;
         let disk = match self.door.peers().greet(&peer_address, false).await {
             Ok(greeting) => self.check_greeting(node, &peer_address, &greeting).await?,
             Err(_) if force => 0,
@@ -87,7 +89,7 @@ impl MembersService {
         let member = ground.status.membership.contains(node.0);
         if !greeting.waiting && !member {
             return refused(format!(
-                "node {node} at {at} has a log of its own already, of a group of {:?}; start it with `--join` and an empty data directory",
+                "node {node} cannot be added at {at}: who answers there has a log of its own already, of a group of {:?}; if that log is not needed, stop it, move its data directory away, and start it again with `penstock control --node {node} --join`",
                 greeting.members
             ));
         }

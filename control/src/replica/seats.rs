@@ -107,11 +107,7 @@ impl<'a> Ground<'a> {
     }
 
     fn add(self, node: NodeId, peer_address: &str, disk: u64, promote: bool) -> Result<Plan, WishError> {
-        if let Some(index) = self.members.removed_at(node.0) {
-            return Err(WishError::Refused(format!(
-                "node {node} was removed by entry {index}, and a number is never used again; start the new node with another --node"
-            )));
-        }
+        self.check_number(node)?;
         if self.membership().contains(node.0) {
             let at = self.members.get(node.0).map(|member| member.peer_address.as_str()).unwrap_or_default();
             if at == peer_address || at.is_empty() {
@@ -143,6 +139,21 @@ impl<'a> Ground<'a> {
         };
         let says = format!("node {node} is a member without a vote; {then}");
         Ok(Plan { wanted, change: ChangeMembers { seats: vec![seat], removed: Vec::new() }, says })
+    }
+
+    /// Whether a new node may have this number. To be asked before the node itself: what is left of the former one may answer.
+    ///
+    /// # Errors
+    /// [`WishError::Refused`] if it was used.
+    pub fn check_number(self, node: NodeId) -> Result<(), WishError> {
+        let Some(index) = self.members.removed_at(node.0) else { return Ok(()) };
+        let membership = self.membership();
+        let members = membership.voters.iter().chain(&membership.learners).copied();
+        let used = members.chain(self.members.removed().map(|(removed, _)| removed));
+        let free = used.max().unwrap_or(node.0).saturating_add(1);
+        Err(WishError::Refused(format!(
+            "node {node} cannot be added: a node of this number was removed by entry {index}, and a number is never used again; start it with `penstock control --node {free} --join` and an empty data directory, then add node {free}"
+        )))
     }
 
     fn promote(self, node: NodeId, instead_of: Option<NodeId>, force: bool) -> Result<Plan, WishError> {

@@ -81,7 +81,9 @@ fn what_is_so_already_a_used_number_and_a_used_address_are_told() {
     let refusal = |wish| plan(&healthy(), &wish, false).unwrap_err();
     assert!(matches!(refusal(add(3, "host-3:4101")), WishError::Already(_)));
     assert!(refusal(add(3, "elsewhere:4101")).to_string().contains("already, at host-3:4101"));
-    assert!(refusal(add(8, "h:4101")).to_string().contains("removed by entry 77"));
+    let used = refusal(add(8, "h:4101")).to_string();
+    assert!(used.contains("node 8 cannot be added") && used.contains("removed by entry 77"), "{used}");
+    assert!(used.contains("`penstock control --node 9 --join`"), "a number that nobody had: {used}");
     assert!(refusal(add(4, "host-2:4101")).to_string().contains("node 2 is at host-2:4101"));
     assert!(matches!(refusal(remove(8)), WishError::Already(_)));
     assert_eq!(refusal(remove(9)), WishError::NotFound(NodeId(9)));
