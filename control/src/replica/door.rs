@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, MailboxError};
 use api::log::v1::{Command, Outcome};
 use bytes::Bytes;
 use consensus::{NodeId, Status};
@@ -165,24 +165,7 @@ impl Door {
     /// # Errors
     /// [`TransferError`], after some tries.
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
-        let mut leadership = self.leadership.clone();
-        if !leadership.borrow().is_here() {
-            return Err(TransferError::NotLeader);
-        }
-        let until = Instant::now() + TRANSFER_WAIT;
-        let mut failed = TransferError::NobodyFit;
-        while Instant::now() < until {
-            let asked = self.replica.send(TransferLeadership { to }).await;
-            let asked = asked.map_err(|_| TransferError::Stopping)?;
-            failed = asked.map_or(failed, TransferError::NotTaken);
-            let wait = if asked.is_some() { ASK_HEIR_AGAIN } else { FIND_HEIR_AGAIN };
-            let elsewhere = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));
-            if let Ok(seen) = tokio::time::timeout(wait, elsewhere).await {
-                let leader = seen.map_err(|_| TransferError::Stopping)?.leader;
-                return leader.ok_or(TransferError::NotLeader);
-            }
-        }
-        Err(failed)
+        transferred(self.leadership.clone(), || self.replica.send(TransferLeadership { to })).await
     }
 
     /// Hashes of this node's catalog at recent entries; `None` when the replica has stopped.
@@ -253,6 +236,32 @@ impl Door {
     }
 }
 
+/// Asks a leader to hand over until another node is seen to lead; answers which. `ask` tells whom the leader asked, if anybody.
+async fn transferred<F>(
+    mut leadership: watch::Receiver<Leadership>,
+    ask: impl Fn() -> F,
+) -> Result<NodeId, TransferError>
+where
+    F: Future<Output = Result<Option<NodeId>, MailboxError>>,
+{
+    if !leadership.borrow().is_here() {
+        return Err(TransferError::NotLeader);
+    }
+    let until = Instant::now() + TRANSFER_WAIT;
+    let mut failed = TransferError::NobodyFit;
+    while Instant::now() < until {
+        let asked = ask().await.map_err(|_| TransferError::Stopping)?;
+        failed = asked.map_or(failed, TransferError::NotTaken);
+        let wait = if asked.is_some() { ASK_HEIR_AGAIN } else { FIND_HEIR_AGAIN };
+        let elsewhere = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != now.node));
+        if let Ok(seen) = tokio::time::timeout(wait, elsewhere).await {
+            let leader = seen.map_err(|_| TransferError::Stopping)?.leader;
+            return leader.ok_or(TransferError::NotLeader);
+        }
+    }
+    Err(failed)
+}
+
 /// A refusal says that nothing was done. That is not so if an earlier try may have been taken by a leader that is gone.
 fn after_unsettled(refused: ProposeError) -> ProposeError {
     match refused {
@@ -267,7 +276,42 @@ fn after_unsettled(refused: ProposeError) -> ProposeError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use std::cell::Cell;
+
+    use consensus::Role;
+
     use super::*;
+
+    const HEIR: NodeId = NodeId(2);
+
+    /// What comes of a transfer whose tries the leader answers so, one after the other and the last for ever, when the heir
+    /// takes over in the try of that number; and how many tries there were.
+    async fn tried(answers: &[Option<NodeId>], taken_in: usize) -> (Result<NodeId, TransferError>, usize) {
+        let here = Leadership { role: Role::Leader, ..Leadership::unknown(NodeId(1)) };
+        let (told, leadership) = watch::channel(here);
+        let tries = Cell::new(0);
+        let ask = || {
+            let answer = answers[tries.get().min(answers.len() - 1)];
+            tries.set(tries.get() + 1);
+            if tries.get() == taken_in {
+                told.send_replace(Leadership { leader: Some(HEIR), ..Leadership::unknown(NodeId(1)) });
+            }
+            std::future::ready(Ok(answer))
+        };
+        (transferred(leadership, ask).await, tries.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_is_tried_again_while_nobody_is_fit_and_when_the_word_to_the_heir_was_lost() {
+        assert_eq!(tried(&[None, None, Some(HEIR)], 3).await, (Ok(HEIR), 3), "one is fit after a while");
+        assert_eq!(tried(&[Some(HEIR)], 3).await, (Ok(HEIR), 3), "the first two words were lost");
+        let looks = usize::try_from(TRANSFER_WAIT.as_millis() / FIND_HEIR_AGAIN.as_millis()).unwrap();
+        assert_eq!(tried(&[None], usize::MAX).await, (Err(TransferError::NobodyFit), looks));
+        assert_eq!(tried(&[Some(HEIR)], usize::MAX).await, (Err(TransferError::NotTaken(HEIR)), 4));
+        let lost_sight = tried(&[Some(HEIR), None], usize::MAX).await.0;
+        assert_eq!(lost_sight, Err(TransferError::NotTaken(HEIR)), "the last who was asked is named");
+    }
 
     /// Found by real processes: a write was under way at a leader that gave up its office for want of space; the next one had no
     /// room either and refused it, its client was told that nothing was done, and the write stood there.
