@@ -145,6 +145,17 @@ impl Node {
         }
     }
 
+    /// How many collections stand inside of each other here.
+    fn depth(&self) -> usize {
+        match &self.content {
+            Content::Null | Content::Scalar { .. } => 0,
+            Content::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or_default(),
+            Content::Map(entries) => {
+                1 + entries.iter().map(|entry| entry.value.depth()).max().unwrap_or_default()
+            }
+        }
+    }
+
     /// Number of nodes in this tree, counted no further than just past `limit`. Long text counts as several, or aliases
     /// of one long text would fill the memory.
     fn size_up_to(&self, limit: usize) -> usize {
@@ -239,10 +250,7 @@ impl Builder {
 
     fn open(&mut self, position: Position, collection: Open) -> Result<(), Fault> {
         if self.open.len() == DEPTH_MAX {
-            return Err(fault(
-                position,
-                format!("nested deeper than {DEPTH_MAX} levels: no document here needs that"),
-            ));
+            return Err(too_deep(position));
         }
         self.open.push(collection);
         Ok(())
@@ -259,6 +267,9 @@ impl Builder {
         let size = target.size_up_to(budget);
         if size > budget {
             return Err(too_large(position));
+        }
+        if self.open.len() + target.depth() > DEPTH_MAX {
+            return Err(too_deep(position));
         }
         self.nodes += size;
         let node = Node { position, content: target.content.clone() };
@@ -317,6 +328,13 @@ fn key_text(node: &Node) -> Result<String, Fault> {
 
 fn fault(position: Position, what: impl Into<String>) -> Fault {
     Fault { position, what: what.into() }
+}
+
+fn too_deep(position: Position) -> Fault {
+    fault(
+        position,
+        format!("nested deeper than {DEPTH_MAX} levels, aliases expanded: no document here needs that"),
+    )
 }
 
 fn too_large(position: Position) -> Fault {
@@ -407,6 +425,19 @@ mod tests {
         assert!(faults(&laughs)[0].contains("more than 500000 values"));
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(1_000));
         assert!(faults(&long)[0].contains("more than 500000 values"), "100 MB of one long text");
+    }
+
+    /// Each alias and what it named stood within the bound; together they nested thousands of levels and overflowed the stack.
+    #[test]
+    fn aliases_do_not_nest_deeper_than_text_may() {
+        let nested = |depth: usize, inner: &str| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
+        let mut text = format!("- &a0 {}\n", nested(40, "x"));
+        for level in 1..80 {
+            text.push_str(&format!("- &a{level} {}\n", nested(40, &format!("*a{}", level - 1))));
+        }
+        let told = faults(&text);
+        assert!(told.len() == 1 && told[0].starts_with("line 2,"), "{told:?}");
+        assert!(told[0].contains("deeper than 64 levels"), "{told:?}");
     }
 
     #[test]

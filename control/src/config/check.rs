@@ -18,6 +18,9 @@ use crate::catalog::limits::DOCUMENTS_MAX;
 /// Most bytes of all files together.
 pub const BYTES_MAX: usize = 4 << 20;
 
+/// Longest name of a file, which each complaint repeats: Linux's longest path.
+const NAME_BYTES_MAX: usize = 4096;
+
 const START: Position = Position { line: 1, column: 1 };
 
 /// The kinds of documents.
@@ -110,6 +113,11 @@ pub fn check(files: &[SourceFile]) -> Result<Checked, Vec<Complaint>> {
         complaints.add(START, "", message);
         return Err(complaints.into_list());
     }
+    if let Some(file) = files.iter().find(|file| file.name.len() > NAME_BYTES_MAX) {
+        let message = format!("a file's name must be at most {NAME_BYTES_MAX} bytes, is {}", file.name.len());
+        complaints.add(START, "", message);
+        return Err(complaints.into_list());
+    }
     let mut found = Found::default();
     for file in files {
         complaints.in_file(&file.name);
@@ -150,6 +158,9 @@ struct Found {
 impl Found {
     fn read(&mut self, node: &Node, complaints: &mut Complaints) {
         self.count += 1;
+        if self.count > DOCUMENTS_MAX {
+            return; // one complaint for all of them
+        }
         let Some(mut fields) = Fields::of(node, "", complaints) else { return };
         let Some(kind) = kind(&mut fields, complaints) else { return };
         fields.ignore(&["status"]);

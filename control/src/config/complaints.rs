@@ -26,7 +26,7 @@ impl Complaints {
     }
 
     pub(super) fn add(&mut self, position: Position, field: &str, message: impl Into<String>) {
-        if self.told.len() >= COMPLAINTS_MAX {
+        if self.is_full() {
             self.untold += 1;
             return;
         }
@@ -37,6 +37,11 @@ impl Complaints {
             field: field.to_owned(),
             message: message.into(),
         });
+    }
+
+    /// Whether what is added is only counted: then it is not worth finding words for.
+    pub(super) fn is_full(&self) -> bool {
+        self.told.len() >= COMPLAINTS_MAX
     }
 
     pub(super) fn count(&self) -> usize {

@@ -10,6 +10,8 @@ use super::complaints::Complaints;
 
 /// Longest field name for which a near one is looked for: looking takes time and memory by its length.
 const NEAR_BYTES_MAX: usize = 64;
+/// By which YAML 1.1 copies the fields of another mapping; Kubernetes' tools take it.
+const MERGE_KEY: &str = "<<";
 /// Longest part of a value that a complaint repeats.
 const SHOWN_CHARS_MAX: usize = 60;
 
@@ -27,6 +29,21 @@ pub(super) fn shown(value: &str) -> String {
         Some((end, _)) => format!("{:?}...", &value[..end]),
         None => format!("{value:?}"),
     }
+}
+
+/// The text that must stand at `path`. Numbers and truth values must be quoted, or Kubernetes would refuse them too.
+pub(super) fn text_of<'a>(node: &'a Node, path: &str, complaints: &mut Complaints) -> Option<&'a str> {
+    let Some(text) = node.text() else {
+        complaints.add(node.position, path, format!("must be text, is {}", node.kind()));
+        return None;
+    };
+    let plain = matches!(node.content, Content::Scalar { quoted: false, .. });
+    if plain && (node.boolean().is_some() || text.parse::<f64>().is_ok_and(f64::is_finite)) {
+        let begin: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+        complaints.add(node.position, path, format!("must be text: put {begin} in quotes"));
+        return None;
+    }
+    Some(text)
 }
 
 impl<'a> Fields<'a> {
@@ -62,23 +79,14 @@ impl<'a> Fields<'a> {
         Fields::of(node, &self.path(name), complaints)
     }
 
-    /// A field that is text. Numbers and truth values must be quoted, or Kubernetes would refuse them too.
+    /// A field that is text, see [`text_of`].
     pub(super) fn text(
         &mut self,
         name: &'static str,
         complaints: &mut Complaints,
     ) -> Option<(&'a str, Position)> {
         let node = self.take(name)?;
-        let Some(text) = node.text() else {
-            complaints.add(node.position, &self.path(name), format!("must be text, is {}", node.kind()));
-            return None;
-        };
-        let plain = matches!(node.content, Content::Scalar { quoted: false, .. });
-        if plain && (node.boolean().is_some() || text.parse::<f64>().is_ok_and(f64::is_finite)) {
-            let message = format!("must be text: put {text} in quotes");
-            complaints.add(node.position, &self.path(name), message);
-            return None;
-        }
+        let text = text_of(node, &self.path(name), complaints)?;
         Some((text, node.position))
     }
 
@@ -170,14 +178,21 @@ impl<'a> Fields<'a> {
             if self.known.contains(&entry.key.as_str()) {
                 continue;
             }
+            if complaints.is_full() {
+                complaints.add(entry.position, "", "");
+                continue;
+            }
             let near = (entry.key.len() <= NEAR_BYTES_MAX)
                 .then(|| nearest(&entry.key, self.known.iter().copied()))
                 .flatten();
             let message = match near {
+                _ if entry.key == MERGE_KEY => {
+                    "YAML's merge key is not taken: write the fields out".to_owned()
+                }
                 Some(near) => format!("is not a field here: did you mean `{near}`?"),
                 None => "is not a field here".to_owned(),
             };
-            let key: String = entry.key.chars().take(SHOWN_CHARS_MAX).collect();
+            let key: String = entry.key.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
             complaints.add(entry.position, &self.path(&key), message);
         }
     }

@@ -8,7 +8,7 @@ use mesh::{
 use runtime::yaml::{Node, Position};
 
 use super::complaints::Complaints;
-use super::fields::{Fields, shown};
+use super::fields::{Fields, shown, text_of};
 use super::route::service_name;
 
 /// Most filters of a rule (Gateway API).
@@ -41,8 +41,11 @@ pub(super) fn read(
     let mut seen: Vec<&str> = Vec::new();
     for (path, item) in items {
         let Some(mut fields) = Fields::of(item, path, complaints) else { continue };
+        let had = complaints.count();
         let Some((kind, position)) = fields.text("type", complaints) else {
-            fields.missing("type", "the kind of filter, for instance RequestHeaderModifier", complaints);
+            if complaints.count() == had {
+                fields.missing("type", "the kind of filter, for instance RequestHeaderModifier", complaints);
+            }
             continue;
         };
         let Some((kind, field)) = kinds(route).iter().copied().find(|(known, _)| *known == kind) else {
@@ -55,9 +58,10 @@ pub(super) fn read(
             complaints.add(position, &fields.path("type"), format!("{kind} is there twice in one rule"));
         }
         seen.push(kind);
+        let had = complaints.count();
         if let Some(inner) = fields.fields(field, complaints) {
             one(kind, inner, matches, namespace, &mut filters, complaints);
-        } else {
+        } else if complaints.count() == had {
             fields.missing(field, &format!("what a {kind} does"), complaints);
         }
         fields.finish(complaints);
@@ -109,7 +113,7 @@ fn headers(fields: &mut Fields<'_>, complaints: &mut Complaints) -> HeaderChange
     let add = pairs(fields, "add", complaints);
     let mut remove = Vec::new();
     for (path, item) in fields.list("remove", HEADERS_MAX, complaints) {
-        let name = item.text().unwrap_or_default();
+        let Some(name) = text_of(item, &path, complaints) else { continue };
         remove.extend(changed(name, item.position, &path, complaints));
     }
     HeaderChanges { remove, set, add }
@@ -129,10 +133,11 @@ fn pairs(fields: &mut Fields<'_>, field: &'static str, complaints: &mut Complain
     let mut pairs: Vec<(String, String)> = Vec::new();
     for (path, item) in fields.list(field, HEADERS_MAX, complaints) {
         let Some(mut pair) = Fields::of(item, &path, complaints) else { continue };
+        let had = complaints.count();
         let (name, value) = (pair.text("name", complaints), pair.text("value", complaints));
         let (name_path, value_path) = (pair.path("name"), pair.path("value"));
         for (field, is_there) in [("name", name.is_some()), ("value", value.is_some())] {
-            if !is_there {
+            if !is_there && complaints.count() == had {
                 pair.missing(field, "a header has a name and a value", complaints);
             }
         }
@@ -208,11 +213,12 @@ fn redirect(fields: &mut Fields<'_>, matches: &[RouteMatch], complaints: &mut Co
     let host = hostname(fields, complaints);
     let path = path_change(fields, matches, complaints);
     let port = fields.port("port", complaints);
+    let status_at = fields.take("statusCode").map_or(fields.position, |node| node.position);
     let status = fields.number("statusCode", 300..=399, complaints);
     let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(Redirect::DEFAULT_STATUS);
     if !Redirect::STATUSES.contains(&status) {
         let message = format!("{status} must be 301, 302, 303, 307 or 308");
-        complaints.add(fields.position, &fields.path("statusCode"), message);
+        complaints.add(status_at, &fields.path("statusCode"), message);
     }
     Redirect { scheme: scheme.map(|(text, _)| text.to_owned()), host, port, path, status }
 }

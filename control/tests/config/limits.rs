@@ -45,8 +45,31 @@ fn bombs_are_refused_quickly() {
     for text in [laughs.as_str(), deep.as_str()] {
         assert!(checked(&[text]).is_err());
     }
+    let many: String = (0..5_000).map(|at| format!("specs{at}: 1\n")).collect();
+    let many = told(&[&format!("apiVersion: v1\nkind: Service\n{many}")]);
+    assert!(many.iter().all(|told| told.len() < 500) && many.len() == 100, "{many:?}");
+    let zeros = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: 0.{}1}}\n", "0".repeat(1_000_000));
+    assert!(told(&[&zeros]).iter().all(|told| told.len() < 500));
     let long_key = format!("apiVersion: v1\nkind: Service\n{}: 1\n", "k".repeat(1_000_000));
     assert!(told(&[&long_key]).iter().all(|told| told.len() < 500));
+}
+
+/// Each complaint repeats it: a hundred of them made half a gigabyte of a request of five megabytes.
+#[test]
+fn a_file_whose_name_is_longer_than_any_path_is_refused_once() {
+    let file = |name: String| api::v1::SourceFile { name, yaml: "kind: Pod\n---\n".repeat(200) };
+    let refused = control::config::check(&[file("a".to_owned()), file("n".repeat(1 << 20))]).unwrap_err();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].message, "a file's name must be at most 4096 bytes, is 1048576");
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_told_escaped() {
+    let refused = told(&["apiVersion: v1\nkind: \"\\e[2JService\"\n", "\"\\e[2J\\u202e\": 1\n"]);
+    assert!(refused.iter().all(|told| !told.contains(['\u{1b}', '\u{202e}'])), "{refused:?}");
+    let key =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}], \"\\e[2J\": 1}\n";
+    assert_eq!(told(&[key]), ["a.yaml:4:29 spec.\\u{1b}[2J: is not a field here"]);
 }
 
 #[test]
@@ -69,7 +92,8 @@ fn mutated_documents_are_taken_or_refused_and_never_a_panic() {
         if let Ok(checked) = checked(&[&text]) {
             let good =
                 checked.command.services.iter().all(|service| mesh::Service::try_from(service).is_ok())
-                    && checked.command.routes.iter().all(|route| mesh::Route::try_from(route).is_ok());
+                    && checked.command.routes.iter().all(|route| mesh::Route::try_from(route).is_ok())
+                    && checked.command.policies.iter().all(|it| mesh::TrafficPolicy::try_from(it).is_ok());
             assert!(good, "the catalog would refuse what config took:\n{text}");
         }
     }
