@@ -45,22 +45,32 @@ pub enum NameError {
     },
 }
 
-fn checked_label(name: &str, label: &str) -> Result<Box<str>, NameError> {
+fn check_label(name: &str, label: &str) -> Result<(), NameError> {
     let bytes = label.as_bytes();
     let fits = !bytes.is_empty()
         && bytes.len() <= LABEL_BYTES_MAX
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
         && bytes[0] != b'-'
         && bytes[bytes.len() - 1] != b'-';
-    if fits {
-        Ok(label.into())
-    } else {
-        Err(NameError::BadLabel { name: name.to_owned(), label: label.to_owned() })
-    }
+    if fits { Ok(()) } else { Err(NameError::BadLabel { name: name.to_owned(), label: label.to_owned() }) }
 }
 
+/// Both labels as one text, and where the second begins.
+fn joined(namespace: &str, name: &str) -> (Box<str>, u8) {
+    let mut text = String::with_capacity(namespace.len() + 1 + name.len());
+    text.push_str(namespace);
+    text.push(BETWEEN);
+    let begin = u8::try_from(text.len()).expect("a label has at most 63 bytes");
+    text.push_str(name);
+    (text.into(), begin)
+}
+
+/// Between the two labels of a stored name: less than each letter of a label, so that whole texts are ordered by namespace, then
+/// name.
+const BETWEEN: char = '\0';
+
 /// Splits `name[.namespace[.svc[.cluster.local]]]` into its two labels; case does not matter (RFC 4343).
-fn labels(text: &str) -> Result<(Box<str>, Box<str>), NameError> {
+fn labels(text: &str) -> Result<(Box<str>, u8), NameError> {
     let lower = text.to_ascii_lowercase();
     let lower = lower.strip_suffix('.').unwrap_or(&lower);
     let mut parts = lower.splitn(3, '.');
@@ -70,16 +80,20 @@ fn labels(text: &str) -> Result<(Box<str>, Box<str>), NameError> {
         None | Some("svc" | CLUSTER_DOMAIN) => {}
         Some(_) => return Err(NameError::Foreign { name: text.to_owned() }),
     }
-    Ok((checked_label(text, name)?, checked_label(text, namespace)?))
+    check_label(text, name)?;
+    check_label(text, namespace)?;
+    Ok(joined(namespace, name))
 }
 
 macro_rules! qualified_name {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $type {
-            namespace: Box<str>,
-            name: Box<str>,
+            // One text, because names are compared and copied far more often than taken apart: each registration looks into
+            // several maps by them.
+            text: Box<str>,
+            begin: u8,
         }
 
         impl $type {
@@ -88,19 +102,22 @@ macro_rules! qualified_name {
             /// # Errors
             /// If either is not a DNS label.
             pub fn new(name: &str, namespace: &str) -> Result<Self, NameError> {
-                Ok(Self { name: checked_label(name, name)?, namespace: checked_label(namespace, namespace)? })
+                check_label(name, name)?;
+                check_label(namespace, namespace)?;
+                let (text, begin) = joined(namespace, name);
+                Ok(Self { text, begin })
             }
 
             /// The first label.
             #[must_use]
             pub fn name(&self) -> &str {
-                &self.name
+                &self.text[usize::from(self.begin)..]
             }
 
             /// The second label.
             #[must_use]
             pub fn namespace(&self) -> &str {
-                &self.namespace
+                &self.text[..usize::from(self.begin) - BETWEEN.len_utf8()]
             }
         }
 
@@ -108,14 +125,20 @@ macro_rules! qualified_name {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, NameError> {
-                let (name, namespace) = labels(text)?;
-                Ok(Self { name, namespace })
+                let (text, begin) = labels(text)?;
+                Ok(Self { text, begin })
             }
         }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}.{}", self.name, self.namespace)
+                write!(f, "{}.{}", self.name(), self.namespace())
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($type))
             }
         }
     };
@@ -175,6 +198,19 @@ impl fmt::Display for Authority {
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
     use super::*;
+
+    #[test]
+    fn names_are_ordered_by_namespace_and_then_by_name_also_where_one_begins_like_another() {
+        let labels = ["a", "a-a", "a0", "aa", "b", "ab"];
+        let pairs = || labels.iter().flat_map(|space| labels.iter().map(move |name| (*space, *name)));
+        for left in pairs() {
+            for right in pairs() {
+                let [one, other] = [left, right].map(|(space, name)| ServiceName::new(name, space).unwrap());
+                assert_eq!(one.cmp(&other), left.cmp(&right), "{one} and {other}");
+                assert_eq!((one.namespace(), one.name()), left);
+            }
+        }
+    }
 
     #[test]
     fn every_way_to_say_a_service_means_the_same() {

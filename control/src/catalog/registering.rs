@@ -30,10 +30,11 @@ impl Topology {
         registration: Registration,
         touched: &mut Touched,
     ) -> Result<(), Refusal> {
-        self.registration_fits(&registration)?;
+        let is_known = self.registration_fits(&registration)?;
         let Registration { authority, protocol, endpoint, lease_seconds } = registration;
-        let stored = self.service_to_register_at(&authority, at.revision);
-        if stored.registered.insert(authority.port, protocol) != Some(protocol) {
+        if !is_known {
+            let stored = self.service_to_register_at(&authority, at.revision);
+            stored.registered.insert(authority.port, protocol);
             self.refresh_service(&authority.service, at, touched);
         }
         let Some(port) = self.ports.get_mut(&authority) else {
@@ -62,10 +63,12 @@ impl Topology {
         Ok(())
     }
 
-    fn registration_fits(&self, registration: &Registration) -> Result<(), Refusal> {
+    /// Whether its port is registered with this protocol already.
+    fn registration_fits(&self, registration: &Registration) -> Result<bool, Refusal> {
         let Registration { authority, protocol, endpoint, .. } = registration;
         let service = &authority.service;
-        match self.services.get(service) {
+        let stored = self.services.get(service);
+        match stored {
             None if self.services.len() >= SERVICES_MAX => {
                 return Err(Refusal::limit("services", SERVICES_MAX, "delete some that are not used"));
             }
@@ -78,12 +81,14 @@ impl Topology {
             }
             _ => {}
         }
-        let Some(port) = self.ports.get(authority) else { return self.one_more_endpoint_fits() };
+        let spoken = stored.and_then(|stored| stored.registered.get(&authority.port));
+        let is_known = spoken == Some(protocol);
+        let Some(port) = self.ports.get(authority) else {
+            return self.one_more_endpoint_fits().map(|()| is_known);
+        };
         let known = port.place(&endpoint.instance).is_ok();
-        let stored = self.services.get(service);
         let declared = stored.and_then(|stored| stored.declared.as_ref());
         let is_declared = declared.is_some_and(|(declared, _)| declared.port(authority.port).is_some());
-        let spoken = stored.and_then(|stored| stored.registered.get(&authority.port));
         let others = port.endpoints.len() - usize::from(known);
         if let Some(spoken) = spoken
             && spoken != protocol
@@ -98,13 +103,13 @@ impl Topology {
             )));
         }
         if known {
-            return Ok(());
+            return Ok(is_known);
         }
         if port.endpoints.len() >= ENDPOINTS_PER_AUTHORITY_MAX {
             let what = format!("endpoints of {authority}");
             return Err(Refusal::limit(&what, ENDPOINTS_PER_AUTHORITY_MAX, "split the service"));
         }
-        self.one_more_endpoint_fits()
+        self.one_more_endpoint_fits().map(|()| is_known)
     }
 
     fn one_more_endpoint_fits(&self) -> Result<(), Refusal> {

@@ -67,8 +67,12 @@ impl Subscribers {
         Self { recipients, pending: Pending::default(), replaced: false, told: 0, overruns }
     }
 
-    /// An entry altered this.
+    /// An entry altered this. Who is behind gets the whole view, and needs none of what led to it: so a start, which applies a
+    /// long log before it tells anybody, keeps nothing.
     pub(super) fn changed(&mut self, changes: Vec<Change>) {
+        if self.replaced || self.recipients.iter().all(|subscriber| subscriber.behind) {
+            return;
+        }
         changes.into_iter().for_each(|change| self.pending.push(change));
     }
 
@@ -135,9 +139,71 @@ fn event(catalog: &Catalog, changes: Arc<[Change]>, replaced: bool) -> CatalogCh
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use actix::{Actor, Context, Handler};
+    use api::log::v1::{Command, Register, command::Body};
     use mesh::Revision;
+    use prost::Message as _;
+    use tokio::task::LocalSet;
 
     use super::*;
+
+    /// Keeps what it is told: whether it is the whole, and how many changes.
+    #[derive(Clone, Default)]
+    struct Ear(Rc<RefCell<Vec<(bool, usize)>>>);
+
+    impl Actor for Ear {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<CatalogChanged> for Ear {
+        type Result = ();
+
+        fn handle(&mut self, told: CatalogChanged, _: &mut Self::Context) {
+            self.0.borrow_mut().push((told.replaced, told.changes.len()));
+        }
+    }
+
+    /// A registration of a service of its own: a service, its endpoints, its rules.
+    fn register(name: &str) -> Vec<u8> {
+        let service = Some(api::v1::QualifiedName { name: name.to_owned(), namespace: "shop".to_owned() });
+        let authority = Some(api::v1::Authority { service: service.clone(), port: 80 });
+        let address = "10.0.0.1:80".to_owned();
+        let endpoint = api::v1::Endpoint {
+            instance: name.to_owned(),
+            address,
+            workload: service,
+            ..api::v1::Endpoint::default()
+        };
+        let register =
+            Register { authority, endpoint: Some(endpoint), lease_seconds: 15, ..Register::default() };
+        Command { id: None, at_ms: 1, body: Some(Body::Register(register)) }.encode_to_vec()
+    }
+
+    /// A start kept each change of a long log that it applied, although its readers are told the whole after it.
+    #[tokio::test]
+    async fn nothing_is_kept_for_who_is_to_be_told_the_whole_and_each_change_is_told_afterwards() {
+        let set = LocalSet::new();
+        set.run_until(async {
+            let (ear, mut catalog) = (Ear::default(), Catalog::new(1));
+            let overruns = IntCounter::new("overruns", "of this test").unwrap();
+            let mut subscribers = Subscribers::new(vec![ear.clone().start().recipient()], overruns);
+            for (index, name) in (1..).zip(["a", "b"]) {
+                subscribers.changed(catalog.apply(index, &register(name)).changes);
+            }
+            assert!(subscribers.pending.changes.is_empty());
+            subscribers.publish(&catalog);
+            subscribers.changed(catalog.apply(3, &register("c")).changes);
+            subscribers.publish(&catalog);
+            while ear.0.borrow().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(*ear.0.borrow(), [(true, 6), (false, 3)]);
+        })
+        .await;
+    }
 
     fn endpoints(name: &str, index: u64, known: bool) -> Change {
         let endpoints = known.then(|| Arc::from([]));
