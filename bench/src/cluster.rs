@@ -113,14 +113,19 @@ impl Cluster {
 
     /// Of each node of ours: snapshots made since it started, their mean standstill in ms, and the bound of the longest.
     pub(crate) fn pauses(&self) -> Result<Vec<Vec<String>>, Failed> {
-        let rows = self.admins.iter().enumerate().map(|(node, admin)| {
-            let mut connection = TcpStream::connect(admin)?;
-            connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-            let mut metrics = String::new();
-            connection.read_to_string(&mut metrics)?;
-            Ok(std::iter::once((node + 1).to_string()).chain(pause(&metrics)).collect())
-        });
-        rows.collect()
+        let row = |node: usize| {
+            Ok(std::iter::once((node + 1).to_string()).chain(pause(&self.metrics(node)?)).collect())
+        };
+        (0..NODES).map(row).collect()
+    }
+
+    /// What a node of ours tells of itself.
+    pub(crate) fn metrics(&self, node: usize) -> Result<String, Failed> {
+        let mut connection = TcpStream::connect(self.admins[node])?;
+        connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut metrics = String::new();
+        connection.read_to_string(&mut metrics)?;
+        Ok(metrics)
     }
 
     /// Starts a node that does not run.

@@ -8,6 +8,7 @@ use crate::asks::Ask;
 use crate::cluster::{Cluster, NODES, Store};
 use crate::failover::{self, Event};
 use crate::load::{self, Load, To};
+use crate::overload;
 use crate::process::Failed;
 use crate::restart;
 use crate::summary::{Better, Summary};
@@ -25,7 +26,7 @@ const RESTARTS: (usize, usize) = (7, 5);
 /// How long the trials of one kind of event go on at most, so that a slow machine ends with fewer of them.
 const EVENTS_LAST: Duration = Duration::from_secs(200);
 
-/// What can be run alone.
+/// What can be run alone; `overload`, which has no peer, too.
 const SCENARIOS: [&str; 7] = ["writes", "reads", "failover", "frozen", "stopped", "transfer", "restart"];
 
 /// One run of the benchmark.
@@ -38,6 +39,16 @@ struct Run<'a> {
 
 /// Prints the tables of the scenarios asked for.
 pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
+    if SCENARIOS.iter().any(|name| options.wants(name)) {
+        beside_etcd(options).await?;
+    }
+    if options.wants("overload") {
+        overload::run(options).await?;
+    }
+    Ok(())
+}
+
+async fn beside_etcd(options: &Options) -> Result<(), Failed> {
     let ours = Cluster::start(Store::Penstock, options.penstock.clone()).await?;
     let theirs = Cluster::start(Store::Etcd, options.etcd.clone()).await?;
     let mut run = Run { options, ours, theirs, summary: Summary::default() };

@@ -15,7 +15,7 @@ use crate::process::Failed;
 use crate::writes::Writer;
 
 /// Writers that go on throughout.
-const WRITERS: usize = 4;
+pub(crate) const WRITERS: usize = 4;
 /// How long a writer waits before it asks another node.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Time from one write to the next.
@@ -50,9 +50,10 @@ impl Event {
 }
 
 /// When tries that succeeded began and ended. Only a try that began after the kill proves a new leader.
-type Successes = Rc<RefCell<Vec<(Instant, Instant)>>>;
+pub(crate) type Successes = Rc<RefCell<Vec<(Instant, Instant)>>>;
 
-async fn write_on(cluster: &Cluster, name: String, successes: Successes, stop: Rc<Cell<bool>>) {
+/// Writes as `name` until it is told to stop, wherever a write is taken.
+pub(crate) async fn write_on(cluster: &Cluster, name: String, successes: Successes, stop: Rc<Cell<bool>>) {
     let mut writer = Writer::new(cluster.store, name);
     let mut node = 0;
     while !stop.get() {
@@ -129,15 +130,18 @@ fn figure(event: Event, successes: &[(Instant, Instant)], happened: Instant) -> 
             let after = successes.iter().filter(|(begun, _)| *begun > happened).map(|(_, end)| *end).min()?;
             Some(milliseconds(after - happened))
         }
-        Event::Stopped => {
-            let mut ends: Vec<Instant> = successes.iter().map(|(_, end)| *end).collect();
-            ends.sort_unstable();
-            let from = ends.partition_point(|end| *end < happened).saturating_sub(1);
-            // Also from the last write to the end of the watch: nothing may have come at all.
-            ends.push((happened + WATCHED).max(*ends.last()?));
-            ends[from..].windows(2).map(|pair| milliseconds(pair[1] - pair[0])).max_by(f64::total_cmp)
-        }
+        Event::Stopped => gaps(successes, happened, happened + WATCHED).into_iter().max().map(milliseconds),
     }
+}
+
+/// Times without a write, from the last write before `from` on; also the one from the last write to `until`, since nothing may
+/// have come at all.
+pub(crate) fn gaps(successes: &[(Instant, Instant)], from: Instant, until: Instant) -> Vec<Duration> {
+    let mut ends: Vec<Instant> = successes.iter().map(|(_, end)| *end).collect();
+    ends.sort_unstable();
+    let first = ends.partition_point(|end| *end < from).saturating_sub(1);
+    ends.push(ends.last().map_or(until, |last| until.max(*last)));
+    ends[first..].windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
 /// One trial of a hand-over that nobody dies of: the longest milliseconds without a write.

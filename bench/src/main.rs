@@ -8,6 +8,7 @@ mod etcd;
 mod failover;
 mod http_load;
 mod load;
+mod overload;
 mod process;
 mod proxy;
 mod restart;
@@ -39,11 +40,12 @@ Options:
   --envoy PATH      the envoy binary [default: envoy on PATH]
   --pingora PATH    the binary of bench/peers/pingora [default: where cargo builds it]
   --simulate PATH   the simulate binary [default: beside this one]
-  --scenarios NAMES of consensus, with commas: writes, reads, failover, frozen, stopped, transfer, restart; of proxy: memory,
-                    h1c1, h1c32, h1c256, h2, grpc, rate, connections, tcp, growth [default: all]
+  --scenarios NAMES of consensus, with commas: writes, reads, failover, frozen, stopped, transfer, restart, overload; of proxy:
+                    memory, h1c1, h1c32, h1c256, h2, grpc, rate, connections, tcp, growth [default: all]
   --peers NAMES     of proxy, with commas: envoy, haproxy, nginx, pingora [default: all that are there]
   --rounds N        interleaved rounds [default: 3]
   --seconds N       length of each load of consensus [default: 3]
+  --for N           seconds of overload [default: 60; the promise is about 600]
   --kills N         kill -9 of our leader [default: 100]; it is frozen and stopped a quarter as often
   --etcd-kills N    kill -9 of etcd's leader [default: 15]; each of its restarts takes seconds";
 
@@ -58,6 +60,7 @@ pub(crate) struct Options {
     pub(crate) peers: Vec<String>,
     pub(crate) rounds: usize,
     pub(crate) measure: Duration,
+    pub(crate) overload: Duration,
     pub(crate) kills: usize,
     pub(crate) etcd_kills: usize,
 }
@@ -74,6 +77,7 @@ fn standard() -> Result<Options, String> {
         peers: Vec::new(),
         rounds: 3,
         measure: Duration::from_secs(3),
+        overload: Duration::from_secs(60),
         kills: 100,
         etcd_kills: 15,
     })
@@ -106,6 +110,7 @@ fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<(String, Option
             "--simulate" => options.simulate = value.into(),
             "--rounds" => options.rounds = count()?.max(1),
             "--seconds" => options.measure = Duration::from_secs(count()?.max(1) as u64),
+            "--for" => options.overload = Duration::from_secs(count()?.max(1) as u64),
             "--kills" => options.kills = count()?,
             "--etcd-kills" => options.etcd_kills = count()?,
             _ => return Err(format!("{name} is not an option")),
