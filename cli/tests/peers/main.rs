@@ -1,6 +1,6 @@
 //! The discovery API against real clients, each following a control plane of three real processes: two that nobody here
 //! wrote, an Envoy over incremental ADS and a proxyless gRPC client over the state of the world, and Penstock's own proxy. And
-//! proxies whose lives go over to new processes and end, under the load of real clients.
+//! proxies whose lives go over to new processes and end, under the load of real clients, and what a proxy shows of itself.
 //!
 //! Needs the packages of `.ci/requirements.txt`; `PENSTOCK_PEER_ENVOY` and `PENSTOCK_PEER_PYTHON` say where they are,
 //! else `target/ci/venv` is looked into. Without them the tests fail, and say what to do. Run them by
@@ -19,6 +19,7 @@ mod mesh;
 mod name_server;
 mod penstock;
 mod policies;
+mod seen;
 mod spans;
 #[allow(dead_code)] // the same
 #[path = "../proxies/stage.rs"]

@@ -39,13 +39,19 @@ pub fn python(script: &str, words: &[&str]) -> Command {
 }
 
 /// Whether a client ended well; what it said if not.
-pub async fn ran(mut command: Command) -> Result<(), String> {
+pub async fn ran(command: Command) -> Result<(), String> {
+    said(command).await.map(drop)
+}
+
+/// What a program wrote that ended well; all that it said if not.
+pub async fn said(mut command: Command) -> Result<String, String> {
     let output = command.output().await.map_err(|error| format!("{command:?}: {error}"))?;
-    let told = [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned());
+    let [told, errors] =
+        [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned());
     if output.status.success() {
-        Ok(())
+        Ok(told)
     } else {
-        Err(format!("{command:?}: {}\n{}", output.status, told.concat()))
+        Err(format!("{command:?}: {}\n{told}{errors}", output.status))
     }
 }
 

@@ -157,3 +157,28 @@ fn a_forward_proxy_is_what_curl_takes_us_for_and_resumed_downloads_are_the_right
         );
     });
 }
+
+#[test]
+fn an_old_client_that_names_no_host_is_served() {
+    run(async {
+        let nginx = Nginx::start("nginx-old", "").await;
+        let hops = Hops::by_listener(nginx.server.address, Protocol::Http1);
+        for address in [hops.listener(), hops.callee.workers.inbound_address.unwrap()] {
+            let url = format!("http://{address}/1");
+            let words = [
+                "--http1.0",
+                "--header",
+                "Host:",
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{response_code}",
+            ];
+            assert_eq!(
+                said(curl(&[&words[..], &[&url]].concat())).await,
+                "200",
+                "nginx refuses HTTP/1.1 without a host"
+            );
+        }
+    });
+}
