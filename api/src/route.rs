@@ -78,11 +78,8 @@ impl TryFrom<&v1::Route> for Route {
 
     fn try_from(message: &v1::Route) -> Result<Self, FieldError> {
         let name: RouteName = field::required(message.name.as_ref(), "name")?;
-        let kind = match v1::RouteKind::try_from(message.kind) {
-            Ok(v1::RouteKind::Unspecified | v1::RouteKind::Http) => RouteKind::Http,
-            Ok(v1::RouteKind::Grpc) => RouteKind::Grpc,
-            Err(_) => return Err(FieldError::wrong("kind", message.kind, "must be 1 or 2")),
-        };
+        let kind = v1::RouteKind::try_from(message.kind)
+            .map_err(|_| FieldError::wrong("kind", message.kind, "must be 1 or 2"))?;
         let count = message.parents.len();
         if count == 0 || count > PARENTS_MAX {
             let rule = format!("must be 1 to {PARENTS_MAX}");
@@ -103,7 +100,16 @@ impl TryFrom<&v1::Route> for Route {
             let rule = format!("must be at most {ROUTE_MATCHES_MAX} in all rules of a route");
             return Err(FieldError::wrong("rules", format_args!("{matches} matches"), rule));
         }
-        Ok(Self { name: name.of_kind(kind), parents, rules })
+        Ok(Self { name: name.of_kind(kind.into()), parents, rules })
+    }
+}
+
+impl From<v1::RouteKind> for RouteKind {
+    fn from(kind: v1::RouteKind) -> Self {
+        match kind {
+            v1::RouteKind::Unspecified | v1::RouteKind::Http => Self::Http,
+            v1::RouteKind::Grpc => Self::Grpc,
+        }
     }
 }
 

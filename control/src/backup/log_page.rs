@@ -194,8 +194,7 @@ fn in_words(body: &Body) -> (&'static str, String) {
         Body::PutConfig(PutConfig { services, routes, policies }) => {
             let services = services.iter().map(|service| format!("Service {}", name(service.name.as_ref())));
             let routes = routes.iter().map(|route| {
-                let is_grpc = route.kind() == v1::RouteKind::Grpc;
-                let kind = if is_grpc { RouteKind::Grpc } else { RouteKind::Http };
+                let kind = RouteKind::from(route.kind());
                 format!("{} {}", kind.as_str(), name(route.name.as_ref()))
             });
             let policies =
