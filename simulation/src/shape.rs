@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::plan::{PlanError, Value};
 
+/// Longer than this no phase of a run takes; a day of a small mesh runs for a quarter of an hour.
+const PHASE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// How many of everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
@@ -154,15 +157,25 @@ impl Shape {
     fn check(&self) -> Result<(), PlanError> {
         let rules = [
             ((1..=9).contains(&self.nodes), "nodes: must be 1 to 9"),
-            (self.zones >= 1, "zones: must be at least 1"),
+            ((1..=1000).contains(&self.zones), "zones: must be 1 to 1000"),
+            (self.proxies <= 10_000, "proxies: must be at most 10000, or a run takes hours and gigabytes"),
+            (self.workloads <= 1000, "workloads: must be at most 1000"),
             (self.services >= 1 && self.instances >= 1, "services and instances: must be at least 1"),
-            (self.clients >= 1, "clients: must be at least 1, or nothing ever happens"),
-            (self.requests_per_second >= 1, "requests_per_second: must be at least 1"),
+            (
+                self.services.saturating_mul(self.instances) <= 100_000,
+                "services and instances: must be at most 100000 instances in all",
+            ),
+            ((1..=1000).contains(&self.clients), "clients: must be 1 to 1000"),
+            ((1..=5000).contains(&self.requests_per_second), "requests_per_second: must be 1 to 5000"),
             (self.older <= self.nodes, "older: must be at most nodes"),
             (self.reads_per_mille <= 1000, "reads_per_mille: must be at most 1000"),
             (
                 self.snapshot_after >= 1 && self.message_bytes >= 1,
                 "snapshot_after, message_bytes: at least 1",
+            ),
+            (
+                self.safety <= PHASE_MAX && self.healing <= PHASE_MAX,
+                "safety and healing: must be at most 86400s",
             ),
             (
                 self.healing >= Duration::from_secs(5),

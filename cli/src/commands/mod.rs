@@ -12,6 +12,7 @@ mod files;
 mod get;
 mod health;
 mod init;
+mod interrupted;
 mod members;
 mod preflight;
 mod program;

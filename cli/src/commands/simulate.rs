@@ -1,10 +1,12 @@
 //! `penstock simulate`: a scenario lived through by the real rules of the mesh under simulated faults, once or by many seeds.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use simulation::{Failure as Broken, Measured, Scenario, picture, run_measured, shrunk};
 
+use super::interrupted::Interrupted;
 use crate::answer::{Answer, Exit, Failure};
 use crate::args::{SimulateArgs, SimulateForm};
 use crate::render::{self, Simulated};
@@ -32,38 +34,85 @@ pub(super) fn run(args: &SimulateArgs) -> Result<Answer, Failure> {
     }
     let named = args.scenario.as_deref().unwrap_or_default();
     let scenario = read(named)?;
-    let first = args.seed.unwrap_or(scenario.seed);
+    let seeds = seeds(args, &scenario)?;
+    let interrupted = if args.seeds > 1 { Interrupted::watched()? } else { Interrupted::default() };
+    if let Some(file) = &args.picture {
+        drawable(file)?;
+    }
     let mut all = Vec::new();
     let mut worst: Option<(u64, Measured)> = None;
-    for seed in first..first.saturating_add(args.seeds) {
-        progress(seed - first, args.seeds);
+    let mut told = String::new();
+    for seed in seeds {
+        progress(all.len() as u64, args.seeds);
         let scenario = Scenario { seed, ..scenario.clone() };
         let (outcome, measured) = run_measured(&scenario);
         match outcome {
-            Ok(report) => all.push(Simulated::new(seed, &report, &measured)),
-            Err(broken) => return Ok(broke(&scenario, broken)),
+            Ok(report) => {
+                all.push(Simulated::new(seed, &report, &measured));
+                if args.replay {
+                    told = format!("{}\n", report.story);
+                }
+            }
+            Err(broken) => {
+                end_of_progress(args.seeds);
+                return drawn(args, named, &scenario, &measured, broke(&scenario, broken, args.replay));
+            }
         }
         if worst.as_ref().is_none_or(|(_, worst)| measured.longest_gap() > worst.longest_gap()) {
             worst = Some((seed, measured));
         }
-    }
-    progress(args.seeds, args.seeds);
-    let (seed, measured) = worst.expect("at least one seed was run");
-    if let Some(file) = &args.picture {
-        let title = format!("{named}, seed {seed}");
-        write(file, &picture(&title, &scenario.shape, &measured))?;
-    }
-    let text = match args.output {
-        SimulateForm::Text => {
-            render::simulated(named, &scenario, &all, (args.seeds == 1).then_some(&measured))
+        if interrupted.is_set() {
+            break;
         }
+    }
+    progress(all.len() as u64, args.seeds);
+    end_of_progress(args.seeds);
+    let (seed, measured) = worst.expect("at least one seed was run");
+    let one = (args.seeds == 1).then_some(&measured);
+    let text = match args.output {
+        SimulateForm::Text => told + &render::simulated(named, &scenario, &all, one),
         SimulateForm::Json => render::simulated_json(named, &scenario, &all),
     };
-    let answer = Answer::fine(text);
-    Ok(match &args.picture {
-        Some(file) => answer.noting(format!("drawn: {} (seed {seed})", file.display())),
-        None => answer,
-    })
+    let answer = drawn(args, named, &Scenario { seed, ..scenario }, &measured, Answer::fine(text))?;
+    if all.len() as u64 == args.seeds {
+        return Ok(answer);
+    }
+    let note = format!("interrupted: {} of {} seeds were run", all.len(), args.seeds);
+    Ok(Answer { exit: Exit::Failed, ..answer.noting(note) })
+}
+
+/// The seeds to run.
+fn seeds(args: &SimulateArgs, scenario: &Scenario) -> Result<RangeInclusive<u64>, Failure> {
+    let first = args.seed.unwrap_or(scenario.seed);
+    let last = first.checked_add(args.seeds - 1);
+    let last =
+        last.ok_or_else(|| Failure::Usage(format!("--seed {first}: no {} seeds follow it", args.seeds)))?;
+    Ok(first..=last)
+}
+
+/// Draws the run, if that is asked for, and says so.
+fn drawn(
+    args: &SimulateArgs,
+    named: &str,
+    scenario: &Scenario,
+    measured: &Measured,
+    answer: Answer,
+) -> Result<Answer, Failure> {
+    let Some(file) = &args.picture else { return Ok(answer) };
+    let title = format!("{named}, seed {}", scenario.seed);
+    std::fs::write(file, picture(&title, &scenario.shape, measured))
+        .map_err(|error| unwritable(file, &error))?;
+    Ok(answer.noting(format!("drawn: {} (seed {})", file.display(), scenario.seed)))
+}
+
+/// Whether the picture can be written, before the runs, which may take an hour. What stands there stays.
+fn drawable(file: &Path) -> Result<(), Failure> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+    opened.map(drop).map_err(|error| unwritable(file, &error))
+}
+
+fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::Refused(format!("cannot write {}: {error}", file.display()))
 }
 
 fn listed() -> String {
@@ -98,11 +147,6 @@ fn read(named: &str) -> Result<Scenario, Failure> {
     Scenario::read(&text).map_err(|error| Failure::Usage(format!("{named}: {error}")))
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error| Failure::Refused(format!("cannot write {}: {error}", file.display()));
-    std::fs::write(file, text).map_err(failed)
-}
-
 /// Tells a person who waits how far it is.
 #[allow(clippy::print_stderr)] // progress, on a terminal alone
 fn progress(done: u64, all: u64) {
@@ -110,17 +154,35 @@ fn progress(done: u64, all: u64) {
     if all == 1 || !aside.is_terminal() {
         return;
     }
-    eprint!("\r{done} of {all} seeds{}", if done == all { "\n" } else { "" });
+    eprint!("\r{done} of {all} seeds");
     let _best_effort = aside.flush();
 }
 
-/// Something that must never be was: told small, with what runs it again.
-fn broke(scenario: &Scenario, broken: Broken) -> Answer {
-    let small = shrunk(scenario, broken, SHRINK_RUNS);
+/// What comes next begins on a line of its own.
+#[allow(clippy::print_stderr)] // progress, on a terminal alone
+fn end_of_progress(all: u64) {
+    if all > 1 && std::io::stderr().is_terminal() {
+        eprintln!();
+    }
+}
+
+/// Something that must never be was: told with what runs it again, and small, unless it is replayed as it is.
+#[allow(clippy::print_stderr)] // progress, on a terminal alone
+fn broke(scenario: &Scenario, broken: Broken, replay: bool) -> Answer {
+    if !replay && std::io::stderr().is_terminal() {
+        eprintln!(
+            "seed {} broke an invariant; it is made small by up to {SHRINK_RUNS} more runs",
+            scenario.seed
+        );
+    }
+    let small = shrunk(scenario, broken, if replay { 0 } else { SHRINK_RUNS });
     let (failure, scenario) = (&small.failure, &small.scenario);
+    let whose = match scenario.sabotage {
+        Some(sabotage) => format!("This is the deliberate fault of the file, found: {}.", sabotage.what()),
+        None => "This is a fault of Penstock; please report these lines with the version.".to_owned(),
+    };
     let text = format!(
-        "{}{:>9.3}s  {}\n\nThis is a fault of Penstock. These lines, in a file, run it again by `penstock simulate FILE`; please \
-report them with the version.\n\n# {}\n{scenario}",
+        "{}{:>9.3}s  {}\n\n{whose} In a file, they run it again by `penstock simulate FILE`:\n\n# {}\n{scenario}",
         failure.story,
         failure.at.as_secs_f64(),
         failure.violation,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod backups;
+mod simulations;
 mod stand_in;
 
 use std::io::Write;

@@ -7,6 +7,19 @@ use std::time::Duration;
 use super::value::{PlanError, Value};
 use crate::shape::Shape;
 
+/// Longer than this nothing lasts; as long as the longest phase of a run.
+const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Routes of one push: each is an entry of the log at once, and more than this a leader would refuse for want of memory.
+const COUNT_MAX: i64 = 10_000;
+/// Repetitions of one act; more would outlast any run, or fill the heap in one moment.
+const TIMES_MAX: i64 = 10_000;
+/// How many times as slow a disk may become: five minutes for one fsync.
+const FACTOR_MAX: i64 = 1_000_000;
+/// A clock that is wrong by more than a tenth is no clock.
+const PPM_MAX: i64 = 100_000;
+/// Further no wall clock jumps at once: what the log forgets by time (outcomes of writes after a quarter of an hour) is no fault then.
+const JUMP_MS_MAX: i64 = 600_000;
+
 /// Makes [`Act`] from a table: doc, name, word in a file, fields, sentence in a story.
 macro_rules! acts {
     ($( $(#[$doc:meta])* $name:ident $verb:literal { $($field:ident: $type:ty),* } $sentence:literal; )*) => {
@@ -127,7 +140,7 @@ acts! {
 
 fn field<V: Value>(verb: &str, named: &BTreeMap<&str, &str>, name: &str) -> Result<V, PlanError> {
     let text = named.get(name).ok_or_else(|| PlanError(format!("{verb}: {name}= is missing")))?;
-    V::read(name, text)
+    V::read(name, text).map_err(|PlanError(wrong)| PlanError(format!("{verb}: {wrong}")))
 }
 
 impl Act {
@@ -163,33 +176,48 @@ impl Act {
         Self::read_fields(self.verb(), &named.collect()).expect("what was written can be read")
     }
 
-    /// Whether a world of this shape has what the act names.
+    /// Whether a world of this shape has what the act names, and can bear how much of it there is.
     ///
     /// # Errors
-    /// What it does not have.
+    /// What it does not have, or bear.
     pub fn check(&self, shape: &Shape) -> Result<(), PlanError> {
         for (name, value) in self.fields() {
+            let verb = self.verb();
+            let wrong =
+                |allowed: String| Err(PlanError(format!("{verb}: {name}={value}: must be {allowed}")));
+            if matches!(name, "dead" | "lasts" | "usual" | "back") {
+                if Duration::read(name, &value)? > TIME_MAX {
+                    return wrong(format!("at most {}", TIME_MAX.written()));
+                }
+                continue;
+            }
             let numbers = match name {
                 // Node 0 is whichever leads by then.
-                "node" => 0..=shape.nodes,
-                "from" | "to" | "one" | "other" => 1..=shape.nodes,
-                "without" => 0..=shape.nodes,
-                "workloads" => 0..=shape.workloads,
-                "proxy" if shape.proxies > 0 => 0..=shape.proxies - 1,
-                "workload" if shape.workloads > 0 => 0..=shape.workloads - 1,
-                "proxy" | "workload" => {
-                    return Err(PlanError(format!("{}: there is no {name}", self.verb())));
-                }
-                "zone" => 0..=shape.zones - 1,
-                "service" => 0..=shape.services - 1,
+                "node" | "without" => 0..=number(shape.nodes),
+                "from" | "to" | "one" | "other" => 1..=number(shape.nodes),
+                "workloads" => 0..=number(shape.workloads),
+                "proxy" if shape.proxies > 0 => 0..=number(shape.proxies - 1),
+                "workload" if shape.workloads > 0 => 0..=number(shape.workloads - 1),
+                "proxy" | "workload" => return Err(PlanError(format!("{verb}: there is no {name}"))),
+                "zone" => 0..=number(shape.zones - 1),
+                "service" => 0..=number(shape.services - 1),
                 "per_mille" => 0..=1000,
+                "count" => 0..=COUNT_MAX,
+                "times" => 0..=TIMES_MAX,
+                "factor" => 1..=FACTOR_MAX,
+                "ppm" => -PPM_MAX..=PPM_MAX,
+                "by_ms" => -JUMP_MS_MAX..=JUMP_MS_MAX,
                 _ => continue,
             };
-            if !value.parse().is_ok_and(|number: u64| numbers.contains(&number)) {
-                let (low, high) = (numbers.start(), numbers.end());
-                return Err(PlanError(format!("{}: {name}={value}: must be {low} to {high}", self.verb())));
+            if !value.parse().is_ok_and(|number: i64| numbers.contains(&number)) {
+                return wrong(format!("{} to {}", numbers.start(), numbers.end()));
             }
         }
         Ok(())
     }
+}
+
+/// What a shape has so many of; its bounds are far below.
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -35,6 +35,20 @@ pub struct Step {
     pub act: Act,
 }
 
+impl Step {
+    /// Whether a world of this shape can have it, and has it: what comes when all faults have ended would never happen.
+    fn check(&self, shape: &Shape) -> Result<(), PlanError> {
+        if self.at > shape.safety {
+            let (at, end) = (self.at.written(), shape.safety.written());
+            return Err(PlanError(format!(
+                "{}: at {at}, but faults end at {end}: set it earlier, or safety= of the shape longer",
+                self.act.verb()
+            )));
+        }
+        self.act.check(shape)
+    }
+}
+
 /// What is done to a world, by time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
@@ -79,18 +93,23 @@ impl Scenario {
     /// The first line that is wrong, and why.
     pub fn read(text: &str) -> Result<Self, PlanError> {
         let mut scenario = Self { seed: 1, shape: Shape::default(), plan: Plan::default(), sabotage: None };
+        let at_line = |number: usize| {
+            move |PlanError(wrong): PlanError| PlanError(format!("line {}: {wrong}", number + 1))
+        };
+        // The line of each step: what it names can be checked only once the whole shape is known.
+        let mut lines = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let read = scenario.read_line(line);
-            read.map_err(|PlanError(wrong)| PlanError(format!("line {}: {wrong}", number + 1)))?;
+            scenario.read_line(line).map_err(at_line(number))?;
+            lines.resize(scenario.plan.steps.len(), number);
+        }
+        for (step, number) in scenario.plan.steps.iter().zip(lines) {
+            step.check(&scenario.shape).map_err(at_line(number))?;
         }
         scenario.plan.steps.sort_by_key(|step| step.at);
-        for step in &scenario.plan.steps {
-            step.act.check(&scenario.shape)?;
-        }
         Ok(scenario)
     }
 
@@ -99,6 +118,9 @@ impl Scenario {
         let first = words.next().unwrap_or_default();
         if first == "seed" || first == "sabotage" {
             let word = words.next().ok_or_else(|| PlanError(format!("{first}: names nothing")))?;
+            if let Some(more) = words.next() {
+                return Err(PlanError(format!("{first}: {more}: one word is expected")));
+            }
             if first == "seed" {
                 self.seed = u64::read("seed", word)?;
             } else {
@@ -107,10 +129,15 @@ impl Scenario {
             return Ok(());
         }
         let verb = if first == "shape" { "shape" } else { words.next().unwrap_or_default() };
-        let pairs = words.map(|word| {
-            word.split_once('=').ok_or_else(|| PlanError(format!("{verb}: {word}: expected name=value")))
-        });
-        let named = pairs.collect::<Result<BTreeMap<_, _>, _>>()?;
+        let mut named = BTreeMap::new();
+        for word in words {
+            let pair = word.split_once('=');
+            let (name, value) =
+                pair.ok_or_else(|| PlanError(format!("{verb}: {word}: expected name=value")))?;
+            if named.insert(name, value).is_some() {
+                return Err(PlanError(format!("{verb}: {name}= is there twice")));
+            }
+        }
         if first == "shape" {
             return self.shape.read(&named);
         }
@@ -162,7 +189,42 @@ mod tests {
         assert_eq!(wrong("seed 1\n1s kill node=1"), "line 2: kill: dead= is missing");
         assert!(wrong("1s murder node=1").starts_with("line 1: \"murder\" is no act; there are: kill,"));
         assert_eq!(wrong("1s kill node=1 dead=1s why=not"), "line 1: kill: has no field why");
-        assert_eq!(wrong("1s kill node=4 dead=1s"), "kill: node=4: must be 0 to 3");
+        assert_eq!(wrong("\n1s kill node=4 dead=1s"), "line 2: kill: node=4: must be 0 to 3");
+        assert_eq!(
+            wrong("9s kill node=4 dead=1s\n1s kill-all dead=1s\nshape nodes=3").get(..7),
+            Some("line 1:")
+        );
+        assert!(wrong("21s kill-all dead=1s").contains("at 21s, but faults end at 20s: set it earlier"));
+        assert_eq!(wrong("seed 1 2"), "line 1: seed: 2: one word is expected");
+        assert_eq!(wrong("shape nodes=3 nodes=5"), "line 1: shape: nodes= is there twice");
         assert!(wrong("sabotage nothing").contains("there are"));
+    }
+
+    #[test]
+    fn what_no_machine_could_hold_or_count_is_refused_and_not_begun() {
+        for line in [
+            "shape nodes=1000000000",
+            "shape proxies=1000000000",
+            "shape services=100000 instances=100",
+            "shape clients=1000000000",
+            "shape workloads=1000000000",
+            "shape requests_per_second=1000000000",
+            "shape zones=1000000000",
+            "shape safety=999999999m",
+            "shape healing=9999999999m",
+            "1s push count=1000000000",
+            "1s flap proxy=0 times=1000000000",
+            "1s crash-loop proxy=0 times=1000000000",
+            "1s slow-disk node=1 factor=18446744073709551615 lasts=1s",
+            "1s slow-disk node=1 factor=0 lasts=1s",
+            "1s delay usual=99999999m lasts=1s",
+            "1s kill node=1 dead=999999999m",
+            "1s restore back=1s dead=99999999m",
+            "1s drift node=1 ppm=-9223372036854775808",
+            "1s jump node=1 by_ms=9223372036854775807",
+        ] {
+            let told = Scenario::read(line).expect_err(line).0;
+            assert!(told.starts_with("line 1: ") && told.contains(" must be "), "{line}: {told}");
+        }
     }
 }

@@ -127,8 +127,9 @@ pub(crate) struct World {
     pub(super) rollups: RollupsConserve,
 }
 
-/// About ten times what the busiest honest run needs in a simulated second.
+/// About ten times what the busiest honest run needs in a simulated second, and for each of its proxies.
 const EVENTS_PER_SECOND_MAX: u64 = 100_000;
+const EVENTS_PER_PROXY_MAX: u64 = 2_000;
 
 /// Runs one scenario.
 ///
@@ -235,7 +236,8 @@ impl World {
     fn go(&mut self) -> Result<usize, Violation> {
         self.begin();
         let end = self.scenario.shape.end();
-        let events_max = EVENTS_PER_SECOND_MAX * (end.as_secs() + 1);
+        let per_second = EVENTS_PER_SECOND_MAX + EVENTS_PER_PROXY_MAX * self.scenario.shape.proxies;
+        let events_max = per_second * (end.as_secs() + 1);
         while let Some(event) = self.heap.take() {
             let now = self.heap.now();
             if now > end {
