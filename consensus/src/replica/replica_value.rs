@@ -339,19 +339,6 @@ impl Replica {
         self.now = self.now.max(now);
     }
 
-    pub(super) fn leader(&self) -> Option<NodeId> {
-        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
-    }
-
-    pub(super) fn role(&self) -> Role {
-        match self.raw.raft.state {
-            StateRole::Follower => Role::Follower,
-            StateRole::PreCandidate => Role::PreCandidate,
-            StateRole::Candidate => Role::Candidate,
-            StateRole::Leader => Role::Leader,
-        }
-    }
-
     pub(super) fn log_bytes_max(&self) -> usize {
         self.settings.snapshot_after_bytes.saturating_mul(LOG_BYTES_MAX_FACTOR)
     }

@@ -92,6 +92,31 @@ impl Replica {
         }
     }
 
+    /// What this node is. As all of the following in [`Self::status`] too, which is for people and copies much.
+    pub fn role(&self) -> Role {
+        match self.raw.raft.state {
+            StateRole::Follower => Role::Follower,
+            StateRole::PreCandidate => Role::PreCandidate,
+            StateRole::Candidate => Role::Candidate,
+            StateRole::Leader => Role::Leader,
+        }
+    }
+
+    /// In which term.
+    pub fn term(&self) -> u64 {
+        self.raw.raft.term
+    }
+
+    /// Whom it believes to lead.
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
+    }
+
+    /// Last entry that the state machine holds.
+    pub fn applied_index(&self) -> u64 {
+        self.applied
+    }
+
     fn peers(&self) -> Vec<PeerStatus> {
         let raft = &self.raw.raft;
         let last = raft.raft_log.last_index();

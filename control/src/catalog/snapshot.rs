@@ -203,13 +203,13 @@ fn policy_state(stored: &StoredPolicy) -> log::PolicyState {
     log::PolicyState { policy: Some((&*stored.policy).into()), revision: Some(stored.revision.into()) }
 }
 
-fn writer_state((client, writer): (&String, &Writer)) -> log::WriterState {
+fn writer_state((client, writer): (&str, &Writer)) -> log::WriterState {
     let kept = |(sequence, outcome): (&u64, &log::Outcome)| log::RememberedOutcome {
         sequence: *sequence,
         outcome: Some(outcome.clone()),
     };
     log::WriterState {
-        client: client.clone(),
+        client: client.to_owned(),
         last_ms: writer.last_at.0,
         last_index: writer.last_index,
         forgotten: writer.forgotten,

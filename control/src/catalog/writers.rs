@@ -66,9 +66,9 @@ pub(super) struct Forgotten {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Writers {
     /// Shared with the copies that snapshots are made of, and copied when it changes while one is being made.
-    clients: BTreeMap<String, Arc<Writer>>,
-    /// Clients by their last write, the longest idle first. Follows from `clients`.
-    idle: BTreeSet<(u64, String)>,
+    clients: BTreeMap<Arc<str>, Arc<Writer>>,
+    /// Clients by their last write, the longest idle first. Follows from `clients`, and shares their names.
+    idle: BTreeSet<(u64, Arc<str>)>,
     /// Bytes of all outcomes. Follows from `clients`.
     bytes: usize,
     forgotten: Forgotten,
@@ -76,7 +76,7 @@ pub(super) struct Writers {
 
 impl Writers {
     pub(super) fn known(&self, id: &WriteId) -> Known {
-        let writer = self.clients.get(&id.client);
+        let writer = self.clients.get(&*id.client);
         if let Some(outcome) = writer.and_then(|writer| writer.outcomes.get(&id.sequence)) {
             return Known::Applied(Box::new(outcome.clone()));
         }
@@ -105,14 +105,16 @@ impl Writers {
         keeps_count: bool,
     ) {
         let Revision { epoch, index } = revision;
-        if !self.clients.contains_key(&id.client) && self.clients.len() >= CLIENTS_MAX {
+        let known = self.clients.get_key_value(&*id.client).map(|(name, _)| name.clone());
+        if known.is_none() && self.clients.len() >= CLIENTS_MAX {
             self.forget_longest_idle(epoch, keeps_count);
         }
+        let name = known.unwrap_or_else(|| id.client.as_str().into());
         let forgotten_before = self.forgotten.newest;
         let fresh = || Arc::new(Writer { forgotten_before, ..Writer::default() });
-        let writer = Arc::make_mut(self.clients.entry(id.client.clone()).or_insert_with(fresh));
-        self.idle.remove(&(writer.last_index, id.client.clone()));
-        self.idle.insert((index, id.client.clone()));
+        let writer = Arc::make_mut(self.clients.entry(name.clone()).or_insert_with(fresh));
+        self.idle.remove(&(writer.last_index, name.clone()));
+        self.idle.insert((index, name));
         writer.last_at = now;
         writer.last_index = index;
         self.bytes += outcome_bytes(outcome);
@@ -179,14 +181,15 @@ impl Writers {
         self.clients.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Writer)> {
-        self.clients.iter().map(|(client, writer)| (client, &**writer))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Writer)> {
+        self.clients.iter().map(|(client, writer)| (&**client, &**writer))
     }
 
     pub(super) fn restored(clients: BTreeMap<String, Writer>, forgotten: Forgotten) -> Self {
-        let idle = clients.iter().map(|(client, writer)| (writer.last_index, client.clone())).collect();
         let bytes = clients.values().map(Writer::bytes).sum();
-        let clients = clients.into_iter().map(|(client, writer)| (client, Arc::new(writer))).collect();
+        let shared = clients.into_iter().map(|(client, writer)| (client.into(), Arc::new(writer)));
+        let clients: BTreeMap<Arc<str>, Arc<Writer>> = shared.collect();
+        let idle = clients.iter().map(|(client, writer)| (writer.last_index, client.clone())).collect();
         Self { clients, idle, bytes, forgotten }
     }
 }
@@ -357,7 +360,7 @@ mod tests {
         assert!(writers.bytes() <= OUTCOME_BYTES_MAX);
         assert!(matches!(writers.known(&late("1", 1, 1)), Known::Expired { .. }));
         assert!(matches!(writers.known(&id(&count.to_string(), 1)), Known::Applied(_)));
-        let clients = writers.iter().map(|(client, writer)| (client.clone(), writer.clone())).collect();
+        let clients = writers.iter().map(|(client, writer)| (client.to_owned(), writer.clone())).collect();
         let restored = Writers::restored(clients, writers.forgotten());
         assert_eq!(restored, writers, "the bytes follow from the clients");
     }

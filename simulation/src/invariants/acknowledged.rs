@@ -7,9 +7,6 @@ use super::{AppliedEntry, AppliedOnce, Violation};
 
 const NAME: &str = "acknowledged writes survive";
 
-/// Client and sequence of a write.
-pub(crate) type WriteKey = (String, u64);
-
 /// What a sabotaged node appends to the name of a client, so that its writes have no identity.
 pub(crate) const ANONYMOUS: char = '~';
 
@@ -17,8 +14,8 @@ pub(crate) const ANONYMOUS: char = '~';
 #[derive(Debug, Default)]
 pub(crate) struct AcknowledgedWritesSurvive {
     once: AppliedOnce,
-    first_applied: BTreeMap<WriteKey, u64>,
-    acknowledged: BTreeMap<WriteKey, u64>,
+    /// The write that was acknowledged at each index: client and sequence.
+    acknowledged: BTreeMap<u64, (String, u64)>,
     /// Acknowledged writes that an operator gave up by going back to a backup.
     given_up: usize,
 }
@@ -27,44 +24,46 @@ impl AcknowledgedWritesSurvive {
     /// All nodes went back to what stood at `index`: what came later may be lost, and counts no more.
     pub(crate) fn restored(&mut self, index: u64) {
         self.once.restored(index);
-        self.first_applied.retain(|_, applied| *applied <= index);
-        let before = self.acknowledged.len();
-        self.acknowledged.retain(|_, acknowledged| *acknowledged <= index);
-        self.given_up += before - self.acknowledged.len();
+        self.given_up += self.acknowledged.split_off(&(index + 1)).len();
     }
 
     /// Whether this write stands in the log.
     pub(crate) fn is_applied(&self, client: &str, sequence: u64) -> bool {
-        self.first_applied.contains_key(&(client.to_owned(), sequence))
+        self.once.first(client, sequence).is_some()
     }
 
     /// Some node applied this entry. Says whether it is a write that was applied before.
     pub(crate) fn applied(&mut self, entry: &AppliedEntry) -> Result<bool, Violation> {
         let Some(id) = &entry.command.id else { return Ok(false) };
         let client = id.client.split(ANONYMOUS).next().unwrap_or_default();
-        let key = (client.to_owned(), id.sequence);
-        let first = self.once.applied(&key, entry)?;
-        self.first_applied.insert(key, first);
-        Ok(entry.index > first)
+        Ok(entry.index > self.once.applied(client, id.sequence, entry)?)
     }
 
     /// A client was told that its write was applied at `index`.
-    pub(crate) fn acknowledged(&mut self, write: WriteKey, index: u64) -> Result<(), Violation> {
-        let first = self.first_applied.get(&write).copied();
+    pub(crate) fn acknowledged(
+        &mut self,
+        client: String,
+        sequence: u64,
+        index: u64,
+    ) -> Result<(), Violation> {
+        let first = self.once.first(&client, sequence);
         if first != Some(index) {
-            let story = format!("{write:?} was acknowledged at {index}, but first applied at {first:?}");
+            let story = format!(
+                "write {sequence} of {client} was acknowledged at {index}, but first applied at {first:?}"
+            );
             return Err(Violation::new(NAME, story));
         }
-        self.acknowledged.insert(write, index);
+        self.acknowledged.insert(index, (client, sequence));
         Ok(())
     }
 
     /// In the end `node` holds everything up to `applied`.
     pub(crate) fn held(&self, node: u64, applied: u64) -> Result<(), Violation> {
-        match self.acknowledged.iter().find(|(_, index)| **index > applied) {
-            Some((write, index)) => {
-                let story =
-                    format!("node {node} ends at {applied}, without {write:?} acknowledged at {index}");
+        match self.acknowledged.last_key_value().filter(|(index, _)| **index > applied) {
+            Some((index, (client, sequence))) => {
+                let story = format!(
+                    "node {node} ends at {applied}, without write {sequence} of {client} acknowledged at {index}"
+                );
                 Err(Violation::new(NAME, story))
             }
             None => Ok(()),
@@ -85,8 +84,8 @@ mod tests {
     use super::*;
     use crate::invariants::logs::entry;
 
-    fn write(sequence: u64) -> WriteKey {
-        ("client".to_owned(), sequence)
+    fn told(invariant: &mut AcknowledgedWritesSurvive, sequence: u64, index: u64) -> Result<(), Violation> {
+        invariant.acknowledged("client".to_owned(), sequence, index)
     }
 
     fn applied(invariant: &mut AcknowledgedWritesSurvive, index: u64) -> Result<bool, Violation> {
@@ -99,16 +98,16 @@ mod tests {
         let mut invariant = AcknowledgedWritesSurvive::default();
         assert!(applied(&mut invariant, 7).is_ok() && applied(&mut invariant, 7).is_ok());
         assert!(applied(&mut invariant, 9).is_err(), "applied twice");
-        assert!(invariant.acknowledged(write(1), 9).is_err(), "not where it was applied first");
-        assert!(invariant.acknowledged(write(2), 7).is_err(), "never applied");
-        assert!(invariant.acknowledged(write(1), 7).is_ok());
+        assert!(told(&mut invariant, 1, 9).is_err(), "not where it was applied first");
+        assert!(told(&mut invariant, 2, 7).is_err(), "never applied");
+        assert!(told(&mut invariant, 1, 7).is_ok());
     }
 
     #[test]
     fn a_node_that_ends_before_an_acknowledged_write_has_lost_it() {
         let mut invariant = AcknowledgedWritesSurvive::default();
         applied(&mut invariant, 7).ok();
-        invariant.acknowledged(write(1), 7).ok();
+        told(&mut invariant, 1, 7).ok();
         assert!(invariant.held(1, 6).is_err() && invariant.held(1, 7).is_ok());
     }
 
@@ -116,7 +115,7 @@ mod tests {
     fn what_was_acknowledged_behind_a_backup_may_be_lost_and_what_stands_in_it_may_not() {
         let mut invariant = AcknowledgedWritesSurvive::default();
         applied(&mut invariant, 7).ok();
-        invariant.acknowledged(write(1), 7).ok();
+        told(&mut invariant, 1, 7).ok();
         invariant.restored(7);
         assert!(invariant.held(1, 6).is_err() && applied(&mut invariant, 9).is_err());
         invariant.restored(6);

@@ -2,8 +2,10 @@
 //! (Raft, figure 3). Also holds across crashes: an applied entry is never applied as another one later.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use api::log::v1::{Command, Outcome};
+use bytes::Bytes;
 use mesh::Timestamp;
 
 use super::Violation;
@@ -13,7 +15,8 @@ use super::Violation;
 pub(crate) struct AppliedEntry {
     pub(crate) index: u64,
     pub(crate) term: u64,
-    /// Hash of the entry's bytes.
+    pub(crate) bytes: Bytes,
+    /// Hash of `bytes`.
     pub(crate) data: u64,
     /// The catalog's state hash after it.
     pub(crate) state: u64,
@@ -21,7 +24,7 @@ pub(crate) struct AppliedEntry {
     pub(crate) now: Timestamp,
     /// The term that the node was in.
     pub(crate) seen_in_term: u64,
-    /// What it says; empty where Raft alone needed it.
+    /// What it says, read where [`LogsAgree`] sees it for the first time; empty elsewhere, and where Raft alone needed it.
     pub(crate) command: Command,
     /// What came of it.
     pub(crate) outcome: Outcome,
@@ -35,12 +38,19 @@ type Print = (u64, u64, u64);
 pub(crate) struct LogsAgree(BTreeMap<u64, Print>);
 
 impl LogsAgree {
-    /// `node` applied `entry`.
-    pub(crate) fn applied(&mut self, node: u64, entry: &AppliedEntry) -> Result<(), Violation> {
+    /// `node` applied `entry`. Says whether it is the first that did: what others apply at this index says the same and comes to
+    /// the same, the outcome included, and has to be read no more.
+    pub(crate) fn applied(&mut self, node: u64, entry: &AppliedEntry) -> Result<bool, Violation> {
         let print = (entry.term, entry.data, entry.state);
-        let first = *self.0.entry(entry.index).or_insert(print);
+        let first = match self.0.entry(entry.index) {
+            Entry::Vacant(place) => {
+                place.insert(print);
+                return Ok(true);
+            }
+            Entry::Occupied(place) => *place.get(),
+        };
         if first == print {
-            return Ok(());
+            return Ok(false);
         }
         let story = format!(
             "node {node} applied (term, bytes, state) {print:x?} at {}, another node {first:x?}",
@@ -73,7 +83,9 @@ impl LogsAgree {
 #[cfg(test)]
 pub(super) fn entry(index: u64, command: Command) -> AppliedEntry {
     let outcome = Outcome { index, ..Outcome::default() };
-    AppliedEntry { index, term: 1, data: 7, state: 9, now: Timestamp(0), seen_in_term: 1, command, outcome }
+    let (term, data, state, seen_in_term) = (1, 7, 9, 1);
+    let (bytes, now) = (Bytes::new(), Timestamp(0));
+    AppliedEntry { index, term, bytes, data, state, now, seen_in_term, command, outcome }
 }
 
 #[cfg(test)]
@@ -84,7 +96,7 @@ mod tests {
     fn another_entry_or_another_state_at_an_index_is_a_violation() {
         let good = entry(5, Command::default());
         let mut invariant = LogsAgree::default();
-        assert!(invariant.applied(1, &good).is_ok() && invariant.applied(2, &good).is_ok());
+        assert_eq!((invariant.applied(1, &good), invariant.applied(2, &good)), (Ok(true), Ok(false)));
         assert!(invariant.applied(3, &AppliedEntry { data: 8, ..good.clone() }).is_err());
         assert!(invariant.applied(3, &AppliedEntry { state: 8, ..good }).is_err());
         assert!(invariant.installed(3, 5, 8).is_err() && invariant.installed(3, 5, 9).is_ok());

@@ -23,7 +23,7 @@ mod violation;
 mod votes;
 mod withdrawals;
 
-pub(crate) use acknowledged::{ANONYMOUS, AcknowledgedWritesSurvive, WriteKey};
+pub(crate) use acknowledged::{ANONYMOUS, AcknowledgedWritesSurvive};
 pub(crate) use completeness::LeadersAreComplete;
 pub(crate) use convergence::converged;
 pub(crate) use history::History;

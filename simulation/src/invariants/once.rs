@@ -5,32 +5,41 @@ use std::collections::BTreeMap;
 
 use api::log::v1::outcome;
 
-use super::{AppliedEntry, Violation, WriteKey};
+use super::{AppliedEntry, Violation};
 
-/// Remembers where each write was applied first.
+/// Remembers where each write was applied first, by client and sequence.
 #[derive(Debug, Default)]
-pub(crate) struct AppliedOnce(BTreeMap<WriteKey, u64>);
+pub(crate) struct AppliedOnce(BTreeMap<String, BTreeMap<u64, u64>>);
 
 impl AppliedOnce {
     /// All nodes went back to what stood at `index`.
     pub(crate) fn restored(&mut self, index: u64) {
-        self.0.retain(|_, applied| *applied <= index);
+        self.0.values_mut().for_each(|writes| writes.retain(|_, applied| *applied <= index));
     }
 
-    /// A node applied this entry, which is the write `key`. Says where that was applied first.
-    pub(crate) fn applied(&mut self, key: &WriteKey, entry: &AppliedEntry) -> Result<u64, Violation> {
-        let first = match self.0.get(key) {
-            Some(first) => *first,
-            None => {
-                self.0.insert(key.clone(), entry.index);
-                entry.index
-            }
-        };
+    /// Where a write was applied first, if it was.
+    pub(crate) fn first(&self, client: &str, sequence: u64) -> Option<u64> {
+        self.0.get(client)?.get(&sequence).copied()
+    }
+
+    /// A node applied this entry, which is a write of `client`. Says where that was applied first.
+    pub(crate) fn applied(
+        &mut self,
+        client: &str,
+        sequence: u64,
+        entry: &AppliedEntry,
+    ) -> Result<u64, Violation> {
+        if !self.0.contains_key(client) {
+            self.0.insert(client.to_owned(), BTreeMap::new());
+        }
+        let writes = self.0.get_mut(client).expect("it was just put there");
+        let first = *writes.entry(sequence).or_insert(entry.index);
         let refused = matches!(entry.outcome.result, Some(outcome::Result::Refused(_)));
         if entry.index <= first || entry.outcome.index == first || refused {
             return Ok(first);
         }
-        let story = format!("{key:?} was applied at {first}, and again at {}", entry.index);
+        let story =
+            format!("write {sequence} of {client} was applied at {first}, and again at {}", entry.index);
         Err(Violation::new("writes are applied once", story))
     }
 }
@@ -44,15 +53,15 @@ mod tests {
 
     #[test]
     fn a_retry_is_answered_with_the_first_outcome_or_refused_and_nothing_else() {
-        let key = ("client".to_owned(), 1);
         let mut invariant = AppliedOnce::default();
-        assert_eq!(invariant.applied(&key, &entry(5, Command::default())), Ok(5));
+        let mut applied = |entry: &AppliedEntry| invariant.applied("client", 1, entry);
+        assert_eq!(applied(&entry(5, Command::default())), Ok(5));
         let mut retry = entry(8, Command::default());
-        assert!(invariant.applied(&key, &retry).is_err());
+        assert!(applied(&retry).is_err());
         retry.outcome = Outcome { index: 5, ..Outcome::default() };
-        assert_eq!(invariant.applied(&key, &retry), Ok(5));
+        assert_eq!(applied(&retry), Ok(5));
         let refusal = Some(outcome::Result::Refused(Refused::default()));
         retry.outcome = Outcome { index: 8, result: refusal, ..Outcome::default() };
-        assert_eq!(invariant.applied(&key, &retry), Ok(5));
+        assert_eq!(applied(&retry), Ok(5));
     }
 }

@@ -130,7 +130,7 @@ impl World {
             Act::Isolate { node, .. } => {
                 self.mend(&act);
                 let running = self.nodes[&node].running.as_ref();
-                let term = running.map(|running| running.replica.status().term);
+                let term = running.map(|running| running.replica.term());
                 return self.terms.rejoined(node, term);
             }
             _ => self.mend(&act),
@@ -165,7 +165,7 @@ impl World {
 
     fn cut(&mut self, act: &Act) {
         if let Act::Isolate { node, .. } = act {
-            let term = self.nodes[node].running.as_ref().map(|running| running.replica.status().term);
+            let term = self.nodes[node].running.as_ref().map(|running| running.replica.term());
             self.terms.isolated(*node, term);
         }
         for (from, to) in self.directions(act) {

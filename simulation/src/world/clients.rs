@@ -177,7 +177,7 @@ impl World {
                     .into_iter()
                     .for_each(|operation| self.history.ends(operation, told(&outcome)));
                 if let Some(write) = doing.command.and_then(|command| command.id) {
-                    self.acknowledged.acknowledged((write.client, write.sequence), outcome.index)?;
+                    self.acknowledged.acknowledged(write.client, write.sequence, outcome.index)?;
                 }
             }
             Reply::Value(seen) => {

@@ -6,6 +6,7 @@ use api::log::v1::Command;
 use bytes::Bytes;
 use consensus::{Membership, NodeId};
 use control::discovery::Push;
+use prost::Message as _;
 
 use super::event::{Event, Reply, Request};
 use super::programs::Raise;
@@ -60,8 +61,8 @@ pub(crate) struct Effects {
 
 impl World {
     /// Carries out what a node wants.
-    pub(super) fn carry_out(&mut self, id: u64, effects: Effects) -> Result<(), Violation> {
-        self.watch(id, &effects)?;
+    pub(super) fn carry_out(&mut self, id: u64, mut effects: Effects) -> Result<(), Violation> {
+        self.watch(id, &mut effects)?;
         let (now, from) = (self.heap.now(), Host::Node(id));
         let (life, clock) = (self.nodes[&id].life, self.nodes[&id].clock);
         for (to, bytes) in effects.sends {
@@ -115,7 +116,7 @@ impl World {
     }
 
     /// Tells the invariants what happened on a node.
-    fn watch(&mut self, id: u64, effects: &Effects) -> Result<(), Violation> {
+    fn watch(&mut self, id: u64, effects: &mut Effects) -> Result<(), Violation> {
         let now = self.heap.now();
         let commands = self.nodes[&id].running.as_ref().map_or(u32::MAX, |running| running.commands);
         for (term, last_index) in &effects.leads {
@@ -129,10 +130,12 @@ impl World {
             self.reached.insert(Mark::Yielded);
             self.tell(format!("node {id} has no room for writes, and hands leadership over"));
         }
-        for entry in &effects.applied {
+        for entry in &mut effects.applied {
             self.trace.tell_number(entry.state ^ entry.index);
             self.measures.applied(now, entry.index);
-            self.logs.applied(id, entry)?;
+            if self.logs.applied(id, entry)? {
+                entry.command = Command::decode(entry.bytes.clone()).unwrap_or_default();
+            }
             self.log_time.applied(id, entry)?;
             self.programs.applied(id, commands, entry)?;
             self.completeness.applied(entry.index, entry.seen_in_term);
@@ -172,7 +175,7 @@ impl World {
     fn forward(&mut self, id: u64, life: u64, batch: u64, command: Box<Command>) {
         let (now, from) = (self.heap.now(), Host::Node(id));
         self.heap.put_in(PARTIAL_TIMEOUT, Event::PartialTimeout { node: id, life, batch });
-        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.status().leader);
+        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.leader());
         let Some(to) = leader.map(|leader| leader.0) else { return };
         let call = life << 32 | batch;
         if let Some(at) = self.network.stream(from, Host::Node(to), now, &mut self.chance) {

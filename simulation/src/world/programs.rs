@@ -93,7 +93,7 @@ impl Running {
         if !self.leasing.is_leading() || version >= self.commands {
             return;
         }
-        let membership = self.replica.status().membership;
+        let membership = self.replica.membership();
         let members = membership.voters.iter().chain(&membership.learners).copied();
         let said = members.filter(|member| *member != self.id).map(|member| (NodeId(member), None));
         self.asking = Asking { round: self.asking.round + 1, version, since: now, said: said.collect() };
@@ -175,7 +175,7 @@ impl World {
         let Raise { version, since, members } = raise;
         self.tell(format!("node {id} wants the log to take commands of version {version}"));
         self.programs.raises(version, since, &members)?;
-        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.status().leader);
+        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.leader());
         let Some(to) = leader.map(|leader| leader.0) else { return Ok(()) };
         let (now, from) = (self.heap.now(), Host::Node(id));
         let body = Some(Body::RaiseVersion(RaiseVersion { version }));

@@ -144,8 +144,8 @@ impl Running {
         }
         effects.wake = self.replica.next_deadline();
         if !effects.applied.is_empty() || !effects.installed.is_empty() {
-            let status = self.replica.status();
-            effects.membership = Some((status.applied, status.membership));
+            let membership = self.replica.membership().clone();
+            effects.membership = Some((self.replica.applied_index(), membership));
         }
     }
 
@@ -208,34 +208,36 @@ impl Running {
 
     fn apply(&mut self, entries: Vec<Committed>, wall_ms: u64, effects: &mut Effects) {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
-        let term = self.replica.status().term;
+        let term = self.replica.term();
         let mut changes = Vec::new();
         for entry in entries {
             let mut data = TraceHash::default();
             data.tell(&entry.data);
-            let command = Command::decode(entry.data.clone()).unwrap_or_default();
             let applied = if self.sabotage == Some(Sabotage::ClockInApply) && !entry.data.is_empty() {
-                let clocked = Command { at_ms: wall_ms, ..command.clone() };
+                let command = Command::decode(entry.data.clone()).unwrap_or_default();
+                let clocked = Command { at_ms: wall_ms, ..command };
                 self.catalog.apply(entry.index, &clocked.encode_to_vec())
             } else {
                 self.catalog.apply(entry.index, &entry.data)
             };
+            let answer = entry.token.map(|token| (token, applied.outcome.clone()));
             effects.applied.push(AppliedEntry {
                 index: entry.index,
                 term: entry.term,
+                bytes: entry.data,
                 data: data.value(),
                 state: self.catalog.state_hash(),
                 now: self.catalog.now(),
                 seen_in_term: term,
-                command,
-                outcome: applied.outcome.clone(),
+                command: Command::default(),
+                outcome: applied.outcome,
             });
             if self.is_outdated(&self.catalog, effects) {
                 return;
             }
             changes.extend(applied.changes);
-            if let Some(token) = entry.token {
-                self.reply(token, Reply::Outcome(Box::new(applied.outcome)), effects);
+            if let Some((token, outcome)) = answer {
+                self.reply(token, Reply::Outcome(Box::new(outcome)), effects);
             }
         }
         self.replica.applied(last);
@@ -385,7 +387,7 @@ impl Running {
     pub(super) fn renew(&mut self, key: &LeaseKey, local: Duration, waiting: Waiting, effects: &mut Effects) {
         let reply = match self.leasing.renew(key, &self.catalog, local) {
             Some(known) => Reply::Renewed(known),
-            None => Reply::NotLeader(self.replica.status().leader),
+            None => Reply::NotLeader(self.replica.leader()),
         };
         effects.replies.push((waiting, reply));
     }
