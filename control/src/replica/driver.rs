@@ -434,3 +434,8 @@ fn tell_sizes(held: &HeldMetrics, sizes: &Sizes) {
     set(&held.folded, sizes.folded_records);
     set(&held.shortened, sizes.shortened_spans);
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+#[allow(clippy::unwrap_used)] // a panic is how a test fails
+mod tests;
