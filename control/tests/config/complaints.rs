@@ -206,6 +206,38 @@ status: {loadBalancer: {}}
     assert_eq!(route.rules[0].request_timeout, None);
 }
 
+#[test]
+fn one_fault_is_told_once_and_the_merge_key_of_older_yaml_in_words() {
+    for (rules, expected) in [
+        (
+            "    - filters: [{type: 5}]\n",
+            "a.yaml:7:24 spec.rules[0].filters[0].type: must be text: put 5 in quotes",
+        ),
+        (
+            "    - filters: [{type: URLRewrite, urlRewrite: 7}]\n",
+            "a.yaml:7:48 spec.rules[0].filters[0].urlRewrite: must be a mapping, is text",
+        ),
+        (
+            "    - filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [1]}}]\n",
+            "a.yaml:7:80 spec.rules[0].filters[0].requestHeaderModifier.remove[0]: must be text: put 1 in quotes",
+        ),
+        (
+            "    - filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: 1}]}}]\n",
+            "a.yaml:7:94 spec.rules[0].filters[0].requestHeaderModifier.set[0].value: must be text: put 1 in quotes",
+        ),
+        (
+            "    - filters: [{type: RequestRedirect, requestRedirect: {scheme: http, statusCode: 304}}]\n",
+            "a.yaml:7:85 spec.rules[0].filters[0].requestRedirect.statusCode: 304 must be 301, 302, 303, 307 or 308",
+        ),
+        (
+            "    - &a {}\n    - <<: *a\n",
+            "a.yaml:8:7 spec.rules[1].<<: YAML's merge key is not taken: write the fields out",
+        ),
+    ] {
+        assert_eq!(told(&[&format!("{ROUTE}{rules}")]), [expected]);
+    }
+}
+
 const ON_WEB: &str = "targetRefs: [{kind: Service, name: web}]";
 
 fn policy(spec: &str) -> String {
