@@ -158,21 +158,23 @@ impl Canvas {
                 number + 1
             );
         }
-        let healed = self.x(shape.safety);
-        let _ = writeln!(
-            self.text,
-            "<line class=\"axis\" x1=\"{healed:.1}\" y1=\"{top:.1}\" x2=\"{healed:.1}\" y2=\"{bottom:.1}\"/>\
-<text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">faults end</text>",
-            healed + 3.0,
-            top - 3.0
-        );
-        self.y += 12.0;
-        for part in 0..=8_u32 {
-            let at = self.end * part / 8;
-            let (x, y, seconds) = (self.x(at), self.y, at.as_secs_f64());
+        // Without a word, writes that end with their clients would look like an outage.
+        for (at, what) in [(shape.safety, "faults end"), (shape.writes_end(), "clients end")] {
+            let x = self.x(at);
             let _ = writeln!(
                 self.text,
-                "<text class=\"small\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{y:.1}\">{seconds:.1}s</text>"
+                "<line class=\"axis\" x1=\"{x:.1}\" y1=\"{top:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\"/>\
+<text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">{what}</text>",
+                x + 3.0,
+                top - 3.0
+            );
+        }
+        self.y += 12.0;
+        for at in ticks(self.end) {
+            let (x, y, seconds) = (self.x(at), self.y, at.as_secs());
+            let _ = writeln!(
+                self.text,
+                "<text class=\"small\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{y:.1}\">{seconds}s</text>"
             );
         }
         self.y += 18.0;
@@ -202,6 +204,14 @@ impl Canvas {
         let column = at.as_micros() * columns / self.end.as_micros().max(1);
         usize::try_from(column).unwrap_or(COLUMNS).min(COLUMNS - 1)
     }
+}
+
+/// Round times along the axis, at most a dozen.
+fn ticks(end: Duration) -> impl Iterator<Item = Duration> {
+    let steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200];
+    let whole = end.as_secs();
+    let step = steps.into_iter().find(|step| whole / step <= 11).unwrap_or(whole / 11);
+    (0..=whole / step).map(move |number| Duration::from_secs(number * step))
 }
 
 /// When a node ran.
@@ -260,6 +270,16 @@ mod tests {
         assert_eq!(lives(1, &measured), [stretch(0, 4), stretch(6, 10)]);
         assert_eq!(reigns(1, &measured), [stretch(1, 4)]);
         assert_eq!(reigns(2, &measured), [stretch(5, 10)]);
+    }
+
+    #[test]
+    fn the_axis_has_round_times_and_not_too_many() {
+        let seconds = |end| ticks(Duration::from_secs(end)).map(|at| at.as_secs()).collect::<Vec<_>>();
+        assert_eq!(seconds(37), [0, 5, 10, 15, 20, 25, 30, 35]);
+        assert_eq!(seconds(0), [0]);
+        for end in [1, 11, 12, 100, 3600, 2 * 86_400, 100 * 86_400] {
+            assert!((2..=13).contains(&seconds(end).len()), "{end}: {:?}", seconds(end));
+        }
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl Shape {
         self.safety + self.healing
     }
 
+    /// Nobody begins a new write after this: what comes later shows whether all that was written comes right.
+    #[must_use]
+    pub fn writes_end(&self) -> Duration {
+        self.safety + self.healing / 2
+    }
+
     /// Nodes that may be out for good while the others still decide: a minority of the founders.
     #[must_use]
     pub fn minority(&self) -> u64 {

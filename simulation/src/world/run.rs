@@ -197,7 +197,7 @@ impl World {
             clients: (0..shape.clients).map(|id| (id, Client::new(id, shape))).collect(),
             workloads: (0..shape.workloads).map(|id| (id, Workload::new(id, shape))).collect(),
             proxies: (0..shape.proxies).map(|id| (id, Proxy::new(id))).collect(),
-            writes_end: shape.safety + shape.healing / 2,
+            writes_end: shape.writes_end(),
             doomed: BTreeSet::new(),
             first_sent: BTreeMap::new(),
             chance,
