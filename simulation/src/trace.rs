@@ -1,7 +1,7 @@
 //! The trace hash: everything that happened in a run, folded into 64 bits. Two runs of one seed must agree in it.
 
-/// FNV-1a over what is told, in the order told (<http://www.isthe.com/chongo/tech/comp/fnv/>), eight bytes at a time and each word
-/// mixed: byte by byte it was a fiftieth of a run. Not against enemies.
+/// FNV-1a over what is told, in the order told (<http://www.isthe.com/chongo/tech/comp/fnv/>), but eight bytes at a time, each word
+/// mixed, for all entries on all nodes go through it. Not against enemies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceHash(u64);
 

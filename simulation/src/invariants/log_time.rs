@@ -16,13 +16,14 @@ impl LogTimeRises {
     pub(crate) fn applied(&mut self, node: u64, entry: &AppliedEntry) -> Result<(), Violation> {
         let wrong = |story: String| Err(Violation::new("time in the log never runs back", story));
         let (index, now) = (entry.index, entry.now);
-        if self.0.get(&index) == Some(&now) {
-            return Ok(());
-        }
-        if let Some(first) = self.0.get(&index).filter(|first| **first != now) {
-            return wrong(format!(
-                "as of entry {index} it is {now:?} on node {node}, and was {first:?} elsewhere"
-            ));
+        match self.0.get(&index) {
+            Some(first) if *first == now => return Ok(()),
+            Some(first) => {
+                return wrong(format!(
+                    "as of entry {index} it is {now:?} on node {node}, and was {first:?} elsewhere"
+                ));
+            }
+            None => {}
         }
         let earlier = self.0.range(..index).next_back().filter(|(_, before)| **before > now);
         // A node that got a snapshot may have been looked at before one that applied what stands in it.
