@@ -44,6 +44,7 @@ mod route;
 mod route_match;
 mod route_rules;
 mod service;
+mod session;
 mod traffic;
 
 pub use endpoint::{INSTANCE_BYTES_MAX, LOCALITY_BYTES_MAX};
@@ -53,6 +54,7 @@ pub use policy::POLICY_TYPE_URL;
 pub use policy_rules::{
     BACKOFF_MS, BUDGET_WINDOW_MS, CONNECT_MS, COOKIE_MS, COUNT, EJECTION_MS, MIN_RETRIES_MAX,
     POLICY_TARGETS_MAX, RATE_MS, RETRY_CODES, RETRY_CODES_MAX, SLOW_START_MS, SOME_PERCENT, STDEV_FACTOR,
+    session_name_fault,
 };
 pub use registration::{
     CLIENT_BYTES_MAX, DEFAULT_LEASE_SECONDS, LEASE_SECONDS, LeaseKey, Registration, WriteId, lease_seconds,

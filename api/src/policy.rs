@@ -176,6 +176,7 @@ impl TryFrom<&v1::RequestPolicy> for RequestPolicy {
             retry: field::optional(message.retry.as_ref(), "retry")?,
             stream_idle: optional_span(message.stream_idle_ms, "stream_idle_ms", &(1..=TIMEOUT_MS_MAX))?,
             hash: field::optional(message.hash.as_ref(), "hash")?,
+            session: field::optional(message.session.as_ref(), "session")?,
             fault: field::optional(message.fault.as_ref(), "fault")?,
         })
     }
@@ -187,6 +188,7 @@ impl From<&RequestPolicy> for v1::RequestPolicy {
             retry: policy.retry.as_ref().map(Into::into),
             stream_idle_ms: policy.stream_idle.map_or(0, millis),
             hash: policy.hash.as_ref().map(Into::into),
+            session: policy.session.as_ref().map(Into::into),
             fault: policy.fault.as_ref().map(Into::into),
         }
     }
@@ -293,6 +295,7 @@ mod tests {
                 }),
                 stream_idle: Some(Duration::from_secs(5)),
                 hash: Some(HashKey::Cookie { name: "user".into(), ttl: Some(Duration::from_secs(60)) }),
+                session: Some(mesh::Session { name: "s".into(), token: mesh::SessionToken::Header }),
                 fault: Some(Fault {
                     delay: Some((10, Duration::from_millis(200))),
                     abort: Some((5, Abort::Grpc(14))),

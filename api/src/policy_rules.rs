@@ -3,6 +3,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::route_rules::{changed_header_fault, header_name_fault};
+
 /// Most targets of a policy, as Gateway API has it.
 pub const POLICY_TARGETS_MAX: usize = 16;
 /// HTTP statuses that a retry may name: errors. Anything else is an answer (GEP-1731).
@@ -33,3 +35,14 @@ pub const COOKIE_MS: RangeInclusive<u64> = 1_000..=31_536_000_000;
 pub const SOME_PERCENT: RangeInclusive<u32> = 1..=100;
 /// Time of a rate limit, in milliseconds: shorter ones let all through or nothing, longer ones are quotas.
 pub const RATE_MS: RangeInclusive<u64> = 100..=3_600_000;
+/// Longest name of a session's cookie or header (Gateway API `sessionName`).
+const SESSION_NAME_BYTES_MAX: usize = 128;
+
+/// What is wrong with the name of a session's cookie or header, if anything.
+#[must_use]
+pub fn session_name_fault(name: &str, is_header: bool) -> Option<&'static str> {
+    if name.len() > SESSION_NAME_BYTES_MAX {
+        return Some("must be at most 128 bytes");
+    }
+    if is_header { changed_header_fault(name) } else { header_name_fault(name) }
+}

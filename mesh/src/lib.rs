@@ -14,6 +14,7 @@ mod retry;
 mod revision;
 mod route;
 mod service;
+mod session;
 mod sketch;
 mod timestamp;
 mod traffic;
@@ -34,6 +35,7 @@ pub use route::{
     RouteName, RouteRule,
 };
 pub use service::{Protocol, Service, ServicePort};
+pub use session::{Session, SessionToken};
 pub use sketch::{LatencyRecorder, LatencySketch, SketchError};
 pub use timestamp::Timestamp;
 pub use traffic::{

@@ -9,6 +9,7 @@ use crate::limits::{CircuitBreaker, RateLimit};
 use crate::name::ServiceName;
 use crate::retry::{Retry, RetryBudget};
 use crate::route::RouteName;
+use crate::session::Session;
 
 /// Name and namespace of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +51,8 @@ pub struct RequestPolicy {
     pub stream_idle: Option<Duration>,
     /// What leads it to the same endpoint again, where the balancer is a ring.
     pub hash: Option<HashKey>,
+    /// Whether it stays with the endpoint that answered before, whatever the balancer.
+    pub session: Option<Session>,
     /// What happens to it before it is sent, if anything.
     pub fault: Option<Fault>,
 }
@@ -89,6 +92,7 @@ impl RequestPolicy {
         }
         self.stream_idle = self.stream_idle.or(wider.stream_idle);
         self.hash = self.hash.or_else(|| wider.hash.clone());
+        self.session = self.session.or_else(|| wider.session.clone());
         self.fault = self.fault.or(wider.fault);
         self
     }
@@ -98,6 +102,7 @@ impl RequestPolicy {
 mod tests {
     use super::*;
     use crate::retry::GrpcCode;
+    use crate::session::SessionToken;
 
     #[test]
     fn the_narrower_word_rules_and_the_wider_one_fills_what_it_leaves_open() {
@@ -111,6 +116,7 @@ mod tests {
             retry: Some(retry(&[500], &[GrpcCode::Unavailable])),
             stream_idle: Some(Duration::from_secs(9)),
             hash: Some(HashKey::Header("x-user".to_owned())),
+            session: Some(Session { name: "s".to_owned(), token: SessionToken::Header }),
             fault: None,
         };
         assert_eq!(RequestPolicy::default().within(&wider), wider);
@@ -118,7 +124,7 @@ mod tests {
         let own = RequestPolicy { retry: Some(retry(&[503], &[])), hash, ..RequestPolicy::default() };
         let both = own.within(&wider);
         assert_eq!(both.retry, Some(retry(&[503], &[GrpcCode::Unavailable])));
-        assert_eq!(both.stream_idle, wider.stream_idle);
+        assert_eq!((both.stream_idle, &both.session), (wider.stream_idle, &wider.session));
         assert_eq!(both.hash, Some(HashKey::Header("x-own".to_owned())));
     }
 }

@@ -1,4 +1,4 @@
-//! Which requests a rule takes, through a worker from a real client to real servers.
+//! Which requests a rule takes, and which endpoint those of a session, through a worker from a real client to real servers.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod support;
@@ -6,8 +6,14 @@ mod support;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use mesh::{Backend, GrpcCode, GrpcMatch, Protocol, RequestPolicy, Retry, RouteMatch, RouteRule};
-use support::{App, Declared, endpoint, http2, mesh, run, service, serving, settings, whole};
+use mesh::{
+    Backend, GrpcCode, GrpcMatch, Protocol, RequestPolicy, Retry, RouteMatch, RouteRule, Session,
+    SessionToken,
+};
+use support::{
+    Answered, App, Declared, app, ask, endpoint, get, http1, http2, mesh, run, service, serving, settings,
+    snapshot, whole,
+};
 
 /// A service of gRPC that says its name, and answers UNAVAILABLE to each first of `failures` calls.
 async fn calls(name: &'static str, failures: usize) -> App {
@@ -71,5 +77,88 @@ fn calls_go_where_their_service_and_method_lead_and_are_tried_again_by_grpcs_cod
             assert_eq!(told, (answered, grpc_status), "{path} {content_type}");
         }
         assert_eq!(adds.requests.borrow().len(), 3, "the first and two more");
+    });
+}
+
+/// A client that keeps what answers give it, as a browser or a caller of a header-based session does.
+#[derive(Default)]
+struct Jar(Option<(&'static str, String)>);
+
+impl Jar {
+    async fn ask(&mut self, mesh: &support::Mesh) -> Answered {
+        let mut request = get("web", "/");
+        if let Some((name, value)) = &self.0 {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let answer = ask(&mut http1(mesh.outbound).await, request).await;
+        let text = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        if let Some(given) = text("set-cookie") {
+            self.0 = Some(("cookie", given.split(';').next().unwrap().to_owned()));
+        } else if let Some(given) = text("x-cart") {
+            self.0 = Some(("x-cart", given));
+        }
+        answer
+    }
+}
+
+fn with_sessions(apps: &[(&'static str, &App)], token: SessionToken) -> Declared {
+    let endpoints = apps.iter().map(|(name, app)| endpoint(name, app.address, 100)).collect();
+    let session = Some(Session { name: "x-cart".to_owned(), token });
+    let rule = RouteRule {
+        backends: vec![Backend { authority: "web".parse().unwrap(), weight: 1 }],
+        policy: RequestPolicy { session, ..RequestPolicy::default() },
+        ..RouteRule::default()
+    };
+    Declared { rules: vec![rule], ..service("web", Protocol::Http1, endpoints) }
+}
+
+#[test]
+fn a_session_stays_with_the_endpoint_that_answered_first_and_moves_once_that_is_gone() {
+    run(async {
+        for token in [SessionToken::Cookie(None), SessionToken::Header] {
+            let (a, b) = (app("a", Protocol::Http1).await, app("b", Protocol::Http1).await);
+            let mesh = mesh(&settings(), &[with_sessions(&[("a", &a), ("b", &b)], token)]);
+            let mut first_answers = std::collections::BTreeSet::new();
+            for _ in 0..8 {
+                let mut jar = Jar::default();
+                let first = jar.ask(&mesh).await.body;
+                for _ in 0..10 {
+                    let answer = jar.ask(&mesh).await;
+                    assert_eq!(answer.body, first);
+                    let given = ["set-cookie", "x-cart"].map(|name| answer.headers.contains_key(name));
+                    assert_eq!(given, [false, false], "what the caller has is not given again");
+                }
+                first_answers.insert(first);
+            }
+            assert_eq!(first_answers.len(), 2, "sessions are spread");
+
+            let mut jar = Jar::default();
+            let first = jar.ask(&mesh).await.body;
+            let left = if first == "a" { ("b", &b) } else { ("a", &a) };
+            mesh.published.publish(snapshot(&[with_sessions(&[left], token)]));
+            assert_eq!(jar.ask(&mesh).await.body, left.0);
+            mesh.published.publish(snapshot(&[with_sessions(&[("a", &a), ("b", &b)], token)]));
+            for _ in 0..10 {
+                assert_eq!(jar.ask(&mesh).await.body, left.0, "it was given to the other for good");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_session_stays_where_it_is_though_its_rule_shares_requests_out_to_several_services() {
+    run(async {
+        let (a, b) = (app("a", Protocol::Http1).await, app("b", Protocol::Http1).await);
+        let mut web = with_sessions(&[("a", &a)], SessionToken::Cookie(None));
+        web.rules[0].backends.push(Backend { authority: "other".parse().unwrap(), weight: 1 });
+        let other = service("other", Protocol::Http1, vec![endpoint("b", b.address, 100)]);
+        let mesh = mesh(&settings(), &[web, other]);
+        for _ in 0..8 {
+            let mut jar = Jar::default();
+            let first = jar.ask(&mesh).await.body;
+            for _ in 0..10 {
+                assert_eq!(jar.ask(&mesh).await.body, first);
+            }
+        }
     });
 }

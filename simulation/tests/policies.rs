@@ -13,8 +13,8 @@ use mesh::{
     Abort, Authority, Backend, Balancer, CircuitBreaker, Ejection, Fault, Filters, GrpcCode, GrpcMatch,
     HashKey, HeaderChanges, HeaderMatch, MatchKind, Mirror, PathChange, PathMatch, PolicyName, PolicyTarget,
     Protocol, QueryMatch, RateLimit, Redirect, RequestPolicy, Retry, RetryBudget, Revision, RouteMatch,
-    RouteRule, Service, ServicePolicy, ServicePort, SlowStart, SuccessRate, Timestamp, TrafficPolicy,
-    ZonePreference,
+    RouteRule, Service, ServicePolicy, ServicePort, Session, SessionToken, SlowStart, SuccessRate, Timestamp,
+    TrafficPolicy, ZonePreference,
 };
 use proxy::discovery::{Bounds, Resolution, Subscriber};
 use proxy::snapshot::{Known, ServiceView};
@@ -122,6 +122,7 @@ fn everything() -> RouteRule {
             }),
             stream_idle: Some(Duration::from_secs(60)),
             hash: Some(HashKey::Cookie { name: "user".to_owned(), ttl: Some(Duration::from_secs(60)) }),
+            session: Some(Session { name: "s".to_owned(), token: SessionToken::Header }),
             fault: Some(Fault {
                 delay: Some((10, Duration::from_millis(20))),
                 abort: Some((5, Abort::Grpc(14))),
@@ -136,6 +137,22 @@ fn a_rule_that_says_everything_is_read_back_as_it_was() {
     assert_eq!(view.rules[0], everything());
     assert_eq!(view.rules.len(), 2, "and at last everything else to the service itself");
     assert!(view.clusters.contains_key(&"shadow".parse().unwrap()), "the mirror is followed too");
+}
+
+#[test]
+fn each_kind_of_session_is_read_back_as_it_was_to_one_backend_and_to_several() {
+    for token in [
+        SessionToken::Header,
+        SessionToken::Cookie(None),
+        SessionToken::Cookie(Some(Duration::from_secs(3600))),
+    ] {
+        let session = Some(Session { name: "cart".to_owned(), token });
+        for backends in [vec![backend("web", 1)], vec![backend("web", 3), backend("canary", 1)]] {
+            let policy = RequestPolicy { session: session.clone(), ..RequestPolicy::default() };
+            let rule = RouteRule { backends, policy, ..RouteRule::default() };
+            assert_eq!(read_back(std::slice::from_ref(&rule), None).rules[0], rule);
+        }
+    }
 }
 
 /// The path says all of a call but that it is one.

@@ -20,6 +20,7 @@ mod name_server;
 mod penstock;
 mod policies;
 mod seen;
+mod sessions;
 mod spans;
 #[allow(dead_code)] // the same
 #[path = "../proxies/stage.rs"]
@@ -77,4 +78,14 @@ async fn an_envoy_takes_a_route_of_grpc_and_carries_it_out() {
 #[tokio::test]
 async fn a_penstock_proxy_takes_a_route_of_grpc_and_carries_it_out() {
     grpc_routes::are_carried_out::<Penstock>().await;
+}
+
+#[tokio::test]
+async fn an_envoy_keeps_sessions_with_their_endpoints() {
+    sessions::are_kept::<Envoy>().await;
+}
+
+#[tokio::test]
+async fn a_penstock_proxy_keeps_sessions_with_their_endpoints() {
+    sessions::are_kept::<Penstock>().await;
 }

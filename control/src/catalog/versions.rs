@@ -41,13 +41,17 @@ pub fn needed(body: &Body) -> u32 {
     }
 }
 
-/// Whether a program of an older version would read less in it than it says: routes of gRPC.
+/// Whether a program of an older version would read less in it than it says: routes of gRPC, sessions.
 fn says_more(put: &PutConfig) -> bool {
     let in_route = |route: &Route| route.kind != 0 || route.rules.iter().any(in_rule);
-    let in_policy = |policy: &TrafficPolicy| policy.targets.iter().any(|target| target.grpc_route.is_some());
+    let in_policy = |policy: &TrafficPolicy| {
+        policy.targets.iter().any(|target| target.grpc_route.is_some())
+            || policy.requests.as_ref().is_some_and(|requests| requests.session.is_some())
+    };
     put.routes.iter().any(in_route) || put.policies.iter().any(in_policy)
 }
 
 fn in_rule(rule: &RouteRule) -> bool {
     rule.matches.iter().any(|one| one.grpc.is_some())
+        || rule.policy.as_ref().is_some_and(|policy| policy.session.is_some())
 }

@@ -3,7 +3,7 @@
 //!
 //! - [`check`] reads every document of every file, and complains of everything at once
 //! - `fields` reads a mapping's fields and knows which were asked for; `complaints` gathers what is wrong
-//! - `metadata`, `service`, `route`, `route_match`, `grpc_match`, `retry`, `policy`, `balancing`, `filters`, `fault`, `limits` know the documents; `duration` Gateway API's durations
+//! - `metadata`, `service`, `route`, `route_match`, `grpc_match`, `retry`, `session`, `policy`, `balancing`, `filters`, `fault`, `limits` know the documents; `duration` Gateway API's durations
 //! - `grpc` is the gRPC face: it carries the command through the door, and shows what the catalog holds
 //! - [`service_yaml`], [`route_yaml`] and [`policy_yaml`] render what is stored, so that applying it again changes nothing
 
@@ -27,6 +27,7 @@ mod retry;
 mod route;
 mod route_match;
 mod service;
+mod session;
 
 pub use check::{BYTES_MAX, Checked, CheckedDocument, Kind, check};
 pub use grpc::ConfigService;

@@ -6,7 +6,7 @@ use super::check::Kind;
 use super::duration;
 use super::lines::{Lines, head, quoted};
 use super::render_filters::filter_lines;
-use super::render_policy::retry_lines;
+use super::render_policy::{retry_lines, session_lines};
 use super::route_match::ANY_VALUE;
 
 /// A service as the `Service` that declares it.
@@ -76,6 +76,9 @@ fn rule_lines(lines: &mut Lines, rule: &RouteRule, namespace: &str) {
     }
     if let Some(retry) = &rule.policy.retry {
         retry_lines(lines, retry);
+    }
+    if let Some(session) = &rule.policy.session {
+        session_lines(lines, session);
     }
     if lines.item {
         lines.line("{}"); // a rule that says nothing

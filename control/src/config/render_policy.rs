@@ -2,7 +2,7 @@
 
 use mesh::{
     Abort, Balancer, Ejection, Fault, GrpcCode, HashKey, PolicyTarget, Retry, RetryBudget, ServicePolicy,
-    TrafficPolicy,
+    Session, SessionToken, TrafficPolicy,
 };
 
 use super::balancing::BALANCERS;
@@ -25,6 +25,9 @@ pub fn policy_yaml(policy: &TrafficPolicy) -> String {
         }
         if let Some(fault) = &policy.requests.fault {
             fault_lines(lines, fault);
+        }
+        if let Some(session) = &policy.requests.session {
+            session_lines(lines, session);
         }
         balancing_lines(lines, policy);
         if let Some(ejection) = &policy.service.ejection {
@@ -69,6 +72,22 @@ pub(super) fn retry_lines(lines: &mut Lines, retry: &Retry) {
         }
         lines.line(&format!("attempts: {}", retry.attempts));
         lines.line(&format!("backoff: {}", rendered(retry.backoff)));
+    });
+}
+
+/// The `sessionPersistence` of a rule or a policy.
+pub(super) fn session_lines(lines: &mut Lines, session: &Session) {
+    lines.under("sessionPersistence", |lines| {
+        lines.line(&format!("sessionName: {}", quoted(&session.name)));
+        match session.token {
+            SessionToken::Header => lines.line("type: Header"),
+            SessionToken::Cookie(None) => lines.line("type: Cookie"),
+            SessionToken::Cookie(Some(lives)) => {
+                lines.line("type: Cookie");
+                lines.line(&format!("absoluteTimeout: {}", rendered(lives)));
+                lines.under("cookieConfig", |lines| lines.line("lifetimeType: Permanent"));
+            }
+        }
     });
 }
 

@@ -6,6 +6,7 @@
 //! routes are not supported yet. Backends may stand in other namespaces without a ReferenceGrant: the mesh has no borders
 //! between namespaces yet. Filters of a single backend and most regular expressions are refused in words.
 
+use api::v1::QualifiedName;
 use api::{BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX};
 use mesh::{Authority, Backend, RequestPolicy, Route, RouteKind, RouteName, RouteRule, ServiceName};
 use runtime::yaml::{Node, Position};
@@ -17,9 +18,13 @@ use super::grpc_match;
 use super::metadata::Metadata;
 use super::retry::{self, Dialect};
 use super::route_match;
+use super::session;
 
 /// Weight of a backend that states none (Gateway API).
 const DEFAULT_WEIGHT: u32 = 1;
+
+/// Letters of a session's usual name before the number of its rule.
+const SESSION_NAME_LETTERS: usize = 120;
 
 /// What a route is called in a sentence.
 fn said(kind: RouteKind) -> &'static str {
@@ -52,7 +57,7 @@ pub(super) fn read(
         spec.missing("rules", &format!("{} has at least one rule", said(kind)), complaints);
     }
     let rules: Vec<_> =
-        items.iter().map(|(path, item)| rule(kind, item, path, namespace, complaints)).collect();
+        items.iter().map(|(path, item)| rule(kind, item, path, &metadata.name, complaints)).collect();
     let why = "a route with a Service as its parent rules every request to it; leave it out";
     spec.refuse(&["hostnames"], why, complaints);
     spec.refuse(&["useDefaultGateways"], "Penstock has no Gateway; leave it out", complaints);
@@ -153,13 +158,23 @@ pub(super) fn service_name(
     ServiceName::new(name, stated.map_or(namespace, |(text, _)| text)).ok()
 }
 
+/// What the session of a rule is called when nobody says it: no two rules may share a name, or each would take the other's
+/// endpoints for its own.
+fn usual_session(document: &QualifiedName, path: &str) -> String {
+    let number: String = path.chars().filter(char::is_ascii_digit).collect();
+    let mut name = format!("session-{}", document.name);
+    name.truncate(SESSION_NAME_LETTERS);
+    format!("{name}-{number}")
+}
+
 fn rule(
     kind: RouteKind,
     node: &Node,
     path: &str,
-    namespace: &str,
+    document: &QualifiedName,
     complaints: &mut Complaints,
 ) -> Option<RouteRule> {
+    let namespace = document.namespace.as_str();
     let mut fields = Fields::of(node, path, complaints)?;
     let had = complaints.count();
     let matches = fields.list("matches", MATCHES_MAX, complaints);
@@ -176,14 +191,15 @@ fn rule(
     let filters = fields.list("filters", filters::MAX, complaints);
     let known: Vec<_> = matches.iter().flatten().cloned().collect();
     let filters = filters::read(kind, &filters, &known, namespace, complaints);
-    fields.refuse(&["name", "sessionPersistence"], "leave it out", complaints);
+    let session = session::read(&mut fields, &usual_session(document, path), complaints);
+    fields.refuse(&["name"], "leave it out", complaints);
     fields.finish(complaints);
     if complaints.count() > had {
         return None;
     }
     let matches = matches.into_iter().collect::<Option<_>>()?;
     let backends = backends.into_iter().collect::<Option<_>>()?;
-    let policy = RequestPolicy { retry, ..RequestPolicy::default() };
+    let policy = RequestPolicy { retry, session, ..RequestPolicy::default() };
     Some(RouteRule { matches, backends, request_timeout, try_timeout, filters, policy })
 }
 

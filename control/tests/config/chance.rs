@@ -6,8 +6,8 @@ use std::time::Duration;
 use mesh::{
     Abort, Backend, Balancer, CircuitBreaker, Ejection, Fault, GrpcCode, GrpcMatch, HashKey, HeaderMatch,
     MatchKind, PathMatch, PolicyName, PolicyTarget, RateLimit, RequestPolicy, Retry, RetryBudget, Route,
-    RouteKind, RouteMatch, RouteName, RouteRule, ServicePolicy, SlowStart, SuccessRate, TrafficPolicy,
-    ZonePreference,
+    RouteKind, RouteMatch, RouteName, RouteRule, ServicePolicy, Session, SessionToken, SlowStart,
+    SuccessRate, TrafficPolicy, ZonePreference,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
@@ -48,6 +48,17 @@ fn chance_matches(kind: RouteKind, pick: &mut impl FnMut(u64) -> u64) -> Vec<Rou
         matches.push(RouteMatch { path, headers, query, method, grpc: None });
     }
     matches
+}
+
+fn chance_session(pick: &mut impl FnMut(u64) -> u64) -> Option<Session> {
+    let token = match pick(4) {
+        0 => SessionToken::Header,
+        1 => SessionToken::Cookie(None),
+        2 => SessionToken::Cookie(Some(Duration::from_millis(1_000 + pick(31_535_999_001)))),
+        _ => return None,
+    };
+    let name = if token == SessionToken::Header { "x-null" } else { "NULL" };
+    Some(Session { name: name.to_owned(), token })
 }
 
 fn chance_filters(kind: RouteKind, pick: &mut impl FnMut(u64) -> u64) -> mesh::Filters {
@@ -104,7 +115,8 @@ pub(crate) fn chance_route(rng: &mut ChaCha8Rng) -> Route {
             attempts: 1 + pick(10) as u32,
             backoff: Duration::from_millis(1 + pick(60_000)),
         });
-        let policy = RequestPolicy { retry, ..RequestPolicy::default() };
+        let session = chance_session(&mut pick);
+        let policy = RequestPolicy { retry, session, ..RequestPolicy::default() };
         let filters = chance_filters(kind, &mut pick);
         rules.push(RouteRule { matches, backends, request_timeout, try_timeout, filters, policy });
     }
@@ -207,7 +219,7 @@ pub(crate) fn chance_policy(rng: &mut ChaCha8Rng) -> TrafficPolicy {
     TrafficPolicy {
         name: PolicyName { namespace: "shop".into(), name: "null".into() },
         targets: vec![target],
-        requests: RequestPolicy { retry, stream_idle, hash, fault },
+        requests: RequestPolicy { retry, stream_idle, hash, session: chance_session(&mut pick), fault },
         service: if on_route { ServicePolicy::default() } else { service },
     }
 }

@@ -6,6 +6,7 @@ mod complaints;
 mod grpc_routes;
 mod limits;
 mod rendering;
+mod sessions;
 
 use api::v1::{Complaint, SourceFile};
 use control::config::{Checked, check};

@@ -121,6 +121,9 @@ spec:
     - name: web
       port: 80
       weight: 1
+    sessionPersistence:
+      sessionName: session-web.canary-1
+      type: Cookie
 ";
 
 #[test]
@@ -173,6 +176,9 @@ spec:
     - name: web
       port: 8081
       weight: 1
+    sessionPersistence:
+      sessionName: x-cart
+      type: Header
 ";
 
 #[test]
@@ -208,12 +214,8 @@ fn any_route_and_any_service_survives_being_rendered_and_read() {
     }
 }
 
-#[test]
-fn a_policy_is_rendered_in_gateway_apis_words_where_there_are_any() {
-    let checked = checked(&[GOOD]).unwrap();
-    let policies: Vec<TrafficPolicy> =
-        checked.command.policies.iter().map(|policy| TrafficPolicy::try_from(policy).unwrap()).collect();
-    let expected = "apiVersion: penstock.io/v1alpha1
+/// The first policy of `good.yaml`, as it is given back.
+const POLICY_YAML: &str = "apiVersion: penstock.io/v1alpha1
 kind: TrafficPolicy
 metadata:
   name: web
@@ -241,6 +243,12 @@ spec:
     abort:
       percent: 1
       grpcStatus: 14
+  sessionPersistence:
+    sessionName: cart
+    type: Cookie
+    absoluteTimeout: 12h
+    cookieConfig:
+      lifetimeType: Permanent
   balancer:
     type: RingHash
     hashOn:
@@ -274,7 +282,13 @@ spec:
     connect: 500ms
     streamIdle: 5m
 ";
-    assert_eq!(policy_yaml(&policies[0]), expected);
+
+#[test]
+fn a_policy_is_rendered_in_gateway_apis_words_where_there_are_any() {
+    let checked = checked(&[GOOD]).unwrap();
+    let policies: Vec<TrafficPolicy> =
+        checked.command.policies.iter().map(|policy| TrafficPolicy::try_from(policy).unwrap()).collect();
+    assert_eq!(policy_yaml(&policies[0]), POLICY_YAML);
 }
 
 #[test]

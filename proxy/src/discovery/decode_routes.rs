@@ -21,6 +21,7 @@ use mesh::{
 
 use super::decode_filters::{self, faults, header_changes, redirect};
 use super::decode_retries::{bound, hash_key, retry};
+use super::decode_sessions::session;
 
 /// Routes in one configuration. A request tries them in order, so that more would cost every request; real ones have
 /// some dozens.
@@ -83,6 +84,7 @@ fn with_action(rule: RouteRule, action: &RouteAction) -> Result<RouteRule, Strin
         retry: retry_policy.map(retry).transpose()?.flatten(),
         stream_idle: bound("idle_timeout", action.idle_timeout)?,
         hash: hash_key(action)?,
+        session: session(action)?,
         fault: rule.policy.fault,
     };
     Ok(RouteRule {

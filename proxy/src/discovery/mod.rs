@@ -23,6 +23,7 @@ mod decode_endpoints;
 mod decode_filters;
 mod decode_retries;
 mod decode_routes;
+mod decode_sessions;
 mod digest;
 mod feed;
 #[cfg(test)]

@@ -107,6 +107,12 @@ impl Tally {
         self.edge
     }
 
+    /// The endpoint that it was sent to last.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Rc<Upstream>> {
+        self.in_flight.as_ref().map(InFlight::upstream)
+    }
+
     /// A connection was opened for it. What came before is not the endpoint's latency: one slow connect, or the wait for
     /// the first word about a service, would turn requests away from it until it is forgotten.
     pub fn connected(&mut self) {

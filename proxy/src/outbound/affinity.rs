@@ -36,7 +36,7 @@ impl Affinity {
 }
 
 /// The value of a cookie (RFC 6265, section 5.4).
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     let pairs = headers.get_all(header::COOKIE).iter();
     let mut pairs = pairs.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     pairs.find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))

@@ -11,7 +11,7 @@ use mesh::{Balancer, Health, WorkloadName};
 
 use super::near::Near;
 use crate::balance::{
-    ASSUMED_LATENCY, Bucket, Budget, Chance, PeakEwma, Ring, Weights, below, in_turn, outliers, pick,
+    ASSUMED_LATENCY, Bucket, Budget, Chance, PeakEwma, Ring, Weights, below, in_turn, outliers, pick, place,
     takes_part,
 };
 use crate::http::breaker::Breaker;
@@ -38,6 +38,8 @@ pub(super) struct Member {
     pub(super) workload: WorkloadName,
     /// Its connections and load.
     pub(super) upstream: Rc<Upstream>,
+    /// What tokens of sessions say of it: the same on every worker and proxy, wherever the instance moves.
+    mark: u64,
 }
 
 /// Members to pick from, by weight.
@@ -106,7 +108,8 @@ impl Cluster {
                 |upstream| Rc::clone(upstream),
             );
             upstream.connect_within(set.policy.connect_timeout);
-            members.push(Member { workload: endpoint.workload.clone(), upstream });
+            let mark = place(endpoint.instance.0.as_bytes());
+            members.push(Member { workload: endpoint.workload.clone(), upstream, mark });
             weights.push(endpoint.weight);
             localities.push(&endpoint.locality);
         }
@@ -230,6 +233,22 @@ impl Cluster {
             }
         };
         picked.map(|slot| group.member(slot))
+    }
+
+    /// Whether a member may be picked while others are there.
+    pub(super) fn admits(&self, index: usize, now: Instant) -> bool {
+        self.members[index].upstream.admits(now)
+    }
+
+    /// The member that a session's token means, if it is here.
+    pub(super) fn marked(&self, mark: u64) -> Option<usize> {
+        self.members.iter().position(|member| member.mark == mark)
+    }
+
+    /// What tokens of sessions say of the member that requests were sent to.
+    pub(super) fn mark_of(&self, upstream: &Rc<Upstream>) -> Option<u64> {
+        let member = self.members.iter().find(|member| Rc::ptr_eq(&member.upstream, upstream));
+        member.map(|member| member.mark)
     }
 
     /// The member that was picked.

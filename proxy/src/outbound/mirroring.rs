@@ -82,7 +82,7 @@ async fn copy(head: request::Parts, body: Option<Replay>, target: &Target, state
     let mut outgoing = Outgoing::new(head, body);
     let sent = match &target.own {
         Some(cluster) => {
-            let way = Way { state, cluster, target, key: None };
+            let way = Way { state, cluster, target, key: None, pinned: None };
             way.send(&mut outgoing, &mut tally).await
         }
         None => Err(Unsent::Lost(crate::http::refusal::Refusal::NoEndpoint)),

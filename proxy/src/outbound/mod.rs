@@ -13,6 +13,7 @@ mod redirected;
 mod routing;
 mod ruled;
 mod serve;
+mod sessions;
 mod target;
 mod toward;
 mod trying;

@@ -2,7 +2,7 @@
 //! time it may take, and where it belongs on a ring. Must never choose the rule.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::SET_COOKIE;
 use mesh::RouteRule;
@@ -13,6 +13,7 @@ use super::cluster::Cluster;
 use super::faults::suffer;
 use super::filters::{change_headers, change_request, redirected};
 use super::mirroring::mirror;
+use super::sessions;
 use super::target::Target;
 use super::trying::Way;
 use crate::http::body::Source;
@@ -34,6 +35,7 @@ pub(super) async fn answer(
     tally: &mut Tally,
 ) -> Result<Answer, Unsent> {
     let none = RouteRule::default();
+    let number = rule;
     let (rule, mirrors) = match rule {
         Some(number) => (&target.view.rules[number], target.mirrors[number].as_slice()),
         None => (&none, &[][..]),
@@ -51,6 +53,10 @@ pub(super) async fn answer(
         });
     }
     let Some(cluster) = cluster else { return Err(Unsent::Lost(Refusal::NoEndpoint)) };
+    let session = rule.policy.session.as_ref();
+    let asked = session.and_then(|session| sessions::asked(session, &outgoing.parts.headers, seconds_now()));
+    let (cluster, pinned) =
+        asked.and_then(|mark| with_session(target, number, cluster, mark)).unwrap_or((cluster, None));
     let affinity = match &rule.policy.hash {
         Some(hash) => Affinity::of(hash, &outgoing.parts.headers, &mut state.chance.borrow_mut()),
         None => Affinity::default(),
@@ -60,7 +66,7 @@ pub(super) async fn answer(
         change_request(rule, &mut outgoing.parts);
         mirror(rule, mirrors, outgoing, state);
     }
-    let way = Way { state, cluster, target, key: affinity.key };
+    let way = Way { state, cluster, target, key: affinity.key, pinned };
     let mut answer = in_time(way, rule, told, outgoing, tally).await?;
     if has_filters {
         change_headers(&rule.filters.response_headers, &mut answer.headers);
@@ -68,7 +74,35 @@ pub(super) async fn answer(
     if let Some(cookie) = affinity.cookie {
         answer.headers.append(SET_COOKIE, cookie);
     }
+    let answered_by = tally.endpoint().and_then(|endpoint| cluster.mark_of(endpoint));
+    if let (Some(session), Some(mark)) = (session, answered_by)
+        && asked != Some(mark)
+        && let Some((name, value)) = sessions::given(session, mark, seconds_now())
+    {
+        answer.headers.append(name, value);
+    }
     Ok(answer)
+}
+
+/// Where the endpoint of a session is: in the cluster that was drawn or, of a rule that shares its requests out, in another one
+/// that takes any.
+fn with_session<'t>(
+    target: &'t Target,
+    rule: Option<usize>,
+    drawn: &'t Cluster,
+    mark: u64,
+) -> Option<(&'t Cluster, Option<usize>)> {
+    let others = rule.map(|rule| {
+        let taking = target.view.rules[rule].backends.iter().zip(&target.backends[rule]);
+        taking.filter(|(backend, _)| backend.weight > 0).filter_map(|(_, cluster)| cluster.as_deref())
+    });
+    let mut clusters = std::iter::once(drawn).chain(others.into_iter().flatten());
+    clusters.find_map(|cluster| Some((cluster, Some(cluster.marked(mark)?))))
+}
+
+/// Seconds since 1970, in which sessions end.
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Sends as the rule says, within its time and the caller's; the endpoint is told what is left of it.

@@ -115,7 +115,8 @@ impl Outbound {
         let told = if is_grpc { grpc_timeout(&outgoing.parts.headers) } else { None };
         let is_plain = told.is_none() && rule.is_none_or(|rule| target.plain[rule]);
         if is_plain && let Some(cluster) = cluster {
-            return Way { state: &self.state, cluster, target, key: None }.send(outgoing, tally).await;
+            let way = Way { state: &self.state, cluster, target, key: None, pinned: None };
+            return way.send(outgoing, tally).await;
         }
         // Boxed: every connection keeps room for its largest future, and most requests have no rule of their own.
         Box::pin(ruled::answer(&self.state, target, rule, cluster.as_deref(), told, outgoing, tally)).await

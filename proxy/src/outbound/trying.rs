@@ -27,6 +27,8 @@ pub(super) struct Way<'a> {
     pub(super) target: &'a Target,
     /// Where on a ring the request belongs, where a policy says so.
     pub(super) key: Option<u64>,
+    /// The endpoint that its session is with, if it has one.
+    pub(super) pinned: Option<usize>,
 }
 
 impl Way<'_> {
@@ -51,7 +53,8 @@ impl Way<'_> {
             let tried_now = &tried[..attempt];
             let pick = |past: &[usize]| {
                 let untried = |index: usize| !(tried_now.contains(&index) || past.contains(&index));
-                self.cluster.pick(untried, self.key, now, self.state)
+                let pinned = self.pinned.filter(|index| untried(*index) && self.cluster.admits(*index, now));
+                pinned.or_else(|| self.cluster.pick(untried, self.key, now, self.state))
             };
             let picked = pick(past).or_else(|| if past.is_empty() { None } else { pick(&[]) });
             let Some(picked) = picked else {

@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Filter, FilterCh
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -18,6 +19,7 @@ use super::super::client::Shape;
 use super::super::mirror::OUTBOUND;
 use super::filters::{FAULT_FILTER, LIMIT_FILTER, LIMIT_STATS};
 use super::parts;
+use super::sessions::SESSION_FILTER;
 
 /// Envoy's listener for what the application sends.
 pub(in super::super) fn outbound_listener(address: SocketAddr) -> Bytes {
@@ -47,7 +49,7 @@ pub(in super::super) fn api_listener(name: &str, authority: &str) -> Bytes {
 /// Both clients need the router filter: gRPC refuses a list without it, Envoy takes it and never answers a request.
 /// Envoy refuses an empty `stat_prefix`.
 ///
-/// Envoy carries out faults and rate limits of routes only where their filters are in the list; by themselves they do nothing.
+/// Envoy carries out faults, rate limits and sessions of routes only where their filters are in the list; by themselves they do nothing.
 fn connections(routes: &str, shape: Shape) -> HttpConnectionManager {
     let idle = |name: &str, config| HttpFilter {
         name: name.to_owned(),
@@ -59,6 +61,7 @@ fn connections(routes: &str, shape: Shape) -> HttpConnectionManager {
     if shape == Shape::Envoy {
         http_filters.push(idle(FAULT_FILTER, parts::any(&HttpFault::default())));
         http_filters.push(idle(LIMIT_FILTER, parts::any(&limit)));
+        http_filters.push(idle(SESSION_FILTER, parts::any(&StatefulSession::default())));
     }
     let router = HttpFilter {
         name: "envoy.filters.http.router".to_owned(),

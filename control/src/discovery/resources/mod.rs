@@ -9,6 +9,7 @@ mod listener;
 mod parts;
 mod retries;
 mod routes;
+mod sessions;
 
 pub(super) use listener::{api_listener, outbound_listener};
 pub(super) use routes::outbound_routes;

@@ -18,12 +18,13 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher:
 use envoy_types::pb::google::protobuf::Any;
 use mesh::{
     Authority, Backend, DEFAULT_NAMESPACE, GrpcMatch, HeaderMatch, MatchKind, PathMatch, Protocol,
-    QueryMatch, RouteMatch, RouteRule,
+    QueryMatch, RouteMatch, RouteRule, Session,
 };
 
 use super::super::client::Shape;
 use super::super::mirror::{Entry, Mirror, OUTBOUND};
 use super::retries::{hash_policy, retry_policy, stream_bound};
+use super::sessions::sessions;
 use super::{filters, parts};
 
 /// The port that an authority without one means.
@@ -194,6 +195,7 @@ fn action(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> Action {
     if let Some(redirect) = rule.filters.redirect.as_ref().filter(|_| shape != Shape::Grpc) {
         return Action::Redirect(filters::redirect(redirect, one));
     }
+    let session = rule.policy.session.as_ref().filter(|_| shape != Shape::Grpc);
     let taking: Vec<&Backend> = rule.backends.iter().filter(|backend| backend.weight > 0).collect();
     let specifier = match taking.as_slice() {
         [] => {
@@ -202,19 +204,20 @@ fn action(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> Action {
                 ..DirectResponseAction::default()
             });
         }
-        [backend] => ClusterSpecifier::Cluster(backend.authority.to_string()),
+        [backend] if session.is_none() => ClusterSpecifier::Cluster(backend.authority.to_string()),
         several => ClusterSpecifier::WeightedClusters(WeightedCluster {
-            clusters: several.iter().map(|backend| weighed(backend)).collect(),
+            clusters: several.iter().map(|backend| weighed(backend, session)).collect(),
             ..WeightedCluster::default()
         }),
     };
     forward(shape, specifier, rule, one)
 }
 
-fn weighed(backend: &Backend) -> ClusterWeight {
+fn weighed(backend: &Backend, session: Option<&Session>) -> ClusterWeight {
     ClusterWeight {
         name: backend.authority.to_string(),
         weight: Some(parts::number(backend.weight)),
+        typed_per_filter_config: session.map(sessions).unwrap_or_default(),
         ..ClusterWeight::default()
     }
 }

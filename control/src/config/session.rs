@@ -1,0 +1,62 @@
+//! The `sessionPersistence` of a rule or of a policy (Gateway API, GEP-1619). What neither Envoy nor our proxy could keep is refused in
+//! words: idle timeouts, and ends of sessions that have no cookie to carry them.
+
+use api::{COOKIE_MS, session_name_fault};
+use mesh::{Session, SessionToken};
+
+use super::complaints::Complaints;
+use super::duration;
+use super::fields::{Fields, shown};
+
+/// Reads `sessionPersistence`; where it has no `sessionName`, it is called `usual`.
+pub(super) fn read(outer: &mut Fields<'_>, usual: &str, complaints: &mut Complaints) -> Option<Session> {
+    let mut fields = outer.fields("sessionPersistence", complaints)?;
+    let had = complaints.count();
+    let kind = fields.text("type", complaints);
+    let is_header = match kind {
+        None | Some(("Cookie", _)) => false,
+        Some(("Header", _)) => true,
+        Some((other, position)) => {
+            let message = format!("{} must be Cookie or Header", shown(other));
+            complaints.add(position, &fields.path("type"), message);
+            false
+        }
+    };
+    let name = fields.text("sessionName", complaints);
+    let (name, position) = name.unwrap_or((usual, fields.position));
+    let name = if is_header { name.to_ascii_lowercase() } else { name.to_owned() };
+    if let Some(fault) = session_name_fault(&name, is_header) {
+        complaints.add(position, &fields.path("sessionName"), format!("{} {fault}", shown(&name)));
+    }
+    let is_permanent = permanent(&mut fields, is_header, complaints);
+    let lives = duration::field(&mut fields, "absoluteTimeout", &COOKIE_MS, complaints);
+    if is_permanent != lives.is_some() && complaints.count() == had {
+        let message = "must be there with `cookieConfig.lifetimeType: Permanent`, and not without it: only a cookie that lives so \
+                       long ends with it";
+        complaints.add(fields.position, &fields.path("absoluteTimeout"), message);
+    }
+    let why = "nothing ends a session for want of requests, neither here nor in Envoy";
+    fields.refuse(&["idleTimeout"], why, complaints);
+    fields.finish(complaints);
+    let token = if is_header { SessionToken::Header } else { SessionToken::Cookie(lives) };
+    (complaints.count() == had).then_some(Session { name, token })
+}
+
+/// Whether a cookie outlives the caller.
+fn permanent(outer: &mut Fields<'_>, is_header: bool, complaints: &mut Complaints) -> bool {
+    let Some(mut fields) = outer.fields("cookieConfig", complaints) else { return false };
+    if is_header {
+        complaints.add(fields.position, &outer.path("cookieConfig"), "goes with type Cookie");
+    }
+    let lifetime = fields.text("lifetimeType", complaints);
+    let path = fields.path("lifetimeType");
+    fields.finish(complaints);
+    match lifetime {
+        None | Some(("Session", _)) => false,
+        Some(("Permanent", _)) => true,
+        Some((other, position)) => {
+            complaints.add(position, &path, format!("{} must be Session or Permanent", shown(other)));
+            false
+        }
+    }
+}
