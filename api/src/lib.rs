@@ -37,6 +37,7 @@ mod field;
 mod filters;
 mod limits;
 mod name;
+mod pattern;
 mod policy;
 mod policy_rules;
 mod registration;
@@ -50,6 +51,7 @@ mod traffic;
 pub use endpoint::{INSTANCE_BYTES_MAX, LOCALITY_BYTES_MAX};
 pub use envoy_types as xds;
 pub use field::FieldError;
+pub use pattern::Pattern;
 pub use policy::POLICY_TYPE_URL;
 pub use policy_rules::{
     BACKOFF_MS, BUDGET_WINDOW_MS, CONNECT_MS, COOKIE_MS, COUNT, EJECTION_MS, MIN_RETRIES_MAX,

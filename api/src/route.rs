@@ -152,6 +152,7 @@ mod tests {
                         headers: vec![
                             header("x-a", "1", MatchKind::Exact),
                             header("x-b", "", MatchKind::Present),
+                            header("x-c", "a|b", MatchKind::Pattern),
                         ],
                         query: vec![QueryMatch {
                             name: "q".into(),
@@ -162,6 +163,10 @@ mod tests {
                         grpc: None,
                     },
                     RouteMatch { path: Some(PathMatch::Prefix("/b".into())), ..RouteMatch::default() },
+                    RouteMatch {
+                        path: Some(PathMatch::Pattern("/c/[0-9]+".into())),
+                        ..RouteMatch::default()
+                    },
                 ],
                 backends: vec![Backend { authority: "web-v2.shop:80".parse().unwrap(), weight: 0 }],
                 request_timeout: Some(Duration::from_millis(1500)),
@@ -197,14 +202,15 @@ mod tests {
         assert_eq!(Route::try_from(&v1::Route::from(&route())).unwrap(), route());
         let mut of_grpc = route();
         of_grpc.name.kind = RouteKind::Grpc;
-        let calls = [("shop.v1.Carts", "Add"), ("shop.v1.Carts", ""), ("", "Add"), ("", "")];
+        let calls = [("shop.v1.Carts", "Add"), ("shop.v1.Carts", ""), ("", "Add"), ("", ""), ("a.*", "")];
         of_grpc.rules[0].matches = calls.map(|(service, method)| call(service, method)).to_vec();
         assert_eq!(Route::try_from(&v1::Route::from(&of_grpc)).unwrap(), of_grpc);
     }
 
     fn call(service: &str, method: &str) -> RouteMatch {
         let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let grpc = GrpcMatch { service: named(service), method: named(method) };
+        let is_pattern = service.contains('*');
+        let grpc = GrpcMatch { service: named(service), method: named(method), is_pattern };
         RouteMatch { grpc: Some(grpc), ..RouteMatch::default() }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use mesh::{GrpcMatch, HeaderMatch, MatchKind, PathMatch, QueryMatch, RouteMatch};
 
 use crate::field::{self, FieldError};
+use crate::pattern::pattern_text_fault;
 use crate::route_rules::{
     HEADERS_MAX, METHODS, grpc_method_fault, grpc_service_fault, header_name_fault, header_value_fault,
     path_fault,
@@ -33,6 +34,10 @@ impl TryFrom<&v1::HeaderMatch> for HeaderMatch {
                 fault("prefix", value, header_value_fault(value))?;
                 Ok(Self { name, value: value.clone(), kind: MatchKind::Prefix })
             }
+            Some(v1::header_match::Value::Pattern(value)) => {
+                fault("pattern", value, pattern_text_fault(value))?;
+                Ok(Self { name, value: value.clone(), kind: MatchKind::Pattern })
+            }
             Some(v1::header_match::Value::Present(true)) => {
                 Ok(Self { name, value: String::new(), kind: MatchKind::Present })
             }
@@ -50,6 +55,7 @@ impl From<&HeaderMatch> for v1::HeaderMatch {
             MatchKind::Exact => v1::header_match::Value::Exact(header.value.clone()),
             MatchKind::Prefix => v1::header_match::Value::Prefix(header.value.clone()),
             MatchKind::Present => v1::header_match::Value::Present(true),
+            MatchKind::Pattern => v1::header_match::Value::Pattern(header.value.clone()),
         };
         Self { name: header.name.clone(), value: Some(value) }
     }
@@ -63,14 +69,17 @@ impl TryFrom<&v1::QueryMatch> for QueryMatch {
         let (value, kind) = match &message.value {
             Some(v1::query_match::Value::Exact(value)) => (value.as_str(), MatchKind::Exact),
             Some(v1::query_match::Value::Prefix(value)) => (value.as_str(), MatchKind::Prefix),
+            Some(v1::query_match::Value::Pattern(value)) => (value.as_str(), MatchKind::Pattern),
             Some(v1::query_match::Value::Present(true)) => ("", MatchKind::Present),
             Some(v1::query_match::Value::Present(false)) => {
                 return Err(FieldError::wrong("present", false, "must be true: absence cannot be matched"));
             }
             None => return Err(FieldError::missing("exact, prefix or present")),
         };
-        if kind != MatchKind::Present {
-            fault("value", value, header_value_fault(value))?;
+        match kind {
+            MatchKind::Present => {}
+            MatchKind::Pattern => fault("pattern", value, pattern_text_fault(value))?,
+            MatchKind::Exact | MatchKind::Prefix => fault("value", value, header_value_fault(value))?,
         }
         Ok(Self { name: message.name.clone(), value: value.to_owned(), kind })
     }
@@ -82,6 +91,7 @@ impl From<&QueryMatch> for v1::QueryMatch {
             MatchKind::Exact => v1::query_match::Value::Exact(query.value.clone()),
             MatchKind::Prefix => v1::query_match::Value::Prefix(query.value.clone()),
             MatchKind::Present => v1::query_match::Value::Present(true),
+            MatchKind::Pattern => v1::query_match::Value::Pattern(query.value.clone()),
         };
         Self { name: query.name.clone(), value: Some(value) }
     }
@@ -100,6 +110,10 @@ impl TryFrom<&v1::RouteMatch> for RouteMatch {
             Some(v1::route_match::Path::PathPrefix(path)) => {
                 fault("path_prefix", path, path_fault(path))?;
                 Some(PathMatch::Prefix(path.clone()))
+            }
+            Some(v1::route_match::Path::PathPattern(pattern)) => {
+                fault("path_pattern", pattern, pattern_text_fault(pattern))?;
+                Some(PathMatch::Pattern(pattern.clone()))
             }
         };
         let method = match message.method.as_str() {
@@ -129,6 +143,7 @@ impl From<&RouteMatch> for v1::RouteMatch {
         let path = route_match.path.as_ref().map(|path| match path {
             PathMatch::Exact(path) => v1::route_match::Path::PathExact(path.clone()),
             PathMatch::Prefix(path) => v1::route_match::Path::PathPrefix(path.clone()),
+            PathMatch::Pattern(pattern) => v1::route_match::Path::PathPattern(pattern.clone()),
         });
         Self {
             path,
@@ -148,11 +163,13 @@ impl TryFrom<&v1::GrpcMatch> for GrpcMatch {
             if text.is_empty() {
                 return Ok(None);
             }
+            let rule = if message.pattern { pattern_text_fault } else { rule };
             fault(field, text, rule(text)).map(|()| Some(text.to_owned()))
         };
         Ok(Self {
             service: named(&message.service, "service", grpc_service_fault)?,
             method: named(&message.method, "method", grpc_method_fault)?,
+            is_pattern: message.pattern,
         })
     }
 }
@@ -162,6 +179,7 @@ impl From<&GrpcMatch> for v1::GrpcMatch {
         Self {
             service: grpc.service.clone().unwrap_or_default(),
             method: grpc.method.clone().unwrap_or_default(),
+            pattern: grpc.is_pattern,
         }
     }
 }

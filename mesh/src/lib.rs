@@ -32,7 +32,7 @@ pub use retry::{GrpcCode, Retry, RetryBudget};
 pub use revision::{Revision, RevisionError};
 pub use route::{
     Backend, GrpcMatch, HeaderMatch, MatchKind, PathMatch, QueryMatch, Route, RouteKind, RouteMatch,
-    RouteName, RouteRule,
+    RouteName, RouteRule, is_below,
 };
 pub use service::{Protocol, Service, ServicePort};
 pub use session::{Session, SessionToken};

@@ -106,6 +106,8 @@ pub struct GrpcMatch {
     pub service: Option<String>,
     /// The method, for instance `Add`.
     pub method: Option<String>,
+    /// Whether these are regular expressions of names.
+    pub is_pattern: bool,
 }
 
 /// How a path matches.
@@ -115,6 +117,8 @@ pub enum PathMatch {
     Exact(String),
     /// Whole path elements from the left: `/foo` matches `/foo` and `/foo/bar`, not `/foobar`.
     Prefix(String),
+    /// A regular expression of the whole path, in the words of RE2.
+    Pattern(String),
 }
 
 /// A header that must be there with this value.
@@ -148,6 +152,8 @@ pub enum MatchKind {
     Prefix,
     /// The header is there, whatever its value.
     Present,
+    /// A regular expression of the whole value, in the words of RE2.
+    Pattern,
 }
 
 /// Where a share of a rule's requests goes.
@@ -159,30 +165,83 @@ pub struct Backend {
     pub weight: u32,
 }
 
-impl PathMatch {
-    /// Whether `path` (without query) matches.
+impl RouteMatch {
+    /// How many regular expressions it has.
     #[must_use]
-    pub fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => {
-                let prefix = prefix.trim_end_matches('/');
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-        }
+    pub fn expressions(&self) -> usize {
+        let of_path = usize::from(matches!(self.path, Some(PathMatch::Pattern(_))));
+        let kinds =
+            self.headers.iter().map(|header| header.kind).chain(self.query.iter().map(|query| query.kind));
+        of_path + kinds.filter(|kind| *kind == MatchKind::Pattern).count()
     }
 }
 
-impl GrpcMatch {
-    /// Whether the call that `path` names matches: `/service/method`.
+impl PathMatch {
+    /// Whether `path` (without query) matches; of a pattern, `by_pattern` says it, which has it compiled.
     #[must_use]
-    pub fn matches(&self, path: &str) -> bool {
-        let called = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-        let is = |wanted: &Option<String>, named: &str| wanted.as_ref().is_none_or(|wanted| wanted == named);
-        match called {
-            Some((service, method)) => is(&self.service, service) && is(&self.method, method),
-            None => *self == Self::default(),
+    pub fn matches(&self, path: &str, by_pattern: impl FnOnce(&str) -> bool) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => is_below(path, prefix),
+            Self::Pattern(_) => by_pattern(path),
         }
+    }
+
+    /// The longest path below which all that matches is, in whole elements: what a cookie for it is bound to (GEP-1619). No element that a cookie
+    /// could not say is in it.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        let stem = match self {
+            Self::Exact(path) => path,
+            Self::Prefix(prefix) => prefix.trim_end_matches('/'),
+            Self::Pattern(pattern) => literal_elements(pattern),
+        };
+        if stem.is_empty() || stem.contains(';') { "/" } else { stem }
+    }
+}
+
+/// The elements that all paths begin with that an expression matches.
+fn literal_elements(pattern: &str) -> &str {
+    let pattern = pattern.strip_prefix('^').unwrap_or(pattern);
+    if pattern.contains('|') {
+        return "";
+    }
+    let end = pattern.find(|letter| r".+*?()[]{}^$\".contains(letter));
+    let mut literal = &pattern[..end.unwrap_or(pattern.len())];
+    // What may be repeated may be left out.
+    if end.is_some_and(|end| pattern[end..].starts_with(['*', '?', '{'])) {
+        literal = literal.char_indices().next_back().map_or("", |(last, _)| &literal[..last]);
+    }
+    if end.is_none() { literal } else { literal.rfind('/').map_or("", |slash| &literal[..slash]) }
+}
+
+/// Whether `path` is `prefix` or below it, in whole elements.
+#[must_use]
+pub fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl GrpcMatch {
+    /// What the paths of these calls are, `/service/method`; `None` is any.
+    #[must_use]
+    pub fn path(&self) -> Option<PathMatch> {
+        let any = "[^/]+";
+        Some(match (&self.service, &self.method) {
+            (None, None) => return None,
+            (Some(service), Some(method)) if !self.is_pattern => {
+                PathMatch::Exact(format!("/{service}/{method}"))
+            }
+            (Some(service), None) if !self.is_pattern => PathMatch::Prefix(format!("/{service}")),
+            // A method without its service has no letter that a pattern would mean as another.
+            (None, Some(method)) if !self.is_pattern => PathMatch::Pattern(format!("/{any}/{method}")),
+            (service, method) => {
+                let part = |name: &Option<String>| {
+                    name.as_ref().map_or(any.to_owned(), |name| format!("(?:{name})"))
+                };
+                PathMatch::Pattern(format!("/{}/{}", part(service), part(method)))
+            }
+        })
     }
 }
 
@@ -192,29 +251,55 @@ mod tests {
 
     #[test]
     fn a_prefix_matches_whole_path_elements_only() {
-        let prefix = PathMatch::Prefix("/foo".to_owned());
-        assert!(prefix.matches("/foo") && prefix.matches("/foo/") && prefix.matches("/foo/bar"));
-        assert!(!prefix.matches("/foobar") && !prefix.matches("/"));
-        assert!(PathMatch::Prefix("/".to_owned()).matches("/anything"));
-    }
-    #[test]
-    fn a_call_matches_by_its_service_and_its_method_where_they_are_named() {
-        let of = |service: &str, method: &str| {
-            let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-            GrpcMatch { service: named(service), method: named(method) }
-        };
-        for (service, method, expected) in [
-            ("shop.Carts", "Add", true),
-            ("shop.Carts", "", true),
-            ("", "Add", true),
-            ("", "", true),
-            ("shop.Cart", "Add", false),
-            ("shop.Carts", "Ad", false),
-            ("", "Remove", false),
+        for (path, prefix, expected) in [
+            ("/foo", "/foo", true),
+            ("/foo/", "/foo", true),
+            ("/foo/bar", "/foo", true),
+            ("/foobar", "/foo", false),
+            ("/", "/foo", false),
+            ("/anything", "/", true),
         ] {
-            assert_eq!(of(service, method).matches("/shop.Carts/Add"), expected, "{service}/{method}");
+            assert_eq!(is_below(path, prefix), expected, "{path} below {prefix}");
+            let prefix = PathMatch::Prefix(prefix.to_owned());
+            assert_eq!(prefix.matches(path, |_| panic!("it is no pattern")), expected);
         }
-        assert!(!of("shop.Carts", "").matches("/shop.Carts") && of("", "").matches("/shop.Carts"));
-        assert!(!of("", "Add").matches("/a/b/Add"), "a method has no slash");
+        assert!(PathMatch::Pattern(String::new()).matches("/a", |path| path == "/a"));
+    }
+
+    #[test]
+    fn what_matches_is_below_its_stem() {
+        let pattern = |text: &str| PathMatch::Pattern(text.to_owned());
+        for (matched, stem) in [
+            (PathMatch::Exact("/a/b".to_owned()), "/a/b"),
+            (PathMatch::Prefix("/a/".to_owned()), "/a"),
+            (PathMatch::Prefix("/".to_owned()), "/"),
+            (PathMatch::Prefix("/a;b=c".to_owned()), "/"),
+            (pattern("/a/v[0-9]+/b"), "/a"),
+            (pattern("^/a/b/.*"), "/a/b"),
+            (pattern("/a/b"), "/a/b"),
+            (pattern("/a/b|/c/d"), "/"),
+            (pattern("/a/?b"), "/"),
+            (pattern("/a/bc*"), "/a"),
+            (pattern(r"/a/b\.c"), "/a"),
+            (pattern(".*"), "/"),
+            (pattern("(?i)/a/b"), "/"),
+        ] {
+            assert_eq!(matched.stem(), stem, "{matched:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_a_path_as_far_as_its_service_and_its_method_are_named() {
+        let of = |service: &str, method: &str, is_pattern| {
+            let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            GrpcMatch { service: named(service), method: named(method), is_pattern }.path()
+        };
+        let pattern = |text: &str| Some(PathMatch::Pattern(text.to_owned()));
+        assert_eq!(of("", "", false), None);
+        assert_eq!(of("a.B", "Do", false), Some(PathMatch::Exact("/a.B/Do".to_owned())));
+        assert_eq!(of("a.B", "", false), Some(PathMatch::Prefix("/a.B".to_owned())));
+        assert_eq!(of("", "Do", false), pattern("/[^/]+/Do"));
+        assert_eq!(of("a.*|b", "", true), pattern("/(?:a.*|b)/[^/]+"));
+        assert_eq!(of("a.*", "Do|Undo", true), pattern("/(?:a.*)/(?:Do|Undo)"));
     }
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::route::{GrpcMatch, RouteMatch};
+
 /// Requests of one session go to the endpoint that its first one was answered by, as long as that may be picked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -19,4 +21,14 @@ pub enum SessionToken {
     Cookie(Option<Duration>),
     /// A header, which the caller repeats.
     Header,
+}
+
+impl Session {
+    /// What a cookie is bound to where `matched` took the request: rules of other paths have cookies of their own, though they share a name.
+    #[must_use]
+    pub fn cookie_path(matched: Option<&RouteMatch>) -> String {
+        let called = matched.and_then(|matched| matched.grpc.as_ref()).and_then(GrpcMatch::path);
+        let path = matched.and_then(|matched| matched.path.as_ref()).or(called.as_ref());
+        path.map_or("/", |path| path.stem()).to_owned()
+    }
 }

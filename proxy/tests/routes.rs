@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use mesh::{
-    Backend, GrpcCode, GrpcMatch, Protocol, RequestPolicy, Retry, RouteMatch, RouteRule, Session,
-    SessionToken,
+    Backend, Ejection, GrpcCode, GrpcMatch, HeaderMatch, MatchKind, PathMatch, Protocol, QueryMatch,
+    RequestPolicy, Retry, RouteMatch, RouteRule, Session, SessionToken,
 };
 use support::{
     Answered, App, Declared, app, ask, endpoint, get, http1, http2, mesh, run, service, serving, settings,
@@ -42,9 +42,15 @@ fn calls_go_where_their_service_and_method_lead_and_are_tried_again_by_grpcs_cod
     run(async {
         let (web, carts, adds) = (calls("web", 0).await, calls("carts", 0).await, calls("adds", 2).await);
         let rule = |service: &str, method: Option<&str>, to: &str, retry| {
-            let grpc = GrpcMatch { service: Some(service.to_owned()), method: method.map(str::to_owned) };
+            // As it comes over xDS: a path, and that it is gRPC.
+            let call = GrpcMatch {
+                service: Some(service.to_owned()),
+                method: method.map(str::to_owned),
+                is_pattern: false,
+            };
+            let grpc = Some(GrpcMatch::default());
             RouteRule {
-                matches: vec![RouteMatch { grpc: Some(grpc), ..RouteMatch::default() }],
+                matches: vec![RouteMatch { path: call.path(), grpc, ..RouteMatch::default() }],
                 backends: vec![Backend { authority: to.parse().unwrap(), weight: 1 }],
                 policy: RequestPolicy { retry, ..RequestPolicy::default() },
                 ..RouteRule::default()
@@ -159,6 +165,70 @@ fn a_session_stays_where_it_is_though_its_rule_shares_requests_out_to_several_se
             for _ in 0..10 {
                 assert_eq!(jar.ask(&mesh).await.body, first);
             }
+        }
+    });
+}
+
+#[test]
+fn a_session_whose_endpoint_is_ejected_moves_and_one_that_nobody_gave_is_none() {
+    run(async {
+        let bad = serving(Protocol::Http1, |_, _| {
+            Response::builder().status(500).body(Full::from("bad").boxed()).unwrap()
+        })
+        .await;
+        let good = app("good", Protocol::Http1).await;
+        let mut web = with_sessions(&[("bad", &bad), ("good", &good)], SessionToken::Cookie(None));
+        let path = Some(PathMatch::Prefix("/".to_owned()));
+        web.rules[0].matches = vec![RouteMatch { path, ..RouteMatch::default() }];
+        web.policy.ejection = Some(Ejection { consecutive_failures: Some(1), ..Ejection::default() });
+        let mesh = mesh(&settings(), &[web]);
+        let mut jar = Jar::default();
+        while jar.ask(&mesh).await.body != "bad" {
+            jar = Jar::default();
+        }
+        let moved = jar.ask(&mesh).await;
+        assert_eq!(moved.body, "good");
+        assert!(moved.headers["set-cookie"].to_str().unwrap().ends_with("; Path=/; HttpOnly"));
+        assert!(!jar.ask(&mesh).await.headers.contains_key("set-cookie"), "it has its place again");
+
+        let mut forged = Jar(Some(("cookie", "x-cart=00000000000000ff".to_owned())));
+        let answer = forged.ask(&mesh).await;
+        assert!(answer.body == "good" && answer.headers.contains_key("set-cookie"));
+    });
+}
+
+#[test]
+fn an_expression_leads_the_requests_that_match_it_as_a_whole_and_no_others() {
+    run(async {
+        let (web, versions) = (app("web", Protocol::Http1).await, app("versions", Protocol::Http1).await);
+        let header =
+            HeaderMatch { name: "x-user".to_owned(), value: "ann|bob".to_owned(), kind: MatchKind::Pattern };
+        let query = QueryMatch { name: "q".to_owned(), value: "[0-9]+".to_owned(), kind: MatchKind::Pattern };
+        let matched = RouteMatch {
+            path: Some(PathMatch::Pattern("/v[0-9]+/.*".to_owned())),
+            headers: vec![header],
+            query: vec![query],
+            ..RouteMatch::default()
+        };
+        let backends = vec![Backend { authority: "versions".parse().unwrap(), weight: 1 }];
+        let rule = RouteRule { matches: vec![matched], backends, ..RouteRule::default() };
+        let at = |name: &'static str, app: &App| {
+            service(name, Protocol::Http1, vec![endpoint(name, app.address, 100)])
+        };
+        let declared = Declared { rules: vec![rule], ..at("web", &web) };
+        let mesh = mesh(&settings(), &[declared, at("versions", &versions)]);
+        let mut client = http1(mesh.outbound).await;
+        for (path, user, answered) in [
+            ("/v12/x?q=%317", "ann", "versions"),
+            ("/v12/x?q=7", "bob", "versions"),
+            ("/v12/x?q=7", "bobby", "web"),
+            ("/v12/x?q=7a", "ann", "web"),
+            ("/v12/x", "ann", "web"),
+            ("/a/v12/x?q=7", "ann", "web"),
+        ] {
+            let mut request = get("web", path);
+            request.headers_mut().insert("x-user", user.parse().unwrap());
+            assert_eq!(ask(&mut client, request).await.body, answered, "{path} {user}");
         }
     });
 }

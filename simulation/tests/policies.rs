@@ -89,11 +89,13 @@ fn everything() -> RouteRule {
                 header("x-a", "1", MatchKind::Exact),
                 header("x-b", "be", MatchKind::Prefix),
                 header("x-c", "", MatchKind::Present),
+                header("x-d", "d|e", MatchKind::Pattern),
             ],
             query: vec![
                 query("a", "1", MatchKind::Exact),
                 query("B", "be", MatchKind::Prefix),
                 query("c", "", MatchKind::Present),
+                query("d", "[0-9]+", MatchKind::Pattern),
             ],
             method: Some("PUT".to_owned()),
             grpc: None,
@@ -166,10 +168,17 @@ fn a_match_of_grpc_is_read_back_as_a_path_that_only_calls_match() {
     let carts = || Some("shop.Carts".to_owned());
     for (call, path) in [
         (GrpcMatch::default(), None),
-        (GrpcMatch { service: carts(), method: None }, Some(PathMatch::Prefix("/shop.Carts".to_owned()))),
         (
-            GrpcMatch { service: carts(), method: Some("Add".to_owned()) },
+            GrpcMatch { service: carts(), ..GrpcMatch::default() },
+            Some(PathMatch::Prefix("/shop.Carts".to_owned())),
+        ),
+        (
+            GrpcMatch { service: carts(), method: Some("Add".to_owned()), is_pattern: false },
             Some(PathMatch::Exact("/shop.Carts/Add".to_owned())),
+        ),
+        (
+            GrpcMatch { service: carts(), method: Some("A.*".to_owned()), is_pattern: true },
+            Some(PathMatch::Pattern("/(?:shop.Carts)/(?:A.*)".to_owned())),
         ),
     ] {
         let read = read_back(&[rule(call)], None);

@@ -47,6 +47,10 @@ spec:
           headers: [{name: x-kind, value: test}]
       backendRefs: [{name: SERVICE-carts, port: 80}]
     - matches: [{method: {service: shop.v1.Nowhere}}]
+    - matches:
+        - method: {method: Ping}
+        - method: {type: RegularExpression, service: "shop\\.v[2-9]\\..*", method: "(Re)?move"}
+      backendRefs: [{name: SERVICE-carts, port: 80}]
 ---
 apiVersion: penstock.io/v1alpha1
 kind: TrafficPolicy
@@ -121,6 +125,10 @@ pub async fn are_carried_out<P: HttpPeer>() {
         ("/shop.v1.Carts/Remove", "application/grpc+proto", "carts", "0", false),
         ("/shop.v1.Carts2/Add", "application/grpc", "calls", "0", false),
         ("/shop.v1.Carts/Add", "application/json", "calls", "0", false),
+        ("/any.Thing/Ping", "application/grpc", "carts", "0", false),
+        ("/any.Thing/Pinging", "application/grpc", "calls", "0", false),
+        ("/shop.v7.Carts/move", "application/grpc", "carts", "0", false),
+        ("/shop.v1.Others/move", "application/grpc", "calls", "0", false),
         ("/shop.v1.Nowhere/Add", "application/grpc", "", "14", false),
     ] {
         let expected = (name.to_owned(), status.to_owned(), is_changed);

@@ -11,6 +11,7 @@
 #[path = "../processes/cluster.rs"]
 mod cluster;
 mod envoy;
+mod expressions;
 mod found;
 mod grpc;
 mod grpc_routes;

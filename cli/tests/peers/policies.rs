@@ -63,6 +63,15 @@ spec:
           urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /all}}
       backendRefs: [{name: SERVICE, port: 80}]
       retry: {codes: [503], attempts: 3, backoff: 5ms}
+    - matches:
+        - path: {type: RegularExpression, value: "/v[0-9]{1,150}/(a|b)+"}
+          queryParams: [{name: q, type: RegularExpression, value: "[^x]+"}]
+          headers: [{name: x-kind, type: RegularExpression, value: "t..t"}]
+      filters:
+        - type: URLRewrite
+          urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /by-expression}}
+      backendRefs: [{name: SERVICE, port: 80}]
+      retry: {codes: [503], attempts: 3, backoff: 5ms}
     - matches: [{path: {type: PathPrefix, value: /gone}}]
       filters:
         - type: RequestRedirect
@@ -192,6 +201,7 @@ pub async fn are_carried_out<P: HttpPeer>() {
         ),
         ("/bare/x?q", "/x?q"),
         ("/whole/x?q", "/all?q"),
+        ("/v17/abba?q=1%20y", "/by-expression?q=1%20y"),
     ] {
         let in_a_row = Cell::new(0);
         until(&format!("{}: {path} arrives as {expected:?} {IN_A_ROW} times in a row", P::ID), async || {
@@ -209,6 +219,10 @@ pub async fn are_carried_out<P: HttpPeer>() {
         .await;
     let other = asked("/old/x?v=2&w=abc").await.unwrap();
     assert!(!other.body.contains("rewritten"), "another rule's request: {}", other.body);
+    for path in ["/v17/abbc?q=1", "/v17/abba?q=1x", "/x/v17/abba?q=1"] {
+        let other = asked(path).await.unwrap();
+        assert!(!other.body.contains("by-expression"), "{path}: {}", other.body);
+    }
     let gone = asked("/gone/x?q").await.unwrap();
     assert_eq!(
         (gone.status, &gone.headers["location"]),

@@ -11,7 +11,7 @@ use crate::policies::HttpPeer;
 /// Requests of one session that must all be answered by one endpoint.
 const IN_A_ROW: usize = 20;
 
-/// Sessions that begin anew: with as many, all three endpoints have one but by a chance of some millionths.
+/// Sessions that begin anew: enough to be with more than one endpoint.
 const SESSIONS: usize = 40;
 
 const DOCUMENTS: &str = r#"
@@ -76,12 +76,15 @@ pub async fn are_kept<P: HttpPeer>() {
             let (first, cookie) = asked(&peer, path, &mut jar).await.unwrap();
             let lives = cookie.split("; ").find(|part| part.starts_with("Max-Age"));
             assert_eq!(lives, attribute, "{cookie}");
+            let bound_to = cookie.split("; ").find_map(|part| part.strip_prefix("Path="));
+            assert_eq!(bound_to, Some(path).filter(|_| path != "/header"), "{cookie}");
             for _ in 0..IN_A_ROW {
                 assert_eq!(asked(&peer, path, &mut jar).await.unwrap().0, first);
             }
             answered.insert(first);
         }
-        assert_eq!(answered.len(), 3, "{path}: sessions are spread");
+        // Not over each: a balancer that looks at latency leaves one alone for a while that had a hiccup.
+        assert!(answered.len() > 1, "{path}: sessions are spread");
     }
     until("it has taken all of it in", async || mesh.followed(P::ID).await).await;
     mesh.stop().await;

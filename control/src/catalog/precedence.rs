@@ -1,12 +1,12 @@
 //! Several routes on one parent become one ordered list of rules, by Gateway API's precedence
 //! (<https://gateway-api.sigs.k8s.io/reference/spec/>, `HTTPRouteRule.matches`): the first match in the list rules.
 //!
-//! Order of matches: an exact path; the longest path prefix; a method; the most headers; the most query parameters. Ties: the route that was
+//! Order of matches: an exact path; the longest regular expression of a path; the longest path prefix; a method; the most headers; the most query parameters. Ties: the route that was
 //! created first; the route's namespace and name; the earlier rule; the earlier match. A rule's matches may thus stand
 //! apart in the list; a rule with no match matches what the prefix `/` does.
 //!
-//! Calls of gRPC are taken by `GRPCRoute`s before any `HTTPRoute`, in the order of `GRPCRouteRule.matches`: the longest service; the
-//! longest method; the most headers; the same ties. A rule of theirs with no match matches every call, and no other request.
+//! Calls of gRPC are taken by `GRPCRoute`s before any `HTTPRoute`, in the order of `GRPCRouteRule.matches`, names
+//! before regular expressions: the longest service; the longest method; the most headers; the same ties. A rule of theirs with no match matches every call, and no other request.
 
 use std::cmp::Reverse;
 
@@ -17,7 +17,7 @@ use super::topology::StoredRoute;
 /// Smaller is tried first.
 type Rank<'a> = (
     Reverse<bool>,
-    Reverse<bool>,
+    Reverse<u8>,
     Reverse<usize>,
     Reverse<usize>,
     Reverse<(usize, usize)>,
@@ -29,15 +29,21 @@ type Rank<'a> = (
 
 fn rank<'a>(stored: &'a StoredRoute, route_match: Option<&RouteMatch>, rule: usize, at: usize) -> Rank<'a> {
     let (exact, length) = match route_match.and_then(|route_match| route_match.path.as_ref()) {
-        Some(PathMatch::Exact(path)) => (true, path.len()),
-        Some(PathMatch::Prefix(path)) => (false, path.trim_end_matches('/').len()),
-        None => (false, 0),
+        Some(PathMatch::Exact(path)) => (2, path.len()),
+        Some(PathMatch::Pattern(pattern)) => (1, pattern.len()),
+        Some(PathMatch::Prefix(path)) => (0, path.trim_end_matches('/').len()),
+        None => (0, 0),
     };
     let method = usize::from(route_match.is_some_and(|route_match| route_match.method.is_some()));
     let call = route_match.and_then(|route_match| route_match.grpc.as_ref());
-    let (length, method) = call.map_or((length, method), |call| {
+    let (exact, length, method) = call.map_or((exact, length, method), |call| {
         let letters = |name: &Option<String>| name.as_ref().map_or(0, String::len);
-        (letters(&call.service), letters(&call.method))
+        let names = match call {
+            GrpcMatch { service: None, method: None, .. } => 0,
+            GrpcMatch { is_pattern: true, .. } => 1,
+            GrpcMatch { is_pattern: false, .. } => 2,
+        };
+        (names, letters(&call.service), letters(&call.method))
     });
     let counts = route_match.map_or((0, 0), |one| (one.headers.len(), one.query.len()));
     let name = (stored.route.name.namespace.as_str(), stored.route.name.name.as_str());
@@ -123,6 +129,7 @@ mod tests {
     fn path(text: &str) -> RouteMatch {
         let path = match text.strip_prefix('=') {
             Some(exact) => PathMatch::Exact(exact.into()),
+            None if text.contains('*') => PathMatch::Pattern(text.into()),
             None => PathMatch::Prefix(text.into()),
         };
         RouteMatch { path: Some(path), ..RouteMatch::default() }
@@ -153,9 +160,10 @@ mod tests {
                 rule("method", vec![method]),
                 rule("longer", vec![path("/a/b")]),
                 rule("exact", vec![path("=/a")]),
+                rule("pattern", vec![path("/.*")]),
             ],
         );
-        let expected = ["exact", "longer", "method", "headers", "one-header", "prefix", "all"];
+        let expected = ["exact", "pattern", "longer", "method", "headers", "one-header", "prefix", "all"];
         assert_eq!(order(&[route]), expected);
     }
 
@@ -174,7 +182,8 @@ mod tests {
     {
         let call = |service: &str, method: &str, headers: usize| {
             let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-            let grpc = Some(GrpcMatch { service: named(service), method: named(method) });
+            let is_pattern = service.contains('*');
+            let grpc = Some(GrpcMatch { service: named(service), method: named(method), is_pattern });
             let headers = (0..headers).map(|at| header(&format!("x-{at}"))).collect();
             RouteMatch { grpc, headers, ..RouteMatch::default() }
         };
@@ -190,6 +199,7 @@ mod tests {
                 rule("call", vec![call("shop.Carts", "Add", 0)]),
                 rule("longer-method", vec![call("shop.Carts", "AddAll", 0)]),
                 rule("longer-service", vec![call("shop.CartsOld", "", 0)]),
+                rule("pattern", vec![call("shop.CartsOlder.*", "", 0)]),
             ],
         );
         Arc::get_mut(&mut grpc.route).unwrap().name.kind = RouteKind::Grpc;
@@ -200,13 +210,14 @@ mod tests {
             "service-header",
             "service",
             "method",
+            "pattern",
             "all-calls",
             "http",
         ];
         let routes = [http, grpc];
         assert_eq!(order(&routes), expected);
         let rules = merged_rules(routes.iter().map(|stored| (stored, None)));
-        assert_eq!(rules[6].matches, [call("", "", 0)], "it leaves other requests alone");
+        assert_eq!(rules[7].matches, [call("", "", 0)], "it leaves other requests alone");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use api::log::v1::PutConfig;
 use api::log::v1::command::Body;
-use api::v1::{Route, RouteRule, TrafficPolicy};
+use api::v1::{Route, RouteMatch, RouteRule, TrafficPolicy};
 
 /// Of the kinds that every program knows.
 pub const FIRST: u32 = 1;
@@ -41,7 +41,8 @@ pub fn needed(body: &Body) -> u32 {
     }
 }
 
-/// Whether a program of an older version would read less in it than it says: routes of gRPC, sessions.
+/// Whether a program of an older version would read less in it than it says: routes of gRPC, sessions, regular
+/// expressions.
 fn says_more(put: &PutConfig) -> bool {
     let in_route = |route: &Route| route.kind != 0 || route.rules.iter().any(in_rule);
     let in_policy = |policy: &TrafficPolicy| {
@@ -52,6 +53,13 @@ fn says_more(put: &PutConfig) -> bool {
 }
 
 fn in_rule(rule: &RouteRule) -> bool {
-    rule.matches.iter().any(|one| one.grpc.is_some())
-        || rule.policy.as_ref().is_some_and(|policy| policy.session.is_some())
+    rule.matches.iter().any(in_match) || rule.policy.as_ref().is_some_and(|policy| policy.session.is_some())
+}
+
+fn in_match(one: &RouteMatch) -> bool {
+    use api::v1::{header_match, query_match, route_match};
+    one.grpc.is_some()
+        || matches!(one.path, Some(route_match::Path::PathPattern(_)))
+        || one.headers.iter().any(|header| matches!(header.value, Some(header_match::Value::Pattern(_))))
+        || one.query.iter().any(|query| matches!(query.value, Some(query_match::Value::Pattern(_))))
 }

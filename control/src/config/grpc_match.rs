@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use api::{HEADERS_MAX, grpc_method_fault, grpc_service_fault};
-use mesh::{GrpcMatch, RouteMatch};
+use api::{HEADERS_MAX, Pattern, grpc_method_fault, grpc_service_fault};
+use mesh::{GrpcMatch, PathMatch, RouteMatch};
 use runtime::yaml::Node;
 
 use super::complaints::Complaints;
@@ -26,28 +26,48 @@ pub(super) fn read(node: &Node, path: &str, complaints: &mut Complaints) -> Opti
     Some(RouteMatch { grpc: Some(call.unwrap_or_default()), headers, ..RouteMatch::default() })
 }
 
-/// A service, or a service and its method.
+/// A service, a method, or both.
 fn call(mut fields: Fields<'_>, complaints: &mut Complaints) -> GrpcMatch {
     let had = complaints.count();
-    fields.only("type", &["Exact"], "names are matched as a whole (Exact)", complaints);
-    let service = name(&mut fields, "service", grpc_service_fault, complaints);
-    let method = name(&mut fields, "method", grpc_method_fault, complaints);
-    if service.is_none() && complaints.count() == had {
-        fields.missing("service", "the service with its package, for instance shop.v1.Carts", complaints);
+    let kind = fields.text("type", complaints);
+    let is_pattern = match kind {
+        None | Some(("Exact", _)) => false,
+        Some(("RegularExpression", _)) => true,
+        Some((other, position)) => {
+            let message = format!("{} must be Exact or RegularExpression", shown(other));
+            complaints.add(position, &fields.path("type"), message);
+            false
+        }
+    };
+    let service = name(&mut fields, "service", is_pattern, grpc_service_fault, complaints);
+    let method = name(&mut fields, "method", is_pattern, grpc_method_fault, complaints);
+    if service.is_none() && method.is_none() && complaints.count() == had {
+        fields.missing("service", "the service with its package, or a `method`, or both", complaints);
+    }
+    let position = fields.position;
+    let grpc = GrpcMatch { service, method, is_pattern };
+    // What proxies match by is one expression of both.
+    if complaints.count() == had
+        && let Some(PathMatch::Pattern(both)) = grpc.path()
+        && let Err(fault) = Pattern::new(&both)
+    {
+        complaints.add(position, &fields.path("method"), format!("with its service {fault}"));
     }
     fields.finish(complaints);
-    GrpcMatch { service, method }
+    grpc
 }
 
 /// A name; an empty one is none (Gateway API).
 fn name(
     fields: &mut Fields<'_>,
     field: &'static str,
+    is_pattern: bool,
     rule: fn(&str) -> Option<&'static str>,
     complaints: &mut Complaints,
 ) -> Option<String> {
     let (name, position) = fields.text(field, complaints).filter(|(name, _)| !name.is_empty())?;
-    if let Some(fault) = rule(name) {
+    let fault = if is_pattern { Pattern::new(name).err() } else { rule(name).map(str::to_owned) };
+    if let Some(fault) = fault {
         complaints.add(position, &fields.path(field), format!("{} {fault}", shown(name)));
     }
     Some(name.to_owned())

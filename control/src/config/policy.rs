@@ -17,9 +17,6 @@ use super::metadata::Metadata;
 use super::retry::{self, Dialect};
 use super::session;
 
-/// Letters of a session's usual name.
-const SESSION_NAME_LETTERS: usize = 120;
-
 /// What a policy may be attached to.
 const TARGETS: &str = "Service, HTTPRoute or GRPCRoute";
 
@@ -45,7 +42,7 @@ pub(super) fn read(
     requests.retry = retry::read(&mut spec, Dialect::Both, complaints);
     timeouts(&mut spec, &mut requests, &mut service, complaints);
     requests.fault = fault::read(&mut spec, complaints);
-    requests.session = session::read(&mut spec, &usual_session(&metadata.name.name), complaints);
+    requests.session = session::read(&mut spec, &session::usual(&metadata.name.name), complaints);
     service.retry_budget = retry::constraint(&mut spec, complaints);
     (service.balancer, requests.hash) = balancing::balancer(&mut spec, complaints);
     service.slow_start = balancing::slow_start(&mut spec, complaints);
@@ -62,13 +59,6 @@ pub(super) fn read(
         return None;
     }
     Some(TrafficPolicy { name: name?, targets, requests, service })
-}
-
-/// What a session is called when nobody says it.
-fn usual_session(policy: &str) -> String {
-    let mut name = format!("session-{policy}");
-    name.truncate(SESSION_NAME_LETTERS);
-    name
 }
 
 /// Complains of what a route cannot have.

@@ -90,6 +90,7 @@ fn match_lines(lines: &mut Lines, route_match: &RouteMatch) {
         let (kind, value) = match path {
             PathMatch::Exact(value) => ("Exact", value),
             PathMatch::Prefix(value) => ("PathPrefix", value),
+            PathMatch::Pattern(value) => ("RegularExpression", value),
         };
         lines.under("path", |lines| {
             lines.line(&format!("type: {kind}"));
@@ -101,6 +102,9 @@ fn match_lines(lines: &mut Lines, route_match: &RouteMatch) {
     }
     if let Some(call) = route_match.grpc.as_ref().filter(|call| **call != GrpcMatch::default()) {
         lines.under("method", |lines| {
+            if call.is_pattern {
+                lines.line("type: RegularExpression");
+            }
             for (key, name) in [("service", &call.service), ("method", &call.method)] {
                 if let Some(name) = name {
                     lines.line(&format!("{key}: {}", quoted(name)));
@@ -125,6 +129,7 @@ fn value_lines(lines: &mut Lines, name: &str, value: &str, kind: MatchKind) {
         MatchKind::Exact => ("Exact", value.to_owned()),
         MatchKind::Prefix => ("RegularExpression", format!("{value}{ANY_VALUE}")),
         MatchKind::Present => ("RegularExpression", ANY_VALUE.to_owned()),
+        MatchKind::Pattern => ("RegularExpression", value.to_owned()),
     };
     lines.line(&format!("type: {kind}"));
     lines.line(&format!("value: {}", quoted(&value)));

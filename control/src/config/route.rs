@@ -4,7 +4,7 @@
 //!
 //! A route rules the requests of every caller, so it must stand in its parents' namespace (a producer route); consumer
 //! routes are not supported yet. Backends may stand in other namespaces without a ReferenceGrant: the mesh has no borders
-//! between namespaces yet. Filters of a single backend and most regular expressions are refused in words.
+//! between namespaces yet. Filters of a single backend are refused in words.
 
 use api::v1::QualifiedName;
 use api::{BACKEND_WEIGHT_MAX, BACKENDS_MAX, MATCHES_MAX, PARENTS_MAX, ROUTE_MATCHES_MAX, RULES_MAX};
@@ -22,9 +22,6 @@ use super::session;
 
 /// Weight of a backend that states none (Gateway API).
 const DEFAULT_WEIGHT: u32 = 1;
-
-/// Letters of a session's usual name before the number of its rule.
-const SESSION_NAME_LETTERS: usize = 120;
 
 /// What a route is called in a sentence.
 fn said(kind: RouteKind) -> &'static str {
@@ -162,9 +159,7 @@ pub(super) fn service_name(
 /// endpoints for its own.
 fn usual_session(document: &QualifiedName, path: &str) -> String {
     let number: String = path.chars().filter(char::is_ascii_digit).collect();
-    let mut name = format!("session-{}", document.name);
-    name.truncate(SESSION_NAME_LETTERS);
-    format!("{name}-{number}")
+    format!("{}-{number}", session::usual(&document.name))
 }
 
 fn rule(

@@ -1,9 +1,9 @@
-//! One match of an `HTTPRoute`'s rule: path, headers, query, method. A regular expression is taken only where it says that a
-//! header or parameter is there (`.*`), or how its value begins (`canary-.*`, without other special letters).
+//! One match of an `HTTPRoute`'s rule: path, headers, query, method. A regular expression that says no more than that a
+//! header or parameter is there (`.*`), or how its value begins (`canary-.*`), is kept as that, which is cheaper to match.
 
 use std::collections::BTreeSet;
 
-use api::{HEADERS_MAX, METHODS, header_name_fault, header_value_fault, path_fault};
+use api::{HEADERS_MAX, METHODS, Pattern, header_name_fault, header_value_fault, path_fault};
 use mesh::{HeaderMatch, MatchKind, PathMatch, QueryMatch, RouteMatch};
 use runtime::yaml::Node;
 
@@ -39,17 +39,21 @@ fn path_match(mut fields: Fields<'_>, complaints: &mut Complaints) -> Option<Pat
     let value = fields.text("value", complaints);
     let (kind_path, value_path) = (fields.path("type"), fields.path("value"));
     fields.finish(complaints);
-    if let Some((value, position)) = value
-        && let Some(fault) = path_fault(value)
-    {
-        complaints.add(position, &value_path, format!("{} {fault}", shown(value)));
+    let is_pattern = kind.is_some_and(|(kind, _)| kind == "RegularExpression");
+    if let Some((value, position)) = value {
+        let fault = if is_pattern { Pattern::new(value).err() } else { path_fault(value).map(str::to_owned) };
+        if let Some(fault) = fault {
+            complaints.add(position, &value_path, format!("{} {fault}", shown(value)));
+        }
     }
     let value = value.map_or("/", |(value, _)| value).to_owned();
     match kind {
         None | Some(("PathPrefix", _)) => Some(PathMatch::Prefix(value)),
         Some(("Exact", _)) => Some(PathMatch::Exact(value)),
+        Some(("RegularExpression", _)) => Some(PathMatch::Pattern(value)),
         Some((other, position)) => {
-            complaints.add(position, &kind_path, format!("{} must be Exact or PathPrefix", shown(other)));
+            let message = format!("{} must be Exact, PathPrefix or RegularExpression", shown(other));
+            complaints.add(position, &kind_path, message);
             None
         }
     }
@@ -117,23 +121,20 @@ fn named_value(
         complaints.add(position, &name_path, format!("{} is there twice in one match", shown(name)));
     }
     let (value, position) = value?;
-    if let Some(fault) = header_value_fault(value) {
+    let fault = match kind {
+        Some(("RegularExpression", _)) => Pattern::new(value).err(),
+        _ => header_value_fault(value).map(str::to_owned),
+    };
+    if let Some(fault) = fault {
         complaints.add(position, &value_path, format!("{} {fault}", shown(value)));
     }
     let matched = match kind {
         None | Some(("Exact", _)) => Some((value.to_owned(), MatchKind::Exact)),
         Some(("RegularExpression", _)) if value == ANY_VALUE => Some((String::new(), MatchKind::Present)),
-        Some(("RegularExpression", position)) => {
-            let prefix = begin_of(value).map(|prefix| (prefix.to_owned(), MatchKind::Prefix));
-            if prefix.is_none() {
-                let message = format!(
-                    "regular expressions are not supported yet, but {ANY_VALUE:?} (the {what} is there) and a text before \
-                     it (its value begins so)"
-                );
-                complaints.add(position, &kind_path, message);
-            }
-            prefix
-        }
+        Some(("RegularExpression", _)) => Some(match begin_of(value) {
+            Some(prefix) => (prefix.to_owned(), MatchKind::Prefix),
+            None => (value.to_owned(), MatchKind::Pattern),
+        }),
         Some((other, position)) => {
             let message = format!("{} must be Exact or RegularExpression", shown(other));
             complaints.add(position, &kind_path, message);

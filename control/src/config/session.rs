@@ -8,6 +8,14 @@ use super::complaints::Complaints;
 use super::duration;
 use super::fields::{Fields, shown};
 
+/// Letters of a usual name, before the number of a rule.
+const USUAL_LETTERS: usize = 120;
+
+/// What the sessions of a document are called when nobody says it. Its name may be wrong, which is a complaint of its own.
+pub(super) fn usual(document: &str) -> String {
+    format!("session-{document}").chars().take(USUAL_LETTERS).collect()
+}
+
 /// Reads `sessionPersistence`; where it has no `sessionName`, it is called `usual`.
 pub(super) fn read(outer: &mut Fields<'_>, usual: &str, complaints: &mut Complaints) -> Option<Session> {
     let mut fields = outer.fields("sessionPersistence", complaints)?;
@@ -22,10 +30,10 @@ pub(super) fn read(outer: &mut Fields<'_>, usual: &str, complaints: &mut Complai
             false
         }
     };
-    let name = fields.text("sessionName", complaints);
-    let (name, position) = name.unwrap_or((usual, fields.position));
+    let stated = fields.text("sessionName", complaints);
+    let name = stated.map_or(usual, |(name, _)| name);
     let name = if is_header { name.to_ascii_lowercase() } else { name.to_owned() };
-    if let Some(fault) = session_name_fault(&name, is_header) {
+    if let (Some((_, position)), Some(fault)) = (stated, session_name_fault(&name, is_header)) {
         complaints.add(position, &fields.path("sessionName"), format!("{} {fault}", shown(&name)));
     }
     let is_permanent = permanent(&mut fields, is_header, complaints);

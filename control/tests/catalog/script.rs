@@ -217,7 +217,7 @@ pub(crate) fn delete_grpc_route(name: &str) -> Body {
 pub(crate) fn grpc_route(name: &str, parent: &str, service: &str, backend: &str) -> Route {
     let mut route = route(name, parent, None, "/", backend);
     route.name.kind = RouteKind::Grpc;
-    let grpc = Some(GrpcMatch { service: Some(service.to_owned()), method: None });
+    let grpc = Some(GrpcMatch { service: Some(service.to_owned()), ..GrpcMatch::default() });
     route.rules[0].matches = vec![RouteMatch { grpc, ..RouteMatch::default() }];
     route
 }

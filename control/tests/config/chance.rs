@@ -22,18 +22,24 @@ fn chance_matches(kind: RouteKind, pick: &mut impl FnMut(u64) -> u64) -> Vec<Rou
     let mut matches = Vec::new();
     for _ in 0..pick(3) {
         if kind == RouteKind::Grpc {
-            let service = (pick(3) > 0).then(|| ["true.null", "Shop._1"][pick(2) as usize].to_owned());
-            let method = service.as_ref().filter(|_| pick(2) == 0).map(|_| "null".to_owned());
-            matches.push(RouteMatch { grpc: Some(GrpcMatch { service, method }), ..RouteMatch::default() });
+            let is_pattern = pick(3) == 0;
+            let names = if is_pattern { ["a.*|b", "[^:]+"] } else { ["true.null", "Shop._1"] };
+            let service = (pick(3) > 0).then(|| names[pick(2) as usize].to_owned());
+            let method = (pick(2) == 0).then(|| "null".to_owned());
+            let is_pattern = is_pattern && (service.is_some() || method.is_some());
+            let grpc = Some(GrpcMatch { service, method, is_pattern });
+            matches.push(RouteMatch { grpc, ..RouteMatch::default() });
             continue;
         }
-        let path = match pick(3) {
+        let path = match pick(4) {
             0 => None,
+            3 => Some(PathMatch::Pattern("/a: [0-9]+\\.\"#".into())),
             1 => Some(PathMatch::Exact("/a/%20b".into())),
             _ => Some(PathMatch::Prefix("/~x:y".into())),
         };
         let header = |at: u64, value: u64| match value as usize {
             0 => HeaderMatch { name: format!("x-{at}"), value: String::new(), kind: MatchKind::Present },
+            1 => HeaderMatch { name: format!("y-{at}"), value: "a|\\d: '".into(), kind: MatchKind::Pattern },
             value => {
                 HeaderMatch { name: format!("{at}"), value: VALUES[value].into(), kind: MatchKind::Exact }
             }

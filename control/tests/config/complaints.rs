@@ -63,7 +63,7 @@ spec:
         "a.yaml:17:14 spec.clusterIP: \"127.0.0.1\" must be None, or an IP address that is no host's own",
         "a.yaml:19:13 apiVersion: \"gateway.networking.k8s.io/v1beta1\" must be gateway.networking.k8s.io/v1 for kind HTTPRoute",
         "a.yaml:24:14 spec.parentRefs[0].kind: \"Gateway\" is not supported: a parent is a Service",
-        "a.yaml:27:24 spec.rules[0].matches[0].path.type: \"Regex\" must be Exact or PathPrefix",
+        "a.yaml:27:24 spec.rules[0].matches[0].path.type: \"Regex\" must be Exact, PathPrefix or RegularExpression",
         "a.yaml:27:38 spec.rules[0].matches[0].path.value: \"web\" must begin with '/'",
         "a.yaml:28:19 spec.rules[0].matches[0].method: \"get\" must be one of GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH",
         "a.yaml:30:34 spec.rules[0].matches[0].headers[0].value: must be text: put 1 in quotes",
@@ -153,8 +153,16 @@ fn what_a_route_may_not_say_yet_is_refused_in_words() {
             "spec.rules[0].matches[0].queryParams[1].name: \"a\" is there twice in one match",
         ),
         (
-            "    - matches: [{headers: [{name: a, type: RegularExpression, value: a.+}]}]\n",
-            "spec.rules[0].matches[0].headers[0].type: regular expressions are not supported yet, but \".*\" (the header is there) and a text before it (its value begins so)",
+            "    - matches: [{headers: [{name: a, type: RegularExpression, value: '[--a]'}]}]\n",
+            "a.yaml:7:70 spec.rules[0].matches[0].headers[0].value: \"[--a]\" must not hold -- within a class: write \\-",
+        ),
+        (
+            "    - matches: [{queryParams: [{name: a, type: RegularExpression, value: '(?x)a b'}]}]\n",
+            "a.yaml:7:74 spec.rules[0].matches[0].queryParams[0].value: \"(?x)a b\" must use no flags but RE2's: i, m, s, U",
+        ),
+        (
+            "    - matches: [{path: {type: RegularExpression, value: \"/a\\u0009\"}}]\n",
+            "a.yaml:7:57 spec.rules[0].matches[0].path.value: \"/a\\t\" must not hold control characters",
         ),
         (
             "    - matches: [{headers: [{name: a, value: b}, {name: A, value: c}]}]\n",

@@ -27,8 +27,19 @@ fn what_a_call_cannot_be_is_told_with_its_place() {
             "a.yaml:7:51 spec.rules[0].matches[0].method.method: \"a.b\" must be a method of gRPC: letters, digits and '_', at most 1024, no digit first",
         ),
         (
-            "matches: [{method: {method: Add}}]",
-            "a.yaml:7:26 spec.rules[0].matches[0].method.service: is missing: the service with its package, for instance shop.v1.Carts",
+            "matches: [{method: {}}]",
+            "a.yaml:7:26 spec.rules[0].matches[0].method.service: is missing: the service with its package, or a `method`, or both",
+        ),
+        (
+            "matches: [{method: {type: RegularExpression, service: 'a{'}}]",
+            "a.yaml:7:61 spec.rules[0].matches[0].method.service: \"a{\" is no regular expression of RE2: REASON",
+        ),
+        (
+            &format!(
+                "matches: [{{method: {{type: RegularExpression, service: '{0}', method: '{0}'}}}}]",
+                "a".repeat(600)
+            ),
+            "a.yaml:7:26 spec.rules[0].matches[0].method.method: with its service must be 1 to 1024 bytes",
         ),
         ("matches: [{path: {value: /a}}]", "a.yaml:7:18 spec.rules[0].matches[0].path: is not a field here"),
         (
@@ -40,7 +51,10 @@ fn what_a_call_cannot_be_is_told_with_its_place() {
             "a.yaml:7:15 spec.rules[0].retry.codes: is not supported yet: a call has no HTTP status; name gRPC's in `grpcCodes`",
         ),
     ] {
-        assert_eq!(told(&[&route(rule)]), [expected]);
+        let told = told(&[&route(rule)]);
+        // The reason is the library's.
+        let expected = expected.trim_end_matches("REASON");
+        assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
     }
     let missing =
         told(&["apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: a}\nspec: {}\n"]);

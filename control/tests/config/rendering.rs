@@ -77,6 +77,9 @@ spec:
     - path:
         type: Exact
         value: \"/\"
+    - path:
+        type: RegularExpression
+        value: \"/v[0-9]+/.*\"
     filters:
     - type: RequestHeaderModifier
       requestHeaderModifier:
@@ -156,6 +159,11 @@ spec:
         value: \"1\"
     - method:
         service: \"shop.v1.Orders\"
+    - method:
+        method: \"Ping\"
+    - method:
+        type: RegularExpression
+        service: \"shop\\\\..*\"
     filters:
     - type: RequestHeaderModifier
       requestHeaderModifier:

@@ -15,6 +15,7 @@ use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use mesh::{Endpoint, GrpcMatch, Health, Locality, PathMatch, Protocol, Revision, RouteMatch, RouteRule};
 use prost::Message;
 
@@ -157,12 +158,16 @@ fn a_prefix_of_whole_elements_is_said_as_each_client_understands_it() {
 fn a_match_of_grpc_is_a_path_and_for_those_who_carry_other_requests_too_the_word_that_it_is_grpc() {
     let rule = |service: &str, method: Option<&str>| RouteRule {
         matches: vec![RouteMatch {
-            grpc: Some(GrpcMatch { service: Some(service.to_owned()), method: method.map(str::to_owned) }),
+            grpc: Some(GrpcMatch {
+                service: Some(service.to_owned()).filter(|service| !service.is_empty()),
+                method: method.map(str::to_owned),
+                is_pattern: false,
+            }),
             ..RouteMatch::default()
         }],
         ..RouteRule::default()
     };
-    let rules = Arc::new([rule("shop.Carts", Some("Add")), rule("shop.Orders", None)]);
+    let rules = Arc::new([rule("shop.Carts", Some("Add")), rule("shop.Orders", None), rule("", Some("Add"))]);
     let routes = Change::Routes { authority: authority("web"), revision: Revision::new(1, 2), rules };
     let mut shelf = shelf(&[service("web", Some(Protocol::Grpc), 1), routes]);
     let mut said = |user_agent| -> Vec<(PathSpecifier, bool, Option<u32>)> {
@@ -181,8 +186,12 @@ fn a_match_of_grpc_is_a_path_and_for_those_who_carry_other_requests_too_the_word
     let add = PathSpecifier::Path("/shop.Carts/Add".to_owned());
     let all = (PathSpecifier::Prefix("/".to_owned()), false, None);
     let orders = PathSpecifier::PathSeparatedPrefix("/shop.Orders".to_owned());
-    let ours = [(add.clone(), true, Some(503)), (orders, true, Some(503)), all];
-    assert_eq!(said("penstock"), ours);
+    let mut told = said("penstock");
+    let PathSpecifier::SafeRegex(RegexMatcher { regex, .. }) = told.remove(2).0 else {
+        panic!("a method without its service is an expression")
+    };
+    assert_eq!(regex, "/[^/]+/Add");
+    assert_eq!(told, [(add.clone(), true, Some(503)), (orders, true, Some(503)), all]);
     assert_eq!(said("gRPC C-core")[0], (add, false, Some(503)));
 }
 

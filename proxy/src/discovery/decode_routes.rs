@@ -1,8 +1,9 @@
 //! RDS to rules: a `RouteConfiguration` with one virtual host, whose routes are tried in order.
 //!
-//! What the data plane cannot carry out (a regular expression, a rewrite by header) is refused with its reason rather
+//! What the data plane cannot carry out (an inverse match, a rewrite by header) is refused with its reason rather
 //! than half done: requests would go where nobody asked. Each xDS route becomes one rule with one match.
 
+use api::Pattern;
 use api::xds::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use api::xds::pb::envoy::config::route::v3::route::Action;
 use api::xds::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
@@ -13,7 +14,7 @@ use api::xds::pb::envoy::config::route::v3::{
     header_matcher::HeaderMatchSpecifier,
     route_match::{GrpcRouteMatchOptions, PathSpecifier},
 };
-use api::xds::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use api::xds::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
 use mesh::{
     Authority, Backend, Filters, GrpcMatch, HeaderMatch, MatchKind, PathMatch, QueryMatch, RequestPolicy,
     RouteMatch, RouteRule,
@@ -26,6 +27,9 @@ use super::decode_sessions::session;
 /// Routes in one configuration. A request tries them in order, so that more would cost every request; real ones have
 /// some dozens.
 const ROUTES_MAX: usize = 2_000;
+
+/// Regular expressions in one configuration. Each worker compiles all of them, up to 32 KiB each, and a request may be asked all of them.
+const EXPRESSIONS_MAX: usize = 500;
 
 /// Every route of the configuration's one virtual host, in order.
 pub(super) fn rules(configuration: RouteConfiguration) -> Result<Vec<RouteRule>, String> {
@@ -43,6 +47,12 @@ pub(super) fn rules(configuration: RouteConfiguration) -> Result<Vec<RouteRule>,
     let rules: Vec<RouteRule> = rules
         .map(|(at, route)| rule(route).map_err(|reason| format!("route {at}: {reason}")))
         .collect::<Result<_, _>>()?;
+    let expressions: usize = rules.iter().flat_map(|rule| &rule.matches).map(RouteMatch::expressions).sum();
+    if expressions > EXPRESSIONS_MAX {
+        return Err(format!(
+            "{expressions} regular expressions are more than the {EXPRESSIONS_MAX} that a request may be asked"
+        ));
+    }
     let catches_all = |rule: &RouteRule| rule.matches.is_empty();
     if !rules.last().is_some_and(catches_all) {
         return Err("its last route does not match every request".to_owned());
@@ -104,6 +114,7 @@ fn path(specifier: Option<PathSpecifier>) -> Result<Option<PathMatch>, String> {
         Some(PathSpecifier::Prefix(prefix)) if prefix.ends_with('/') => Ok(Some(PathMatch::Prefix(prefix))),
         Some(PathSpecifier::PathSeparatedPrefix(prefix)) => Ok(Some(PathMatch::Prefix(prefix))),
         Some(PathSpecifier::Path(path)) => Ok(Some(PathMatch::Exact(path))),
+        Some(PathSpecifier::SafeRegex(regex)) => Ok(Some(PathMatch::Pattern(expression(regex)?))),
         Some(PathSpecifier::Prefix(prefix)) => {
             Err(format!("prefix {prefix:?} may end within a path element, which this proxy does not match"))
         }
@@ -116,8 +127,9 @@ fn with_header(mut matched: RouteMatch, header: HeaderMatcher) -> Result<RouteMa
         return Err(format!("header {:?} is matched inversely, which this proxy does not do", header.name));
     }
     let (value, kind) = match header.header_match_specifier {
-        Some(HeaderMatchSpecifier::StringMatch(text)) => pattern(text)
-            .ok_or_else(|| format!("header {:?} is matched by a pattern, which is not known", header.name))?,
+        Some(HeaderMatchSpecifier::StringMatch(text)) => {
+            pattern(text).map_err(|reason| format!("header {:?} {reason}", header.name))?
+        }
         Some(HeaderMatchSpecifier::PresentMatch(true)) => (String::new(), MatchKind::Present),
         _ => {
             return Err(format!(
@@ -134,24 +146,31 @@ fn with_header(mut matched: RouteMatch, header: HeaderMatcher) -> Result<RouteMa
     Ok(matched)
 }
 
-/// A text that is matched as a whole or by its begin.
-fn pattern(text: StringMatcher) -> Option<(String, MatchKind)> {
+/// A text that is matched as a whole, by its begin, or by a regular expression.
+fn pattern(text: StringMatcher) -> Result<(String, MatchKind), String> {
     match text.match_pattern {
-        Some(MatchPattern::Exact(value)) if !text.ignore_case => Some((value, MatchKind::Exact)),
-        Some(MatchPattern::Prefix(value)) if !text.ignore_case => Some((value, MatchKind::Prefix)),
-        _ => None,
+        Some(MatchPattern::Exact(value)) if !text.ignore_case => Ok((value, MatchKind::Exact)),
+        Some(MatchPattern::Prefix(value)) if !text.ignore_case => Ok((value, MatchKind::Prefix)),
+        Some(MatchPattern::SafeRegex(regex)) => Ok((expression(regex)?, MatchKind::Pattern)),
+        _ => Err("is matched in a way that is not known".to_owned()),
     }
+}
+
+/// A regular expression that can be compiled: workers rely on it.
+fn expression(matcher: RegexMatcher) -> Result<String, String> {
+    let regex = matcher.regex;
+    Pattern::new(&regex).map_err(|fault| format!("expression {regex:?} {fault}"))?;
+    Ok(regex)
 }
 
 fn query(parameter: QueryParameterMatcher) -> Result<QueryMatch, String> {
     let name = parameter.name;
     let known = match parameter.query_parameter_match_specifier {
         Some(QueryParameterMatchSpecifier::StringMatch(text)) => pattern(text),
-        Some(QueryParameterMatchSpecifier::PresentMatch(true)) => Some((String::new(), MatchKind::Present)),
-        _ => None,
+        Some(QueryParameterMatchSpecifier::PresentMatch(true)) => Ok((String::new(), MatchKind::Present)),
+        _ => Err("is matched in a way that is not known".to_owned()),
     };
-    let (value, kind) =
-        known.ok_or_else(|| format!("parameter {name:?} is matched in a way that is not known"))?;
+    let (value, kind) = known.map_err(|reason| format!("parameter {name:?} {reason}"))?;
     Ok(QueryMatch { name, value, kind })
 }
 

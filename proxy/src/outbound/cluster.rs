@@ -1,7 +1,7 @@
 //! The endpoints of one authority as a worker sees them: who may be picked, and what is known of each. Rebuilt when the
 //! set changes; an endpoint that stays keeps its connections, its measured latency and its ejection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,6 +66,8 @@ pub(super) struct Cluster {
     /// What it was made from.
     pub(super) set: Arc<EndpointSet>,
     members: Vec<Member>,
+    /// Members by their marks, since the first session was asked for.
+    marks: OnceCell<HashMap<u64, usize>>,
     all: Group,
     /// Those in the caller's zone, where the policy prefers them.
     near: Option<Near>,
@@ -127,6 +129,7 @@ impl Cluster {
             ring: (set.policy.balancer == Balancer::RingHash).then(|| ring(set, &weights)),
             set: Arc::clone(set),
             members,
+            marks: OnceCell::new(),
             all: Group::new(&weights, None),
             turn: Cell::new(state.chance.borrow_mut().number()),
             breaker,
@@ -242,7 +245,8 @@ impl Cluster {
 
     /// The member that a session's token means, if it is here.
     pub(super) fn marked(&self, mark: u64) -> Option<usize> {
-        self.members.iter().position(|member| member.mark == mark)
+        let marks = || self.members.iter().enumerate().map(|(index, member)| (member.mark, index)).collect();
+        self.marks.get_or_init(marks).get(&mark).copied()
     }
 
     /// What tokens of sessions say of the member that requests were sent to.

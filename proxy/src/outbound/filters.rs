@@ -4,14 +4,14 @@
 use bytes::Bytes;
 use http::uri::{Authority as UriAuthority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header, request};
-use mesh::{HeaderChanges, PathChange, PathMatch, Redirect, RouteRule};
+use mesh::{HeaderChanges, PathChange, PathMatch, Redirect, RouteRule, is_below};
 
 use crate::http::passing::spelled_authority;
 
 /// The prefix that `rule` matched of `path`, in whole elements.
 fn matched<'r>(rule: &'r RouteRule, path: &str) -> &'r str {
     let prefixes = rule.matches.iter().filter_map(|one| match &one.path {
-        Some(wanted @ PathMatch::Prefix(prefix)) if wanted.matches(path) => Some(prefix.as_str()),
+        Some(PathMatch::Prefix(prefix)) if is_below(path, prefix) => Some(prefix.as_str()),
         _ => None,
     });
     prefixes.max_by_key(|prefix| prefix.len()).unwrap_or("/")

@@ -8,6 +8,7 @@ mod faults;
 mod filters;
 mod mirroring;
 mod near;
+mod patterns;
 mod reach;
 mod redirected;
 mod routing;

@@ -52,11 +52,13 @@ pub(super) async fn answer(
             watch: None,
         });
     }
-    let Some(cluster) = cluster else { return Err(Unsent::Lost(Refusal::NoEndpoint)) };
     let session = rule.policy.session.as_ref();
     let asked = session.and_then(|session| sessions::asked(session, &outgoing.parts.headers, seconds_now()));
-    let (cluster, pinned) =
-        asked.and_then(|mark| with_session(target, number, cluster, mark)).unwrap_or((cluster, None));
+    let (cluster, pinned) = match asked.and_then(|mark| with_session(target, number, cluster, mark)) {
+        Some((cluster, member)) => (Some(cluster), Some(member)),
+        None => (cluster, None),
+    };
+    let Some(cluster) = cluster else { return Err(Unsent::Lost(Refusal::NoEndpoint)) };
     let affinity = match &rule.policy.hash {
         Some(hash) => Affinity::of(hash, &outgoing.parts.headers, &mut state.chance.borrow_mut()),
         None => Affinity::default(),
@@ -74,12 +76,15 @@ pub(super) async fn answer(
     if let Some(cookie) = affinity.cookie {
         answer.headers.append(SET_COOKIE, cookie);
     }
-    let answered_by = tally.endpoint().and_then(|endpoint| cluster.mark_of(endpoint));
-    if let (Some(session), Some(mark)) = (session, answered_by)
-        && asked != Some(mark)
-        && let Some((name, value)) = sessions::given(session, mark, seconds_now())
+    let is_kept =
+        |endpoint| pinned.is_some_and(|pinned| Rc::ptr_eq(&cluster.member(pinned).upstream, endpoint));
+    if let Some(session) = session
+        && let Some(mark) = tally
+            .endpoint()
+            .filter(|endpoint| !is_kept(*endpoint))
+            .and_then(|endpoint| cluster.mark_of(endpoint))
     {
-        answer.headers.append(name, value);
+        sessions::give(session, rule.matches.first(), mark, seconds_now(), &mut answer.headers);
     }
     Ok(answer)
 }
@@ -89,15 +94,15 @@ pub(super) async fn answer(
 fn with_session<'t>(
     target: &'t Target,
     rule: Option<usize>,
-    drawn: &'t Cluster,
+    drawn: Option<&'t Cluster>,
     mark: u64,
-) -> Option<(&'t Cluster, Option<usize>)> {
+) -> Option<(&'t Cluster, usize)> {
     let others = rule.map(|rule| {
         let taking = target.view.rules[rule].backends.iter().zip(&target.backends[rule]);
         taking.filter(|(backend, _)| backend.weight > 0).filter_map(|(_, cluster)| cluster.as_deref())
     });
-    let mut clusters = std::iter::once(drawn).chain(others.into_iter().flatten());
-    clusters.find_map(|cluster| Some((cluster, Some(cluster.marked(mark)?))))
+    let mut clusters = drawn.into_iter().chain(others.into_iter().flatten());
+    clusters.find_map(|cluster| Some((cluster, cluster.marked(mark)?)))
 }
 
 /// Seconds since 1970, in which sessions end.

@@ -105,7 +105,10 @@ impl Outbound {
         {
             return Err(Unsent::Lost(Refusal::RateLimited));
         }
-        let choice = choose(&target.view.rules, &outgoing.parts, &mut self.state.chance.borrow_mut());
+        let choice = {
+            let chance = &mut self.state.chance.borrow_mut();
+            choose(&target.view.rules, &target.patterns, &outgoing.parts, chance)
+        };
         let (cluster, rule) = match choice {
             Choice::Service => (&target.own, None),
             Choice::Backend { rule, backend } => (&target.backends[rule][backend], Some(rule)),

@@ -11,6 +11,7 @@ use std::time::Instant;
 use mesh::{Authority, Direction, Edge, Protocol, RouteRule, WorkloadName};
 
 use super::cluster::Cluster;
+use super::patterns::Patterns;
 use crate::detect::Learned;
 use crate::http::state::WorkerState;
 use crate::report::edges::{EdgeHandle, EdgeTable};
@@ -31,6 +32,8 @@ pub(super) struct Target {
     pub(super) own: Option<Rc<Cluster>>,
     /// Per rule and backend, its cluster.
     pub(super) backends: Vec<Vec<Option<Rc<Cluster>>>>,
+    /// The regular expressions of its rules.
+    pub(super) patterns: Patterns,
     /// Per rule, whether its requests are only sent on.
     pub(super) plain: Vec<bool>,
     /// Per rule and mirror, where copies go.
@@ -173,6 +176,7 @@ impl Targets {
             authority: authority.clone(),
             own,
             backends,
+            patterns: Patterns::of(&view.rules),
             plain: view.rules.iter().map(is_plain).collect(),
             mirrors: mirrors.collect(),
             unpicked: outbound_edge(authority, None, state),
@@ -193,6 +197,7 @@ impl Targets {
             authority: authority.clone(),
             own: self.cluster(authority, view, state),
             backends: Vec::new(),
+            patterns: Patterns::default(),
             plain: Vec::new(),
             mirrors: Vec::new(),
             unpicked: outbound_edge(authority, None, state),

@@ -137,22 +137,22 @@ fn asked<P: Debug + Default + PartialEq>(policy: &P) -> Option<String> {
 fn spelled(one: &RouteMatch) -> String {
     let path = one.path.as_ref().map(|path| match path {
         PathMatch::Exact(exact) => exact.clone(),
+        PathMatch::Pattern(pattern) => format!("~{pattern}"),
         PathMatch::Prefix(prefix) => format!("{}/*", prefix.trim_end_matches('/')),
     });
     let headers = one.headers.iter().map(|header| match header.kind {
         MatchKind::Exact => format!("{}: {}", header.name, header.value),
         MatchKind::Prefix => format!("{}: {}*", header.name, header.value),
         MatchKind::Present => format!("{}: *", header.name),
+        MatchKind::Pattern => format!("{}: ~{}", header.name, header.value),
     });
     let query = one.query.iter().map(|query| match query.kind {
         MatchKind::Exact => format!("?{}={}", query.name, query.value),
         MatchKind::Prefix => format!("?{}={}*", query.name, query.value),
         MatchKind::Present => format!("?{}=*", query.name),
+        MatchKind::Pattern => format!("?{}=~{}", query.name, query.value),
     });
-    let grpc = one.grpc.as_ref().map(|call| {
-        let [service, method] = [&call.service, &call.method].map(|name| name.as_deref().unwrap_or("*"));
-        format!("gRPC {service}/{method}")
-    });
+    let grpc = one.grpc.as_ref().map(|_| "gRPC".to_owned());
     one.method
         .clone()
         .into_iter()

@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{
     FaultAbort, HttpFault, fault_abort::ErrorType,
 };
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
-use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use envoy_types::pb::envoy::r#type::v3::{
     FractionalPercent, TokenBucket, fractional_percent::DenominatorType,
 };
@@ -61,7 +61,7 @@ enum Words {
 fn words(change: &PathChange, one: &RouteMatch) -> Words {
     let pattern = |pattern: String, substitution: &str| {
         Words::Pattern(RegexMatchAndSubstitute {
-            pattern: Some(RegexMatcher { regex: pattern, ..RegexMatcher::default() }),
+            pattern: Some(parts::expression(&pattern)),
             substitution: substitution.replace('\\', "\\\\"),
         })
     };

@@ -120,10 +120,11 @@ fn route(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> WireRoute {
 
 /// gRPC does not know a prefix of whole path elements; two matches say the same. A call is its path, `/service/method`.
 fn wire_matches(shape: Shape, one: &RouteMatch) -> Vec<WireMatch> {
-    let called = one.grpc.as_ref().and_then(called_path);
+    let called = one.grpc.as_ref().and_then(GrpcMatch::path);
     let paths = match one.path.as_ref().or(called.as_ref()) {
         None => vec![PathSpecifier::Prefix("/".to_owned())],
         Some(PathMatch::Exact(path)) => vec![PathSpecifier::Path(path.clone())],
+        Some(PathMatch::Pattern(pattern)) => vec![PathSpecifier::SafeRegex(parts::expression(pattern))],
         Some(PathMatch::Prefix(prefix)) => match prefix.trim_end_matches('/') {
             "" => vec![PathSpecifier::Prefix("/".to_owned())],
             prefix if shape == Shape::Grpc => {
@@ -135,21 +136,14 @@ fn wire_matches(shape: Shape, one: &RouteMatch) -> Vec<WireMatch> {
     paths.into_iter().map(|path| wire_match(shape, path, one)).collect()
 }
 
-/// The path of the calls that match, where it is not any.
-fn called_path(call: &GrpcMatch) -> Option<PathMatch> {
-    let service = call.service.as_ref()?;
-    Some(match &call.method {
-        Some(method) => PathMatch::Exact(format!("/{service}/{method}")),
-        None => PathMatch::Prefix(format!("/{service}")),
-    })
-}
-
 /// All that gRPC sends is gRPC: it is not told so.
 fn wire_match(shape: Shape, path: PathSpecifier, one: &RouteMatch) -> WireMatch {
     let method = one.method.as_ref().map(|method| header(":method", exactly(method)));
     let headers = one.headers.iter().map(|HeaderMatch { name, value, kind }| match kind {
         MatchKind::Exact => header(name, exactly(value)),
-        MatchKind::Prefix => header(name, HeaderMatchSpecifier::StringMatch(pattern(value, *kind))),
+        MatchKind::Prefix | MatchKind::Pattern => {
+            header(name, HeaderMatchSpecifier::StringMatch(pattern(value, *kind)))
+        }
         MatchKind::Present => header(name, HeaderMatchSpecifier::PresentMatch(true)),
     });
     WireMatch {
@@ -184,6 +178,7 @@ fn exactly(value: &str) -> HeaderMatchSpecifier {
 fn pattern(value: &str, kind: MatchKind) -> StringMatcher {
     let match_pattern = match kind {
         MatchKind::Prefix => MatchPattern::Prefix(value.to_owned()),
+        MatchKind::Pattern => MatchPattern::SafeRegex(parts::expression(value)),
         MatchKind::Exact | MatchKind::Present => MatchPattern::Exact(value.to_owned()),
     };
     StringMatcher { match_pattern: Some(match_pattern), ..StringMatcher::default() }
@@ -206,18 +201,18 @@ fn action(shape: Shape, rule: &RouteRule, one: &RouteMatch) -> Action {
         }
         [backend] if session.is_none() => ClusterSpecifier::Cluster(backend.authority.to_string()),
         several => ClusterSpecifier::WeightedClusters(WeightedCluster {
-            clusters: several.iter().map(|backend| weighed(backend, session)).collect(),
+            clusters: several.iter().map(|backend| weighed(backend, session, one)).collect(),
             ..WeightedCluster::default()
         }),
     };
     forward(shape, specifier, rule, one)
 }
 
-fn weighed(backend: &Backend, session: Option<&Session>) -> ClusterWeight {
+fn weighed(backend: &Backend, session: Option<&Session>, one: &RouteMatch) -> ClusterWeight {
     ClusterWeight {
         name: backend.authority.to_string(),
         weight: Some(parts::number(backend.weight)),
-        typed_per_filter_config: session.map(sessions).unwrap_or_default(),
+        typed_per_filter_config: session.map(|session| sessions(session, one)).unwrap_or_default(),
         ..ClusterWeight::default()
     }
 }

@@ -14,19 +14,19 @@ use envoy_types::pb::envoy::extensions::http::stateful_session::cookie::v3::Cook
 use envoy_types::pb::envoy::extensions::http::stateful_session::header::v3::HeaderBasedSessionState;
 use envoy_types::pb::envoy::r#type::http::v3::Cookie;
 use envoy_types::pb::google::protobuf::Any;
-use mesh::{Session, SessionToken};
+use mesh::{RouteMatch, Session, SessionToken};
 
 use super::parts;
 
 /// Under which Envoy looks for the sessions of a route.
 pub(super) const SESSION_FILTER: &str = "envoy.filters.http.stateful_session";
 
-/// What a weighted cluster says of the sessions of its requests.
-pub(super) fn sessions(session: &Session) -> HashMap<String, Any> {
+/// What a weighted cluster says of the sessions of the requests that were `matched` so.
+pub(super) fn sessions(session: &Session, matched: &RouteMatch) -> HashMap<String, Any> {
     let name = session.name.clone();
     let (kind, state) = match session.token {
         SessionToken::Cookie(lives) => {
-            let (ttl, path) = (lives.map(parts::duration), "/".to_owned());
+            let (ttl, path) = (lives.map(parts::duration), Session::cookie_path(Some(matched)));
             let cookie = Some(Cookie { name, ttl, path, ..Cookie::default() });
             ("cookie", parts::any(&CookieBasedSessionState { cookie }))
         }
