@@ -174,3 +174,22 @@ fn a_fault_aborts_and_delays_its_share_of_the_requests() {
         assert_eq!((counters.faults_delayed_total, counters.faults_aborted_total), (1, 1));
     });
 }
+
+#[test]
+fn a_delay_ends_with_the_time_that_the_request_has() {
+    run(async {
+        let app = app("web-1", Protocol::Http1).await;
+        let mut declared = web(Protocol::Http1, &app, Filters::default());
+        declared.rules[0].request_timeout = Some(Duration::from_millis(30));
+        // Longer than any run of this test.
+        declared.rules[0].policy.fault =
+            Some(Fault { delay: Some((100, Duration::from_secs(600))), abort: None });
+        let mesh = mesh(&settings(), &[declared]);
+        assert_eq!(ask(&mut http1(mesh.outbound).await, get("web", "/old")).await.status, 504);
+        let call = Request::post("http://web/old").header("content-type", "application/grpc");
+        let call = call.header("grpc-timeout", "20m").body(Full::default()).unwrap();
+        let answer = whole(http2(mesh.outbound).await.send_request(call).await.unwrap()).await;
+        assert_eq!(answer.headers["grpc-status"], "4");
+        assert!(app.requests.borrow().is_empty());
+    });
+}

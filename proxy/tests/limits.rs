@@ -129,3 +129,77 @@ fn the_application_is_given_no_more_requests_at_a_time_than_it_is_set_to_take() 
         assert_eq!(mesh.workers.take().await.counters.overloaded_total, 1);
     });
 }
+
+/// What waited did so for a place under limits that were gone.
+#[test]
+fn what_waits_for_a_connection_gets_one_once_the_limits_are_wider_or_gone() {
+    run(async {
+        for wider in [Some(CircuitBreaker { max_connections: Some(2), ..CircuitBreaker::default() }), None] {
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = server.local_addr().unwrap();
+            let declared = |breaker| web(address, ServicePolicy { breaker, ..ServicePolicy::default() });
+            let narrow = CircuitBreaker {
+                max_connections: Some(1),
+                max_pending: Some(1),
+                ..CircuitBreaker::default()
+            };
+            let mesh = mesh(&settings(), &[declared(Some(narrow))]);
+            let (first, mut stream) = held(&mesh, &server).await;
+            let ask_one = || {
+                let outbound = mesh.outbound;
+                tokio::task::spawn_local(async move {
+                    ask(&mut http1(outbound).await, get("web", "/")).await.status
+                })
+            };
+            let (waiting, refused) = (ask_one(), ask_one());
+            while mesh.workers.take().await.counters.breaker_pending_total == 0 {
+                tokio::task::yield_now().await;
+            }
+            mesh.published.publish(support::snapshot(&[declared(wider)]));
+            let serving = tokio::task::spawn_local(async move {
+                loop {
+                    let (mut stream, _) = server.accept().await.unwrap();
+                    tokio::task::spawn_local(async move {
+                        let mut head = [0; 1024];
+                        while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                            answer(&mut stream).await;
+                        }
+                    });
+                }
+            });
+            // By a request that comes now a worker looks at the new limits.
+            assert_eq!(ask_one().await.unwrap(), 200);
+            let mut statuses = Vec::new();
+            for one in [waiting, refused] {
+                let answered = tokio::time::timeout(Duration::from_secs(30), one).await;
+                statuses.push(answered.expect("it waits for ever").unwrap());
+            }
+            statuses.sort_unstable();
+            assert_eq!(statuses, [200, 503]);
+            serving.abort();
+            answer(&mut stream).await;
+            assert_eq!(first.await.unwrap(), 200);
+        }
+    });
+}
+
+/// It counted from the moment on at which it came, and let as many through again as it was told to.
+#[test]
+fn a_breaker_that_comes_later_counts_what_is_under_way_already() {
+    run(async {
+        for limits in [
+            CircuitBreaker { max_requests: Some(1), ..CircuitBreaker::default() },
+            CircuitBreaker { max_connections: Some(1), max_pending: Some(0), ..CircuitBreaker::default() },
+        ] {
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = server.local_addr().unwrap();
+            let declared = |breaker| web(address, ServicePolicy { breaker, ..ServicePolicy::default() });
+            let mesh = mesh(&settings(), &[declared(None)]);
+            let (first, mut stream) = held(&mesh, &server).await;
+            mesh.published.publish(support::snapshot(&[declared(Some(limits))]));
+            assert_eq!(ask(&mut http1(mesh.outbound).await, get("web", "/")).await.status, 503, "{limits:?}");
+            answer(&mut stream).await;
+            assert_eq!(first.await.unwrap(), 200);
+        }
+    });
+}

@@ -1,5 +1,5 @@
 //! The circuit breaker of one cluster on one worker: how much is under way to it, and what waits. Asked before a request is
-//! sent and before a connection is made, where a policy bounds them; must never pick.
+//! sent and before a connection is made, and counts also where no policy bounds them; must never pick.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// What the endpoints of a cluster share.
 #[derive(Debug)]
 pub struct Breaker {
-    limits: CircuitBreaker,
+    limits: Cell<CircuitBreaker>,
     requests: Cell<u32>,
     connections: Cell<u32>,
     pending: Cell<u32>,
@@ -23,7 +23,7 @@ impl Breaker {
     #[must_use]
     pub fn new(limits: CircuitBreaker) -> Rc<Self> {
         Rc::new(Self {
-            limits,
+            limits: Cell::new(limits),
             requests: Cell::new(0),
             connections: Cell::new(0),
             pending: Cell::new(0),
@@ -31,16 +31,17 @@ impl Breaker {
         })
     }
 
-    /// What it was made from.
-    #[must_use]
-    pub fn limits(&self) -> CircuitBreaker {
-        self.limits
+    /// From now on these hold. What waits looks again: it would wait for the old ones for ever.
+    pub fn limit(&self, limits: CircuitBreaker) {
+        if self.limits.replace(limits) != limits {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Whether one more request may be sent.
     #[must_use]
     pub fn admits_request(&self) -> bool {
-        self.limits.max_requests.is_none_or(|most| self.requests.get() < most)
+        self.limits.get().max_requests.is_none_or(|most| self.requests.get() < most)
     }
 
     pub(super) fn request_began(&self) {
@@ -60,7 +61,7 @@ impl Breaker {
 
     /// A place for one more connection to an endpoint that has `of_endpoint`; each may have its first.
     pub(super) fn place(self: &Rc<Self>, of_endpoint: &Rc<Cell<u32>>) -> Option<Place> {
-        let fits = self.limits.max_connections.is_none_or(|most| self.connections.get() < most);
+        let fits = self.limits.get().max_connections.is_none_or(|most| self.connections.get() < most);
         if !fits && of_endpoint.get() > 0 {
             return None;
         }
@@ -71,7 +72,7 @@ impl Breaker {
 
     /// Waits until a connection is free or gone; `false` at once when as many wait as may.
     pub(super) async fn wait(&self) -> bool {
-        if self.limits.max_pending.is_some_and(|most| self.pending.get() >= most) {
+        if self.limits.get().max_pending.is_some_and(|most| self.pending.get() >= most) {
             return false;
         }
         let _waiting = Waiting::on(&self.pending);

@@ -129,11 +129,24 @@ pub struct Pump {
     stream: SendStream<Bytes>,
     pending: Bytes,
     is_last: bool,
+    /// It had a body, which is sent.
+    is_over: bool,
     /// Bytes that were taken from the caller.
     pub bytes: u64,
 }
 
 impl Pump {
+    /// The body, if nothing of it was taken yet.
+    pub(super) fn untouched_body(&mut self) -> Option<RequestBody> {
+        let is_untouched = self.bytes == 0 && self.pending.is_empty() && !self.is_over;
+        is_untouched.then(|| self.body.take().unwrap_or_default())
+    }
+
+    fn end(&mut self) {
+        self.body = None;
+        self.is_over = true;
+    }
+
     /// Sends what the body holds; ready when all of it is sent.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
         loop {
@@ -150,14 +163,14 @@ impl Pump {
                 let ends = self.is_last && self.pending.is_empty();
                 self.stream.send_data(piece, ends).map_err(|_| Trouble::Broken)?;
                 if ends {
-                    self.body = None;
+                    self.end();
                 }
             }
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
             match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 None => {
                     self.stream.send_data(Bytes::new(), true).map_err(|_| Trouble::Broken)?;
-                    self.body = None;
+                    self.end();
                 }
                 Some(Err(_)) => return Poll::Ready(Err(Trouble::CallerGone)),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -166,14 +179,14 @@ impl Pump {
                         self.bytes += piece.len() as u64;
                         if piece.is_empty() && self.is_last {
                             self.stream.send_data(Bytes::new(), true).map_err(|_| Trouble::Broken)?;
-                            self.body = None;
+                            self.end();
                         }
                         self.pending = piece;
                     }
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         self.stream.send_trailers(trailers).map_err(|_| Trouble::Broken)?;
-                        self.body = None;
+                        self.end();
                     }
                 },
             }
@@ -219,7 +232,7 @@ pub(super) fn open(
     body: Option<RequestBody>,
 ) -> Result<(ResponseFuture, Pump), Trouble> {
     let (answer, stream) = connection.send_request(head, body.is_none()).map_err(|_| Trouble::Broken)?;
-    Ok((answer, Pump { body, stream, pending: Bytes::new(), is_last: false, bytes: 0 }))
+    Ok((answer, Pump { body, stream, pending: Bytes::new(), is_last: false, is_over: false, bytes: 0 }))
 }
 
 /// Waits for the head of the answer while the body goes out. Interim answers are passed on by `signs`.

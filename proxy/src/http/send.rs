@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode, request};
 use mesh::Protocol;
 
 use super::body::Source;
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Place};
 use super::dial::dial;
 use super::h1::{self, Link, Trouble, Upload};
 use super::h2;
@@ -67,8 +67,10 @@ pub struct Answer {
 pub enum Unsent {
     /// Nothing was sent: another endpoint may be tried.
     NotConnected,
-    /// The endpoint says that it has not begun on it (HTTP/2: RFC 9113, section 8.7), or is gone before it could. Its head
-    /// was given away.
+    /// The endpoint says that it has not begun on it (HTTP/2: RFC 9113, section 8.7), and nothing of its body was taken: it is
+    /// whole, and may be sent anywhere, whatever its method.
+    Unbegun,
+    /// The same of one whose body was given away in part.
     Refused,
     /// It was sent, at least in part, and no answer came.
     Lost(Refusal),
@@ -81,7 +83,7 @@ impl Unsent {
     #[must_use]
     pub fn blames_endpoint(self) -> bool {
         match self {
-            Self::NotConnected | Self::Refused => true,
+            Self::NotConnected | Self::Unbegun | Self::Refused => true,
             Self::Lost(refusal) => matches!(
                 refusal,
                 Refusal::ConnectFailed | Refusal::BrokenOff | Refusal::BadAnswer | Refusal::TimedOut
@@ -96,7 +98,7 @@ impl Unsent {
         match self {
             Self::NotConnected => Refusal::ConnectFailed,
             // The answer to a caller that is gone reaches nobody; its account counts as broken off.
-            Self::Refused | Self::CallerGone => Refusal::BrokenOff,
+            Self::Unbegun | Self::Refused | Self::CallerGone => Refusal::BrokenOff,
             Self::Lost(refusal) => refusal,
         }
     }
@@ -116,7 +118,7 @@ impl From<Trouble> for Unsent {
 /// Sends `outgoing` to `upstream`.
 ///
 /// # Errors
-/// See [`Unsent`]; after `NotConnected` the request is whole.
+/// See [`Unsent`]; after `NotConnected` and `Unbegun` the request is whole.
 pub async fn send(
     upstream: &Rc<Upstream>,
     outgoing: &mut Outgoing,
@@ -146,34 +148,43 @@ async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unse
     }
 }
 
-/// A connection for one request: an idle one, a new one, or the next that is free where the policy bounds them.
+/// A connection for one request: an idle one, a new one, or the next that is free where a policy bounds them.
 async fn link(upstream: &Rc<Upstream>, tally: &mut Tally) -> Result<Link, Unsent> {
     if let Some(link) = upstream.idle_link() {
         return Ok(link);
     }
     let breaker = upstream.breaker.borrow().clone();
-    match breaker {
-        None => fresh_link(upstream, tally).await,
-        Some(breaker) => Box::pin(placed_link(upstream, &breaker, tally)).await,
-    }
+    let place = match breaker {
+        None => None,
+        Some(breaker) => match breaker.place(&upstream.connections) {
+            Some(place) => Some(place),
+            None => return Box::pin(awaited_link(upstream, &breaker, tally)).await,
+        },
+    };
+    placed_link(upstream, place, tally).await
 }
 
-async fn placed_link(
+async fn placed_link(upstream: &Upstream, place: Option<Place>, tally: &mut Tally) -> Result<Link, Unsent> {
+    let mut link = fresh_link(upstream, tally).await?;
+    link.place = place;
+    Ok(link)
+}
+
+/// Waits for a connection that is free, or for room for one more.
+async fn awaited_link(
     upstream: &Rc<Upstream>,
     breaker: &Rc<Breaker>,
     tally: &mut Tally,
 ) -> Result<Link, Unsent> {
     loop {
-        if let Some(place) = breaker.place(&upstream.connections) {
-            let mut link = fresh_link(upstream, tally).await?;
-            link.place = Some(place);
-            return Ok(link);
-        }
         if !breaker.wait().await {
             return Err(Unsent::Lost(Refusal::TooManyPending));
         }
         if let Some(link) = upstream.idle_link() {
             return Ok(link);
+        }
+        if let Some(place) = breaker.place(&upstream.connections) {
+            return placed_link(upstream, Some(place), tally).await;
         }
     }
 }
@@ -243,12 +254,20 @@ async fn send_h2(
         h2::forget(upstream, number);
     }
     let Some(mut connection) = connection else { return Err(Unsent::NotConnected) };
+    // An endpoint that says goodbye leaves behind what was on its way to it: such a request is sent again with this head.
+    let kept = outgoing.parts.clone();
     let Some(head) = h2::head_of(&mut outgoing.parts) else {
         return Err(Unsent::Lost(Refusal::Malformed("the host header is not an authority")));
     };
     let (future, mut pump) = h2::open(&mut connection, head, outgoing.upload.take_body())?;
     let answered = h2::answer(future, &mut pump, tally.signs()).await;
     tally.request_bytes = pump.bytes;
+    if matches!(answered, Err(Trouble::Refused))
+        && let Some(body) = pump.untouched_body()
+    {
+        (outgoing.parts, outgoing.upload) = (kept, Upload::new(body));
+        return Err(Unsent::Unbegun);
+    }
     let (head, stream) = answered?.into_parts();
     let source = Source::H2 { stream, pump };
     Ok(Answer { status: head.status, headers: head.headers, source, watch: None })

@@ -216,9 +216,7 @@ impl Tally {
         if let Some(in_flight) = self.in_flight.take() {
             let now = Instant::now();
             if self.verdict.is_none() {
-                // No answer is no good news either: an endpoint that hangs up at once must not look like the quickest.
-                let since = self.sent.elapsed().max(ASSUMED_LATENCY);
-                in_flight.upstream().latency.borrow_mut().observe(since, now);
+                self.unanswered_by(in_flight.upstream(), now);
             }
             if !self.is_blameless {
                 in_flight.upstream().ended(failure.is_some(), now);
@@ -246,6 +244,18 @@ impl Tally {
 }
 
 impl Tally {
+    /// No answer is no good news: an endpoint that hangs up at once must not look like the quickest. What the caller gave up says
+    /// only that it was not quicker than this.
+    fn unanswered_by(&self, upstream: &Upstream, now: Instant) {
+        let since = now.saturating_duration_since(self.sent);
+        let mut latency = upstream.latency.borrow_mut();
+        if !self.is_blameless {
+            latency.observe(since.max(ASSUMED_LATENCY), now);
+        } else if since.as_secs_f64() > latency.seconds_at(now) {
+            latency.observe(since, now);
+        }
+    }
+
     fn hand_over(&self, mut record: Box<Record>, failure: Option<Failure>) {
         let Some(recorder) = &self.state.recorder else { return };
         let edge = std::sync::Arc::clone(self.state.edges.borrow().edge(self.edge));

@@ -51,7 +51,7 @@ pub struct Upstream {
     pub joined: Cell<Option<Instant>>,
     /// Whether it is ejected.
     pub health: RefCell<Health>,
-    /// Of its cluster, where the policy bounds what is under way.
+    /// Of its cluster; none for the application itself.
     pub breaker: RefCell<Option<Rc<Breaker>>>,
     /// Connections that the breaker counts.
     pub(super) connections: Rc<Cell<u32>>,

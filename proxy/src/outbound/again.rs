@@ -26,7 +26,7 @@ pub(super) fn allows(retry: &Retry, asked: Asked, sent: &Result<Answer, Unsent>)
             let number = grpc_status.and_then(|status| status.parse().ok());
             names(retry, answer.status.as_u16(), number)
         }
-        Err(Unsent::NotConnected | Unsent::Refused) => true,
+        Err(Unsent::NotConnected | Unsent::Unbegun | Unsent::Refused) => true,
         Err(Unsent::Lost(refusal @ (Refusal::BrokenOff | Refusal::TimedOut))) => {
             let number = asked.is_grpc.then(|| u32::from(refusal.grpc_status()));
             asked.is_idempotent || names(retry, refusal.status().as_u16(), number)
@@ -80,6 +80,7 @@ mod tests {
             (&retry, grpc, answer(200, Some("x")), false),
             (&retry, post, Err(Unsent::NotConnected), true),
             (&retry, post, Err(Unsent::Refused), true),
+            (&retry, post, Err(Unsent::Unbegun), true),
             (&retry, get, Err(Unsent::Lost(Refusal::BrokenOff)), true),
             (&retry, post, Err(Unsent::Lost(Refusal::BrokenOff)), false),
             (&named, post, Err(Unsent::Lost(Refusal::BrokenOff)), true),

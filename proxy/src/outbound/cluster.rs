@@ -75,8 +75,8 @@ pub(super) struct Cluster {
     ring: Option<Ring>,
     turn: Cell<u64>,
     budget: RefCell<Budget>,
-    /// Where the policy bounds what is under way.
-    breaker: Option<Rc<Breaker>>,
+    /// Counts what is under way, and bounds it where the policy does.
+    breaker: Rc<Breaker>,
     /// Where the policy limits the rate.
     bucket: Option<RefCell<Bucket>>,
     ejections: Option<Rc<Ejections>>,
@@ -120,7 +120,7 @@ impl Cluster {
         let budget = spent.filter(|budget| budget.policy() == wanted);
         let breaker = kept_breaker(set, before);
         for member in &members {
-            member.upstream.breaker.replace(breaker.clone());
+            member.upstream.breaker.replace(Some(Rc::clone(&breaker)));
         }
         let upstreams = members.iter().map(|member| &member.upstream);
         let cluster = Self {
@@ -148,7 +148,7 @@ impl Cluster {
 
     /// Whether the circuit breaker lets one more request be sent.
     pub(super) fn admits_request(&self) -> bool {
-        self.breaker.as_ref().is_none_or(|breaker| breaker.admits_request())
+        self.breaker.admits_request()
     }
 
     /// A request came that its route allows to be tried again.
@@ -251,8 +251,12 @@ impl Cluster {
 
     /// What tokens of sessions say of the member that requests were sent to.
     pub(super) fn mark_of(&self, upstream: &Rc<Upstream>) -> Option<u64> {
-        let member = self.members.iter().find(|member| Rc::ptr_eq(&member.upstream, upstream));
-        member.map(|member| member.mark)
+        self.position(upstream).map(|index| self.members[index].mark)
+    }
+
+    /// Which member this is.
+    pub(super) fn position(&self, upstream: &Rc<Upstream>) -> Option<usize> {
+        self.members.iter().position(|member| Rc::ptr_eq(&member.upstream, upstream))
     }
 
     /// The member that was picked.
@@ -287,11 +291,13 @@ impl Cluster {
     }
 }
 
-/// The breaker of `set`; the one from before, with what is under way, while the policy says the same.
-fn kept_breaker(set: &EndpointSet, before: Option<&Cluster>) -> Option<Rc<Breaker>> {
-    let limits = set.policy.breaker?;
-    let kept = before.and_then(|before| before.breaker.clone()).filter(|kept| kept.limits() == limits);
-    Some(kept.unwrap_or_else(|| Breaker::new(limits)))
+/// The breaker of `set`: the one from before, with what is under way and what waits, under the limits of now. One without limits
+/// counts all the same, so that limits that come later hold for what is open already.
+fn kept_breaker(set: &EndpointSet, before: Option<&Cluster>) -> Rc<Breaker> {
+    let limits = set.policy.breaker.unwrap_or_default();
+    let Some(before) = before else { return Breaker::new(limits) };
+    before.breaker.limit(limits);
+    Rc::clone(&before.breaker)
 }
 
 /// The bucket of `set`; the one from before, with what is left in it, while the policy says the same.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 use super::*;
 use crate::http::signs::Limits;
+use crate::http::tally::Tally;
 use crate::http::upstream::InFlight;
 use crate::resources::Pressure;
 use mesh::{
@@ -211,4 +212,22 @@ fn requests_stay_in_the_zone_until_it_is_too_thin() {
     cluster.sweep(true, now);
     let shares = picked(&cluster, &state, now, |_| None);
     assert!(shares[2] > 300 && shares[3] > 300, "nobody is left in the zone: {shares:?}");
+}
+
+#[test]
+fn a_caller_that_leaves_soon_does_not_make_an_endpoint_look_slow_and_one_that_waited_long_does() {
+    let (state, now) = (state(), Instant::now());
+    let cluster = Cluster::new(&set(&[(1, Health::Ready)]), None, &state, now);
+    let upstream = &cluster.member(0).upstream;
+    upstream.latency.borrow_mut().observe(Duration::from_millis(2), now);
+    let leaves_after = |span: Duration| {
+        let edge = state.edges.borrow().folded(mesh::Direction::Outbound);
+        let begun = Instant::now().checked_sub(span).unwrap();
+        let mut tally = Tally::open(&state, &Rc::default(), edge, begun);
+        tally.picked(upstream, edge);
+        drop(tally);
+        upstream.latency.borrow().seconds_at(Instant::now())
+    };
+    assert!(leaves_after(Duration::ZERO) < ASSUMED_LATENCY.as_secs_f64() / 2.0);
+    assert!(leaves_after(Duration::from_secs(3)) > 2.0);
 }

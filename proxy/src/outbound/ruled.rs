@@ -40,8 +40,12 @@ pub(super) async fn answer(
         Some(number) => (&target.view.rules[number], target.mirrors[number].as_slice()),
         None => (&none, &[][..]),
     };
+    let deadline = deadline(rule, told, tally);
     if let Some(fault) = &rule.policy.fault {
-        suffer(fault, state).await.map_err(Unsent::Lost)?;
+        within(deadline, suffer(fault, state))
+            .await
+            .unwrap_or(Err(Refusal::TimedOut))
+            .map_err(Unsent::Lost)?;
     }
     if let Some(redirect) = &rule.filters.redirect {
         let (parts, _) = redirected(redirect, rule, &outgoing.parts).into_parts();
@@ -69,7 +73,7 @@ pub(super) async fn answer(
         mirror(rule, mirrors, outgoing, state);
     }
     let way = Way { state, cluster, target, key: affinity.key, pinned };
-    let mut answer = in_time(way, rule, told, outgoing, tally).await?;
+    let mut answer = in_time(way, rule, deadline, told.is_some(), outgoing, tally).await?;
     if has_filters {
         change_headers(&rule.filters.response_headers, &mut answer.headers);
     }
@@ -110,31 +114,38 @@ fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// When the request must be answered, by the rule and by what a gRPC caller told. One that lies beyond all time is none.
+fn deadline(rule: &RouteRule, told: Option<Duration>, tally: &Tally) -> Option<Instant> {
+    let time = told.into_iter().chain(rule.request_timeout).min();
+    time.and_then(|time| tally.started().checked_add(time)).map(Instant::from_std)
+}
+
+/// What `future` comes to; `None` if that is not before the deadline.
+async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    match deadline {
+        None => Some(future.await),
+        Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+    }
+}
+
 /// Sends as the rule says, within its time and the caller's; the endpoint is told what is left of it.
 async fn in_time(
     way: Way<'_>,
     rule: &RouteRule,
-    told: Option<Duration>,
+    deadline: Option<Instant>,
+    is_told: bool,
     outgoing: &mut Outgoing,
     tally: &mut Tally,
 ) -> Result<Answer, Unsent> {
     let is_grpc = is_grpc(&outgoing.parts.headers);
-    let time = told.into_iter().chain(rule.request_timeout).min();
-    // One that lies beyond all time is none.
-    let deadline = time.and_then(|time| tally.started().checked_add(time)).map(Instant::from_std);
     if let Some(deadline) = deadline.filter(|_| is_grpc) {
         let left = deadline.saturating_duration_since(Instant::now());
         outgoing.parts.headers.insert(GRPC_TIMEOUT, grpc_timeout_value(left));
     }
     let sending = way.send_by(rule, outgoing, tally);
-    let mut answer = match deadline {
-        None => sending.await?,
-        Some(deadline) => tokio::time::timeout_at(deadline, sending)
-            .await
-            .unwrap_or(Err(Unsent::Lost(Refusal::TimedOut)))?,
-    };
+    let mut answer = within(deadline, sending).await.unwrap_or(Err(Unsent::Lost(Refusal::TimedOut)))?;
     // A route's timeout ends with the head of the answer; a caller's deadline holds for the whole call.
-    let call_ends = deadline.filter(|_| told.is_some());
+    let call_ends = deadline.filter(|_| is_told);
     answer.watch = Watch::within(call_ends, rule.policy.stream_idle, is_grpc);
     Ok(answer)
 }

@@ -15,8 +15,8 @@ use crate::http::send::{Answer, Outgoing, Unsent, send};
 use crate::http::state::WorkerState;
 use crate::http::tally::Tally;
 
-/// Most endpoints that one try goes to: the first, and two more when connecting fails. More would only make a broken
-/// service slower to say so.
+/// Most endpoints that one try goes to: the first, and two more when connecting fails or a request was left unbegun. More would
+/// only make a broken service slower to say so.
 pub(super) const TRIES_MAX: usize = 3;
 
 /// Where a request goes, and who sends it.
@@ -48,6 +48,8 @@ impl Way<'_> {
             return (None, Err(Unsent::Lost(Refusal::TooManyRequests)));
         }
         let mut tried = [usize::MAX; TRIES_MAX];
+        // One that said goodbye takes requests over its next connection, where there is no other.
+        let (mut left_by, mut last) = (None, Unsent::NotConnected);
         for attempt in 0..TRIES_MAX {
             let now = if attempt == 0 { tally.sent() } else { Instant::now() };
             let tried_now = &tried[..attempt];
@@ -56,7 +58,7 @@ impl Way<'_> {
                 let pinned = self.pinned.filter(|index| untried(*index) && self.cluster.admits(*index, now));
                 pinned.or_else(|| self.cluster.pick(untried, self.key, now, self.state))
             };
-            let picked = pick(past).or_else(|| if past.is_empty() { None } else { pick(&[]) });
+            let picked = pick(past).or_else(|| if past.is_empty() { None } else { pick(&[]) }).or(left_by);
             let Some(picked) = picked else {
                 let refusal = if attempt == 0 { Refusal::NoEndpoint } else { Refusal::ConnectFailed };
                 return (None, Err(Unsent::Lost(refusal)));
@@ -66,11 +68,12 @@ impl Way<'_> {
             let member = self.cluster.member(picked);
             tally.picked(&member.upstream, self.target.edge(&member.workload, self.state));
             match send(&member.upstream, outgoing, tally).await {
-                Err(Unsent::NotConnected) => {}
+                Err(Unsent::NotConnected) => last = Unsent::NotConnected,
+                Err(Unsent::Unbegun) => (left_by, last) = (Some(picked), Unsent::Unbegun),
                 done => return (Some(picked), done),
             }
         }
-        (None, Err(Unsent::NotConnected))
+        (None, Err(last))
     }
 
     /// Sends as often as `rule` allows, each try within its time.
@@ -130,7 +133,10 @@ impl Way<'_> {
             None => sending.await,
             Some(time) => match tokio::time::timeout(time, sending).await {
                 Ok(sent) => sent,
-                Err(_) => (None, Err(Unsent::Lost(Refusal::TimedOut))),
+                Err(_) => {
+                    let picked = tally.endpoint().and_then(|endpoint| self.cluster.position(endpoint));
+                    (picked, Err(Unsent::Lost(Refusal::TimedOut)))
+                }
             },
         }
     }
