@@ -1,10 +1,14 @@
 //! What a proxy measures of itself: every family of its admin port that starts with `penstock_proxy_`, in one place, and
 //! open connections. `docs/metrics.md` says what each means. Conduit's families per edge are `report/families.rs`'s.
 //!
-//! Ground floor: imports nothing of its crate. Labels are bounded: no service, no address.
+//! Ground floor: imports nothing of its crate. Labels are bounded: no address, and a service only in [`pools`].
+
+pub mod pools;
 
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use self::pools::Pools;
 
 /// All handles of one proxy; cheap to clone.
 #[derive(Debug, Clone)]
@@ -160,6 +164,16 @@ pub struct WorkerMetrics {
     pub copies: IntCounter,
     /// Copies dropped, by reason.
     pub copies_dropped: IntCounterVec,
+    /// Connections and endpoints as they are now, per set of endpoints.
+    pub pools: Pools,
+    /// Kept connections that were found dead and replaced in silence.
+    pub reused_dead: IntCounter,
+    /// Picks that went to another because an endpoint was too new.
+    pub slow_start_passed: IntCounter,
+    /// Retries that were made.
+    pub retries_made: IntCounter,
+    /// Requests that a retry saved.
+    pub retries_succeeded: IntCounter,
     /// Retries that were wanted and not made, by reason.
     pub retries_refused: IntCounterVec,
     /// Edges counted under `other` because a worker's table was full.
@@ -317,6 +331,19 @@ impl WorkerMetrics {
             ejections_refused: counter(registry, "ejections_refused_total", "Ejections refused by the floor"),
             zone_spilled: counter(registry, "zone_spilled_total", "Requests that left a zone too thin"),
             retries_refused: registered(registry, retries_refused),
+            pools: registered(registry, Pools::default()),
+            reused_dead: counter(registry, "pool_reused_dead_total", "Kept connections found dead, replaced"),
+            slow_start_passed: counter(
+                registry,
+                "slow_start_passed_total",
+                "Picks passed on: endpoint too new",
+            ),
+            retries_made: counter(
+                registry,
+                "retries_made_total",
+                "Retries that a route allowed and that were made",
+            ),
+            retries_succeeded: counter(registry, "retries_succeeded_total", "Requests that a retry saved"),
             open_connections: registered(registry, open),
             running: gauge(registry, "requests_running", "Requests that run now"),
             tunnels: gauge(registry, "tunnels_open", "Connections carried as bytes now"),
@@ -367,6 +394,7 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C)
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::pools::{Connects, SetCounts};
     use super::*;
 
     #[test]
@@ -381,6 +409,10 @@ mod tests {
         metrics.workers.retries_refused.with_label_values(&["budget"]).inc();
         metrics.workers.records_dropped.with_label_values(&["access_log"]).inc();
         metrics.workers.open_connections.with_label_values(&["inbound", "src"]).set(1);
+        metrics
+            .workers
+            .pools
+            .show([("web".to_owned(), SetCounts::default())].into_iter(), &Connects::default());
         for family in metrics.registry.gather() {
             let name = family.name();
             assert!(documentation.contains(&format!("`{name}`")), "{name} is missing in docs/metrics.md");

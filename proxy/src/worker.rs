@@ -26,6 +26,7 @@ pub use listening::{Inherited, Role};
 
 pub use crate::http::signs::Limits;
 pub use crate::http::state::OpenConnection;
+pub use crate::metrics::pools::SetCounts;
 pub use crate::report::counters::Counters;
 pub use crate::report::edges::StatusCount;
 
@@ -113,6 +114,8 @@ pub struct Taken {
     pub statuses: Vec<(Edge, Vec<StatusCount>)>,
     /// As of now.
     pub counters: Counters,
+    /// Each set of endpoints as of now, once per worker.
+    pub sets: Vec<(Authority, SetCounts)>,
 }
 
 impl Taken {
@@ -120,6 +123,7 @@ impl Taken {
         self.edges.extend(other.edges);
         self.statuses.extend(other.statuses);
         self.counters.merge(&other.counters);
+        self.sets.extend(other.sets);
     }
 }
 

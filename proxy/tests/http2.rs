@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -14,6 +16,7 @@ use mesh::{Direction, Protocol};
 use support::{
     Answered, AppBody, Mesh, ask, endpoint, get, http1, http2, mesh, run, service, settings, whole,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 fn request(host: &str, path: &str) -> http::request::Builder {
@@ -319,5 +322,89 @@ fn a_length_that_a_caller_states_twice_is_stated_once_to_an_http1_endpoint() {
         let twice = Request::post("http://web/").header("content-length", "5").header("content-length", "5");
         let answer = call(&mesh, twice.body(Full::from("hello")).unwrap()).await;
         assert_eq!((answer.status, &answer.body[..]), (200, &b"hello"[..]));
+    });
+}
+
+/// Says goodbye to the first request on a connection, as one that was not begun on (RFC 9113, section 6.8).
+async fn goodbye(mut stream: TcpStream) {
+    const PREFACE: usize = 24;
+    const HEADERS: u8 = 1;
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap(); // settings
+    let (mut read, mut at) = (Vec::new(), PREFACE);
+    loop {
+        assert!(stream.read_buf(&mut read).await.unwrap() > 0);
+        while let Some(frame) = read.get(at..at + 9) {
+            if frame[3] == HEADERS {
+                stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+                // Until the caller has read it, and closes.
+                while stream.read_buf(&mut read).await.is_ok_and(|length| length > 0) {}
+                return;
+            }
+            at += 9 + usize::from(frame[0]) * 65_536 + usize::from(frame[1]) * 256 + usize::from(frame[2]);
+        }
+    }
+}
+
+/// Serves a connection; leaves each first of `left` requests unbegun by a reset.
+async fn answering(stream: TcpStream, left: Rc<Cell<u32>>, answered: Rc<Cell<u32>>) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        if left.get() > 0 {
+            left.set(left.get() - 1);
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            continue;
+        }
+        answered.set(answered.get() + 1);
+        let answer = Response::builder().header("x-method", request.method().as_str()).body(()).unwrap();
+        respond.send_response(answer, true).unwrap();
+    }
+}
+
+/// A server of HTTP/2 that leaves each first of `unbegun` requests unbegun, by a reset or by a goodbye, and answers the others.
+async fn leaving(unbegun: u32, by_goodbye: bool) -> (std::net::SocketAddr, Rc<Cell<u32>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (answered, left) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(unbegun)));
+    let counted = Rc::clone(&answered);
+    tokio::task::spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if by_goodbye && left.get() > 0 {
+                left.set(left.get() - 1);
+                tokio::task::spawn_local(goodbye(stream));
+            } else {
+                tokio::task::spawn_local(answering(stream, Rc::clone(&left), Rc::clone(&counted)));
+            }
+        }
+    });
+    (address, answered)
+}
+
+#[test]
+fn a_request_that_an_endpoint_left_unbegun_is_sent_again_whatever_its_method_though_no_route_allows_retries()
+{
+    run(async {
+        for by_goodbye in [false, true] {
+            for endpoints in [1, 2] {
+                let mut declared = service("web", Protocol::Http2, Vec::new());
+                let mut servers = Vec::new();
+                for _ in 0..endpoints {
+                    let server = leaving(1, by_goodbye).await;
+                    declared.endpoints.push(endpoint("web", server.0, 100));
+                    servers.push(server.1);
+                }
+                let mesh = mesh(&settings(), &[declared]);
+                let mut client = http1(mesh.outbound).await;
+                let no_body = Request::post("/").header("host", "web").body(Full::default()).unwrap();
+                let answer = ask(&mut client, no_body).await;
+                assert_eq!((answer.status, &answer.headers["x-method"]), (200, &"POST".parse().unwrap()));
+                assert_eq!(servers.iter().map(|count| count.get()).sum::<u32>(), 1);
+            }
+        }
+        // One that leaves all unbegun is given up.
+        let (address, answered) = leaving(1000, false).await;
+        let mesh = mesh(&settings(), &[service("web", Protocol::Http2, vec![endpoint("web", address, 100)])]);
+        assert_eq!(ask(&mut http1(mesh.outbound).await, get("web", "/")).await.status, 502);
+        assert_eq!(answered.get(), 0);
     });
 }

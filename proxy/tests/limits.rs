@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::Full;
 use mesh::{CircuitBreaker, Protocol, RateLimit, ServicePolicy};
+use proxy::metrics::pools::SetCounts;
 use support::{Declared, Mesh, app, ask, endpoint, get, http1, mesh, run, service, settings, with_inbound};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -74,6 +75,9 @@ fn past_the_bound_on_connections_a_request_waits_for_one_and_past_that_on_waitin
         while mesh.workers.take().await.counters.breaker_pending_total == 0 {
             tokio::task::yield_now().await;
         }
+        let sets = mesh.workers.take().await.sets;
+        let now = SetCounts { busy: 1, waiting: 1, ready: 1, ..SetCounts::default() };
+        assert_eq!(sets, [("web".parse().unwrap(), now)]);
         answer(&mut stream).await;
         assert_eq!(first.await.unwrap(), 200);
         let mut head = [0; 1024];
@@ -88,6 +92,8 @@ fn past_the_bound_on_connections_a_request_waits_for_one_and_past_that_on_waitin
         }
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 503]);
+        let kept = SetCounts { idle: 1, ready: 1, ..SetCounts::default() };
+        assert_eq!(mesh.workers.take().await.sets, [("web".parse().unwrap(), kept)]);
     });
 }
 

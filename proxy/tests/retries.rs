@@ -60,7 +60,11 @@ fn a_status_that_the_route_names_is_tried_again_with_the_whole_body_until_the_at
         let answer = ask(&mut client, post(body.clone())).await;
         assert_eq!((answer.status, answer.body.len()), (200, body.len()));
         assert_eq!(app.requests.borrow().len(), 3);
-        assert_eq!(edges(&mesh.workers, Direction::Outbound).await[0].1.retries, 2);
+        let taken = mesh.workers.take().await;
+        assert_eq!(taken.edges[0].1.retries, 2);
+        let counters = taken.counters;
+        assert_eq!((counters.retries_made_total, counters.retries_succeeded_total), (2, 1));
+        assert_eq!(counters.connects.count(), u64::from(app.connections.get()));
 
         let app = failing(9, 503).await;
         let mesh = support::mesh(&settings(), &[web(Protocol::Http1, &[&app], Some(retry(&[503], &[], 2)))]);
@@ -68,6 +72,8 @@ fn a_status_that_the_route_names_is_tried_again_with_the_whole_body_until_the_at
         assert_eq!((answer.status, app.requests.borrow().len()), (503, 3));
         let answer = ask(&mut http1(mesh.outbound).await, get("web", "/")).await;
         assert_eq!((answer.status, app.requests.borrow().len()), (503, 6));
+        let counters = mesh.workers.take().await.counters;
+        assert_eq!((counters.retries_made_total, counters.retries_succeeded_total), (4, 0));
     });
 }
 
@@ -327,85 +333,30 @@ fn a_try_that_took_too_long_is_not_given_to_the_same_endpoint_again() {
     });
 }
 
-/// Says goodbye to the first request on a connection, as one that was not begun on (RFC 9113, section 6.8).
-async fn goodbye(mut stream: tokio::net::TcpStream) {
-    const PREFACE: usize = 24;
-    const HEADERS: u8 = 1;
-    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap(); // settings
-    let (mut read, mut at) = (Vec::new(), PREFACE);
-    loop {
-        assert!(stream.read_buf(&mut read).await.unwrap() > 0);
-        while let Some(frame) = read.get(at..at + 9) {
-            if frame[3] == HEADERS {
-                stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
-                return;
-            }
-            at += 9 + usize::from(frame[0]) * 65_536 + usize::from(frame[1]) * 256 + usize::from(frame[2]);
-        }
-    }
-}
-
-/// Serves a connection; leaves each first of `left` requests unbegun by a reset.
-async fn answering(stream: tokio::net::TcpStream, left: Rc<Cell<u32>>, answered: Rc<Cell<u32>>) {
-    let mut connection = h2::server::handshake(stream).await.unwrap();
-    while let Some(Ok((request, mut respond))) = connection.accept().await {
-        if left.get() > 0 {
-            left.set(left.get() - 1);
-            respond.send_reset(h2::Reason::REFUSED_STREAM);
-            continue;
-        }
-        answered.set(answered.get() + 1);
-        let answer = Response::builder().header("x-method", request.method().as_str()).body(()).unwrap();
-        respond.send_response(answer, true).unwrap();
-    }
-}
-
-/// A server of HTTP/2 that leaves each first of `unbegun` requests unbegun, by a reset or by a goodbye, and answers the others.
-async fn leaving(unbegun: u32, by_goodbye: bool) -> (std::net::SocketAddr, Rc<Cell<u32>>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (answered, left) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(unbegun)));
-    let counted = Rc::clone(&answered);
-    tokio::task::spawn_local(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            if by_goodbye && left.get() > 0 {
-                left.set(left.get() - 1);
-                tokio::task::spawn_local(goodbye(stream));
-            } else {
-                tokio::task::spawn_local(answering(stream, Rc::clone(&left), Rc::clone(&counted)));
-            }
-        }
-    });
-    (address, answered)
-}
-
 #[test]
-fn a_request_that_an_endpoint_left_unbegun_is_sent_again_whatever_its_method_though_no_route_allows_retries()
-{
+fn a_kept_connection_that_dies_under_the_next_request_is_replaced_in_silence_and_counted() {
     run(async {
-        for by_goodbye in [false, true] {
-            for endpoints in [1, 2] {
-                let mut declared = service("web", Protocol::Http2, Vec::new());
-                let mut servers = Vec::new();
-                for _ in 0..endpoints {
-                    let server = leaving(1, by_goodbye).await;
-                    declared.endpoints.push(endpoint("web", server.0, 100));
-                    servers.push(server.1);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            for answers in [&[true, false][..], &[true]] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                for is_answered in answers {
+                    let mut head = [0; 1024];
+                    assert!(stream.read(&mut head).await.unwrap() > 0);
+                    if *is_answered {
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                    }
                 }
-                let mesh = mesh(&settings(), &[declared]);
-                let mut client = http1(mesh.outbound).await;
-                let no_body = Request::post("/").header("host", "web").body(Full::default()).unwrap();
-                let answer = ask(&mut client, no_body).await;
-                assert_eq!((answer.status, &answer.headers["x-method"]), (200, &"POST".parse().unwrap()));
-                assert_eq!(servers.iter().map(|count| count.get()).sum::<u32>(), 1);
             }
+        });
+        let mesh = mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", address, 100)])]);
+        let mut client = http1(mesh.outbound).await;
+        for _ in 0..2 {
+            assert_eq!(ask(&mut client, get("web", "/")).await.status, 200);
         }
-        // One that leaves all unbegun is given up.
-        let (address, answered) = leaving(1000, false).await;
-        let mesh = mesh(&settings(), &[service("web", Protocol::Http2, vec![endpoint("web", address, 100)])]);
-        assert_eq!(ask(&mut http1(mesh.outbound).await, get("web", "/")).await.status, 502);
-        assert_eq!(answered.get(), 0);
+        let counters = mesh.workers.take().await.counters;
+        assert_eq!((counters.reused_dead_total, counters.connects.count()), (1, 2));
     });
 }
 

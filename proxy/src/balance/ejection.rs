@@ -46,6 +46,12 @@ impl Health {
         self.out_until.is_some()
     }
 
+    /// Whether it was out long enough to be probed.
+    #[must_use]
+    pub fn is_half_open(&self, now: Instant) -> bool {
+        self.out_until.is_some_and(|until| now >= until)
+    }
+
     /// A request to it ended.
     pub fn observe(&mut self, policy: &Ejection, is_failure: bool, now: Instant) -> Outcome {
         match self.out_until {

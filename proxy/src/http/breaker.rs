@@ -70,6 +70,12 @@ impl Breaker {
         Some(Place { breaker: Rc::clone(self), of_endpoint: Rc::clone(of_endpoint) })
     }
 
+    /// Requests that wait for a connection.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.pending.get()
+    }
+
     /// Waits until a connection is free or gone; `false` at once when as many wait as may.
     pub(super) async fn wait(&self) -> bool {
         if self.limits.get().max_pending.is_some_and(|most| self.pending.get() >= most) {

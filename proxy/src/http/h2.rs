@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -49,13 +50,13 @@ pub(super) struct Numbered {
     pub(super) number: u64,
 }
 
-/// The shared connection, made if there is none; `true` if it was made for this request.
-pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(Numbered, bool)> {
+/// The shared connection, made if there is none; in which time, if it was made for this request.
+pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(Numbered, Option<Duration>)> {
     let (sender, receiver) = oneshot::channel();
     let first = {
         let mut shared = upstream.shared.borrow_mut();
         match &mut *shared {
-            Shared::Ready(connection) => return Some((connection.clone(), false)),
+            Shared::Ready(connection) => return Some((connection.clone(), None)),
             Shared::Dialing(waiting) => {
                 waiting.push(sender);
                 false
@@ -66,11 +67,13 @@ pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(Numbered, boo
             }
         }
     };
+    let begun = first.then(Instant::now);
     if first {
         // A task of its own, so that the others still get their connection when this request's caller leaves.
         tokio::task::spawn_local(drive(Rc::clone(upstream)));
     }
-    receiver.await.ok().flatten().map(|connection| (connection, first))
+    let connection = receiver.await.ok().flatten()?;
+    Some((connection, begun.map(|begun| begun.elapsed())))
 }
 
 /// Forgets connection `number`, which turned out to be dead; another may have taken its place.

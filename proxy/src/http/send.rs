@@ -2,7 +2,7 @@
 //! A connection from the pool that turns out to be dead is replaced once, in silence, where that is safe.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, request};
 use mesh::Protocol;
@@ -133,11 +133,18 @@ pub async fn send(
     }
 }
 
+/// A connection was made for this request, in this time.
+fn connected(upstream: &Upstream, tally: &mut Tally, took: Duration) {
+    upstream.connected();
+    tally.connected();
+    tally.state().count(|counters| counters.connects.add(took));
+}
+
 async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unsent> {
+    let begun = Instant::now();
     match dial(upstream).await {
         Ok(stream) => {
-            upstream.connected();
-            tally.connected();
+            connected(upstream, tally, begun.elapsed());
             Ok(Link::new(stream))
         }
         Err(error) => {
@@ -201,6 +208,7 @@ async fn send_h1(
             Ok(head) => break head,
             // One that said anything was alive, and what it said must not stand before another's answer.
             Err(Trouble::Broken) if link.reused && link.read.is_empty() && outgoing.may_be_sent_again() => {
+                tally.state().count(|counters| counters.reused_dead_total += 1);
                 let (buffer, place) = (std::mem::take(&mut link.read), link.place.take());
                 link = fresh_link(upstream, tally).await?;
                 (link.read, link.place) = (buffer, place);
@@ -237,13 +245,12 @@ async fn send_h2(
     }
     let mut connection = None;
     for _ in 0..2 {
-        let Some((candidate, is_fresh)) = h2::connection(upstream).await else {
+        let Some((candidate, made_in)) = h2::connection(upstream).await else {
             upstream.connect_failed(Instant::now());
             return Err(Unsent::NotConnected);
         };
-        if is_fresh {
-            upstream.connected();
-            tally.connected();
+        if let Some(took) = made_in {
+            connected(upstream, tally, took);
         }
         // An old connection may have ended since: nothing was sent, so a fresh one is tried.
         let number = candidate.number;
@@ -252,6 +259,7 @@ async fn send_h2(
             break;
         }
         h2::forget(upstream, number);
+        tally.state().count(|counters| counters.reused_dead_total += u64::from(made_in.is_none()));
     }
     let Some(mut connection) = connection else { return Err(Unsent::NotConnected) };
     // An endpoint that says goodbye leaves behind what was on its way to it: such a request is sent again with this head.

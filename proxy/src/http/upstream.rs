@@ -53,7 +53,7 @@ pub struct Upstream {
     pub health: RefCell<Health>,
     /// Of its cluster; none for the application itself.
     pub breaker: RefCell<Option<Rc<Breaker>>>,
-    /// Connections that the breaker counts.
+    /// Open HTTP/1 connections, idle ones included, as the breaker counts them.
     pub(super) connections: Rc<Cell<u32>>,
     /// Of its cluster, where the policy ejects.
     pub ejections: RefCell<Option<Rc<Ejections>>>,
@@ -143,6 +143,16 @@ impl Upstream {
     /// A connection was made.
     pub fn connected(&self) {
         self.avoid.set(None);
+    }
+
+    /// Connections that carry requests, and those that wait for one.
+    #[must_use]
+    pub fn connections_now(&self) -> (u64, u64) {
+        let is_shared = matches!(*self.shared.borrow(), Shared::Ready(_));
+        let shared_busy = is_shared && self.in_flight.get() > 0;
+        let idle = u32::try_from(self.idle.borrow().len()).unwrap_or(u32::MAX);
+        let busy = self.connections.get().saturating_sub(idle) + u32::from(shared_busy);
+        (busy.into(), (idle + u32::from(is_shared && !shared_busy)).into())
     }
 
     /// An idle connection that is still alive, the one used last first.

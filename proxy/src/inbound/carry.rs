@@ -72,7 +72,7 @@ impl Inbound {
         match Application::at(&application).await {
             Err(_) if self.is_beside(&application) => {
                 application.connect_failed(Instant::now());
-                Application::at(&self.unnamed()).await
+                Application::at(&self.application).await
             }
             reached => reached,
         }
@@ -89,6 +89,7 @@ impl Inbound {
         let edge = self.edge(0, None);
         match reached {
             Ok(Application { stream: application, in_flight }) => {
+                self.carried_to(in_flight.upstream(), signs.peer.get());
                 self.state.edges.borrow_mut().reached(edge, 0);
                 let tunnel = Tunnel::new(application, BytesMut::new(), &self.state, edge, Some(in_flight));
                 tunnel.carry(stream, first.freeze(), signs).await;

@@ -93,7 +93,7 @@ impl Inbound {
             return Rc::clone(&self.application);
         };
         let named = clients.upstream(client, &self.application, now, &self.state);
-        if self.is_beside(&named) && named.is_avoided(now) { self.unnamed() } else { named }
+        if self.is_beside(&named) && named.is_avoided(now) { Rc::clone(&self.application) } else { named }
     }
 
     /// Whether this is not where the settings say that the application is, but the same port of the caller's family.
@@ -101,10 +101,11 @@ impl Inbound {
         application.address != self.application.address
     }
 
-    /// The application in our own name, although it was to see its caller.
-    pub(super) fn unnamed(&self) -> Rc<Upstream> {
-        self.state.count(|counters| counters.client_address_lost_total += 1);
-        Rc::clone(&self.application)
+    /// Something of the caller at `peer` goes to `application`: counted if that was to see its caller, and does not.
+    pub(super) fn carried_to(&self, application: &Upstream, peer: Option<SocketAddr>) {
+        if self.clients.is_some() && application.client.is_none() && transparent::client(peer).is_some() {
+            self.state.count(|counters| counters.client_address_lost_total += 1);
+        }
     }
 
     /// Lets go of edges that were evicted.
@@ -163,11 +164,12 @@ impl Inbound {
         outgoing: &mut Outgoing,
         tally: &mut Tally,
     ) -> Result<Answer, Unsent> {
+        self.carried_to(application, tally.signs().peer.get());
         match send(application, outgoing, tally).await {
             Err(Unsent::NotConnected) if self.is_beside(application) => {
-                let application = self.unnamed();
-                tally.picked(&application, tally.edge());
-                Box::pin(send(&application, outgoing, tally)).await
+                self.carried_to(&self.application, tally.signs().peer.get());
+                tally.picked(&self.application, tally.edge());
+                Box::pin(send(&self.application, outgoing, tally)).await
             }
             sent => sent,
         }

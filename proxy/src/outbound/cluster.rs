@@ -18,6 +18,7 @@ use crate::http::breaker::Breaker;
 use crate::http::ejections::Ejections;
 use crate::http::state::WorkerState;
 use crate::http::upstream::Upstream;
+use crate::metrics::pools::SetCounts;
 use crate::snapshot::EndpointSet;
 
 /// After so many sweeps (seconds) without a target, a cluster's connections and measures are given up.
@@ -178,14 +179,14 @@ impl Cluster {
         }
         if let Some(near) = &self.near {
             if below(near.staying_share(), chance)
-                && let Some(picked) = self.pick_from(&near.group, &sound, now, chance)
+                && let Some(picked) = self.pick_from(&near.group, &sound, now, chance, state)
             {
                 return Some(picked);
             }
             state.count(|counters| counters.zone_spilled_total += 1);
         }
-        self.pick_from(&self.all, &sound, now, chance)
-            .or_else(|| self.pick_from(&self.all, &untried, now, chance))
+        self.pick_from(&self.all, &sound, now, chance, state)
+            .or_else(|| self.pick_from(&self.all, &untried, now, chance, state))
     }
 
     /// Picks from a group; a new endpoint takes only its share so far, where the policy says so.
@@ -195,13 +196,16 @@ impl Cluster {
         usable: &impl Fn(usize) -> bool,
         now: Instant,
         chance: &mut Chance,
+        state: &WorkerState,
     ) -> Option<usize> {
         let first = self.pick_one(group, usable, now, chance)?;
         let Some(policy) = self.set.policy.slow_start else { return Some(first) };
         match self.members[first].upstream.joined.get() {
             Some(joined) if !takes_part(policy, joined, now, chance) => {
                 let other = |index: usize| index != first && usable(index);
-                self.pick_one(group, &other, now, chance).or(Some(first))
+                let passed = self.pick_one(group, &other, now, chance);
+                state.count(|counters| counters.slow_start_passed_total += u64::from(passed.is_some()));
+                passed.or(Some(first))
             }
             _ => Some(first),
         }
@@ -262,6 +266,25 @@ impl Cluster {
     /// The member that was picked.
     pub(super) fn member(&self, index: usize) -> &Member {
         &self.members[index]
+    }
+
+    /// Its connections and endpoints as of now.
+    pub(super) fn counts(&self, now: Instant) -> SetCounts {
+        let waiting = u64::from(self.breaker.waiting());
+        let mut counts = SetCounts { waiting, ..SetCounts::default() };
+        for Member { upstream, .. } in &self.members {
+            let (busy, idle) = upstream.connections_now();
+            (counts.busy, counts.idle) = (counts.busy + busy, counts.idle + idle);
+            let health = upstream.health.borrow();
+            let state = match (health.is_half_open(now), health.is_out()) {
+                (true, _) => &mut counts.half_open,
+                (false, true) => &mut counts.ejected,
+                (false, false) if upstream.is_avoided(now) => &mut counts.refusing,
+                (false, false) => &mut counts.ready,
+            };
+            *state += 1;
+        }
+        counts
     }
 
     /// Closes idle connections that are past their time, ejects those that succeed far less than the others, and looks how

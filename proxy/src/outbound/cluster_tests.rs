@@ -167,11 +167,17 @@ fn failures_in_a_row_eject_until_a_probe_succeeds_and_the_floor_keeps_the_last()
     assert_eq!(state.counters().endpoints_ejected, 2, "of the old cluster and of the new one");
     assert_eq!(picked(&cluster, &state, start, |_| None)[0], 0, "an ejection outlives a change of the set");
     let later = start + Duration::from_secs(31);
+    let counts = |now| {
+        let SetCounts { ready, ejected, half_open, .. } = cluster.counts(now);
+        (ready, ejected, half_open)
+    };
+    assert_eq!((counts(start), counts(later)), ((2, 1, 0), (2, 0, 1)));
     assert!(picked(&cluster, &state, later, |_| None)[0] > 0, "it may be probed");
     let probe = InFlight::on(&cluster.member(0).upstream);
     assert_eq!(picked(&cluster, &state, later, |_| None)[0], 0, "by one request at a time");
     drop(probe);
     cluster.member(0).upstream.ended(false, later);
+    assert_eq!(counts(later), (3, 0, 0));
     assert!(picked(&cluster, &state, later, |_| None)[0] > 0);
 }
 
@@ -186,6 +192,7 @@ fn a_new_endpoint_of_a_set_that_serves_already_begins_slowly() {
     let share = |seconds| picked(&second, &state, start + Duration::from_secs(seconds), |_| None)[2];
     let shares = [share(0), share(50), share(100)];
     assert!(shares[0] < 60 && (120..220).contains(&shares[1]) && shares[2] > 330, "{shares:?}");
+    assert!(state.counters().slow_start_passed_total > 300, "what it did not get, another got");
 }
 
 #[test]

@@ -28,6 +28,7 @@ use crate::http::send::{Answer, Outgoing, Unsent};
 use crate::http::signs::Signs;
 use crate::http::state::WorkerState;
 use crate::http::tally::Tally;
+use crate::metrics::pools::SetCounts;
 use crate::report::edges::EdgeHandle;
 use crate::snapshot::{Demand, DemandSender, Published};
 
@@ -57,6 +58,12 @@ impl Outbound {
     /// Called by the worker's sweep.
     pub fn sweep(&self, now: std::time::Instant) {
         self.targets.borrow_mut().sweep(now);
+    }
+
+    /// Each set of endpoints that is in use, as of now.
+    #[must_use]
+    pub fn sets(&self, now: std::time::Instant) -> Vec<(Authority, SetCounts)> {
+        self.targets.borrow().sets(now)
     }
 
     /// Lets go of what counts under edges that were evicted.

@@ -14,6 +14,7 @@ use super::cluster::Cluster;
 use super::patterns::Patterns;
 use crate::detect::Learned;
 use crate::http::state::WorkerState;
+use crate::metrics::pools::SetCounts;
 use crate::report::edges::{EdgeHandle, EdgeTable};
 use crate::snapshot::{Known, Owner, Reader, ServiceView};
 
@@ -150,6 +151,12 @@ impl Targets {
     /// Told of each new snapshot.
     pub(super) fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
         self.reader.versions()
+    }
+
+    /// Each set of endpoints that is in use, as of now.
+    pub(super) fn sets(&self, now: Instant) -> Vec<(Authority, SetCounts)> {
+        let clusters = self.clusters.iter();
+        clusters.map(|(authority, cluster)| (authority.clone(), cluster.counts(now))).collect()
     }
 
     /// Closes idle connections that are past their time, and forgets clusters that no target uses.

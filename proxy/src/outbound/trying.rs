@@ -96,7 +96,10 @@ impl Way<'_> {
         let (mut past, mut number) = (Vec::new(), 0);
         loop {
             let (picked, sent) = self.send_within(rule.try_timeout, &past, outgoing, tally).await;
-            if number == retry.attempts || !allows(retry, asked, &sent) {
+            let is_wanted = allows(retry, asked, &sent);
+            if number == retry.attempts || !is_wanted {
+                let is_saved = number > 0 && !is_wanted && sent.is_ok();
+                self.state.count(|counters| counters.retries_succeeded_total += u64::from(is_saved));
                 return sent;
             }
             let Some(body) = replay.body() else {
@@ -115,6 +118,7 @@ impl Way<'_> {
             let wait = backoff(retry, number, &mut self.state.chance.borrow_mut());
             tokio::time::sleep(wait).await;
             tally.again();
+            self.state.count(|counters| counters.retries_made_total += 1);
             *outgoing = Outgoing::new(head.clone(), body);
             number += 1;
         }

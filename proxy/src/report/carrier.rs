@@ -163,6 +163,8 @@ impl<W: Fn() -> Timestamp> Reporter<W> {
         self.collector.add(&taken.edges);
         self.families.add(&taken.edges, &taken.statuses, Instant::now().into_std());
         show(&self.workers, &taken.counters);
+        let sets = taken.sets.iter().map(|(authority, counts)| (authority.to_string(), *counts));
+        self.workers.pools.show(sets, &taken.counters.connects);
     }
 
     fn close(&mut self, used: &mpsc::Sender<Vec<Authority>>) {
@@ -256,6 +258,9 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     raise(&metrics.accepted, counters.accepted_total);
     raise(&metrics.cut_off, counters.cut_off_total);
     raise(&metrics.pool_overflow, counters.pool_overflow_total);
+    raise(&metrics.reused_dead, counters.reused_dead_total);
+    raise(&metrics.slow_start_passed, counters.slow_start_passed_total);
+    show_retries(metrics, counters);
     raise(&metrics.copies, counters.copies_sent_total);
     for (kind, total) in [("delay", counters.faults_delayed_total), ("abort", counters.faults_aborted_total)]
     {
@@ -276,11 +281,6 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         ("success_rate", counters.ejected_outlier_total),
     ] {
         raise(&metrics.ejections.with_label_values(&[reason]), total);
-    }
-    for (reason, total) in
-        [("budget", counters.retries_over_budget_total), ("body", counters.retries_too_large_total)]
-    {
-        raise(&metrics.retries_refused.with_label_values(&[reason]), total);
     }
     raise(&metrics.edges_folded, counters.edges_folded_total);
     raise(&metrics.edges_evicted, counters.edges_evicted_total);
@@ -303,6 +303,16 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         ("loop", counters.loops_refused_total),
     ] {
         raise(&metrics.refused.with_label_values(&[reason]), total);
+    }
+}
+
+fn show_retries(metrics: &WorkerMetrics, counters: &Counters) {
+    raise(&metrics.retries_made, counters.retries_made_total);
+    raise(&metrics.retries_succeeded, counters.retries_succeeded_total);
+    for (reason, total) in
+        [("budget", counters.retries_over_budget_total), ("body", counters.retries_too_large_total)]
+    {
+        raise(&metrics.retries_refused.with_label_values(&[reason]), total);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a worker counts beside edges: open connections, and each time a bound was hit. Collected with the edges.
 
 use crate::detect::{How, Spoken};
+use crate::metrics::pools::Connects;
 
 /// Totals only rise; the others are as of now. Added up over the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +50,16 @@ pub struct Counters {
     pub cut_off_total: u64,
     /// Idle connections to endpoints that were closed because the pool was full.
     pub pool_overflow_total: u64,
+    /// Connections to endpoints that were made, and how long that took.
+    pub connects: Connects,
+    /// Kept connections that were found dead and replaced in silence.
+    pub reused_dead_total: u64,
+    /// Picks that went to another because an endpoint was too new for its whole share.
+    pub slow_start_passed_total: u64,
+    /// Retries that a route allowed and that were made.
+    pub retries_made_total: u64,
+    /// Requests that were answered well by a retry.
+    pub retries_succeeded_total: u64,
     /// Retries that were wanted and had no room in the budget.
     pub retries_over_budget_total: u64,
     /// Retries that were wanted and whose request's body was larger than what is kept.
@@ -153,6 +164,11 @@ impl Counters {
         self.stalled_total += other.stalled_total;
         self.cut_off_total += other.cut_off_total;
         self.pool_overflow_total += other.pool_overflow_total;
+        self.connects.merge(&other.connects);
+        self.reused_dead_total += other.reused_dead_total;
+        self.slow_start_passed_total += other.slow_start_passed_total;
+        self.retries_made_total += other.retries_made_total;
+        self.retries_succeeded_total += other.retries_succeeded_total;
         self.retries_over_budget_total += other.retries_over_budget_total;
         self.retries_too_large_total += other.retries_too_large_total;
         self.endpoints_ejected += other.endpoints_ejected;

@@ -239,14 +239,16 @@ impl Worker {
     }
 
     fn taken(&self) -> Taken {
-        let taken = self.state.edges.borrow_mut().take(std::time::Instant::now());
+        let now = std::time::Instant::now();
+        let taken = self.state.edges.borrow_mut().take(now);
         if taken.evicted {
             self.outbound.forget_evicted();
             if let Some(inbound) = &self.inbound {
                 inbound.forget_evicted();
             }
         }
-        Taken { edges: taken.edges, statuses: taken.statuses, counters: self.state.counters() }
+        let (counters, sets) = (self.state.counters(), self.outbound.sets(now));
+        Taken { edges: taken.edges, statuses: taken.statuses, counters, sets }
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Link {
     pub reused: bool,
     /// Since when it is in the pool.
     pub idle_since: Instant,
-    /// Its place among the connections of its cluster, where those are bounded.
+    /// Its place among the connections of its cluster; the application itself has none.
     pub place: Option<Place>,
 }
 
