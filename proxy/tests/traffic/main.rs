@@ -17,3 +17,4 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod tunnels;
+mod unanswered;
