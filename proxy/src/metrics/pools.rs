@@ -1,7 +1,7 @@
 //! Pools and balancers as they are now, per set of endpoints, and how long connections took to make: families that are shown from what the
 //! workers told last. Ground floor, as the other metrics.
 //!
-//! A label names a set of endpoints (a service's port), never an endpoint; past [`SETS_MAX`] sets they are shown together as `other`.
+//! A label names a set of endpoints (a service's port), never an endpoint; past `SETS_MAX` sets they are shown together as `other`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use prometheus::proto::{Bucket, Gauge, Histogram, LabelPair, Metric, MetricFamil
 
 /// Sets told apart. More: a scrape of thousands of lines, seven for each. Fewer: a gateway's services are lumped together.
 const SETS_MAX: usize = 200;
-/// What those past [`SETS_MAX`] are called.
+/// What those past `SETS_MAX` are called.
 const OTHER: &str = "other";
 
 /// Upper bounds in milliseconds: from a neighbour to a SYN that was sent again.
