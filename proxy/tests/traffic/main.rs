@@ -8,11 +8,14 @@
 mod bytes;
 mod detection;
 mod drain;
+mod effects;
 mod files;
 mod grpc;
 mod http;
+mod instance;
 mod opaque;
 mod process;
+mod spreading;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;

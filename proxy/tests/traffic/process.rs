@@ -57,7 +57,15 @@ pub async fn said(command: Command) -> String {
 }
 
 /// Runs a program to its end with `input`, which stays open until then, and returns what it wrote.
-pub async fn said_to(mut command: Command, input: &[u8]) -> String {
+pub async fn said_to(command: Command, input: &[u8]) -> String {
+    let name = format!("{command:?}");
+    let (code, out, errors) = ended(command, input).await;
+    assert!(code == Some(0), "{name}: {code:?}\n{errors}{out}");
+    out
+}
+
+/// Runs a program to its end with `input`, which stays open until then; its code, and what it wrote to either output.
+pub async fn ended(mut command: Command, input: &[u8]) -> (Option<i32>, String, String) {
     let name = format!("{command:?}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
@@ -68,8 +76,7 @@ pub async fn said_to(mut command: Command, input: &[u8]) -> String {
     drop(pipe);
     let [out, errors] =
         [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned());
-    assert!(output.status.success(), "{name}: {}\n{errors}{out}", output.status);
-    out
+    (output.status.code(), out, errors)
 }
 
 /// Runs a client that tells what it saw as JSON.
@@ -130,9 +137,12 @@ impl Server {
     }
 }
 
-/// Addresses on which nobody listens: all are bound at once, then let go.
+/// Addresses on which nobody listens: all are bound at once, then let go. They are of a part of the loopback that is this process's
+/// alone: until its server listens there, neither somebody else's nor a connection's own port can be the same.
 pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let bound = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = SocketAddr::from(([127, 64 | high, middle, low], 0));
+    let bound = [(); N].map(|()| TcpListener::bind(own).unwrap());
     bound.map(|listener| listener.local_addr().unwrap())
 }
 

@@ -3,7 +3,7 @@
 //   node leaving.mjs http1|http2
 //
 // HTTP/1: /dies ends the connection. HTTP/2: /refused resets the stream as one that was not begun, /goodbye leaves the connection
-// with a word that says so, /half refuses once it has a piece of the body.
+// with a word that says so, /half refuses once it has a piece of the body. A call of gRPC is never answered, whatever time it has.
 import http from 'node:http';
 import http2 from 'node:http2';
 
@@ -27,8 +27,9 @@ function server1() {
 
 function server2() {
   const server = http2.createServer();
-  server.on('stream', (stream, { ':method': method, ':path': path }) => {
+  server.on('stream', (stream, { ':method': method, ':path': path, 'content-type': type }) => {
     stream.on('error', () => {});
+    if (type === 'application/grpc') return;
     const first = isFirst(method, path);
     if (first && path === '/refused') return stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
     if (first && path === '/goodbye') {

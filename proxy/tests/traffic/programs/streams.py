@@ -1,6 +1,6 @@
 """A gRPC service of all four kinds of calls, a WebSocket server, and clients of both.
 
-streams.py grpc-server | grpc-client TARGET | websocket-server | websocket-client PORT
+streams.py grpc-server | grpc-client TARGET | grpc-patient TARGET [TIMEOUT] | websocket-server | websocket-client PORT
 """
 
 import asyncio
@@ -15,13 +15,12 @@ BINARY = bytes(range(256))
 def grpc_server():
     import grpc
 
-    cancelled = threading.Event()
-
     def unary(request, context):
         if request == b"fail":
             context.set_trailing_metadata((("x-why-bin", BINARY),))
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no: \u00fc and\nanother line, 100 %")
         if request == b"wait":
+            cancelled = threading.Event()
             context.add_callback(cancelled.set)
             # How long the caller's deadline leaves, as it came over the wire; then far longer than that.
             sys.stdout.write(f"remaining {context.time_remaining():.3f}\n")
@@ -29,7 +28,6 @@ def grpc_server():
             cancelled.wait(50)
             sys.stdout.write("cancelled\n" if cancelled.is_set() else "not cancelled\n")
             sys.stdout.flush()
-            cancelled.clear()
             return b"late"
         metadata = dict(context.invocation_metadata())
         context.send_initial_metadata((("x-first", "yes"),))
@@ -114,6 +112,17 @@ def grpc_client(target):
         sys.stdin.readline()
 
 
+def grpc_patient(target, *timeout):
+    """Never gives up a call itself; `timeout` is what it says of the time that it has."""
+    import grpc
+
+    with grpc.insecure_channel(target, options=[("grpc.default_authority", "web")]) as channel:
+        try:
+            channel.unary_unary("/test.Kinds/Unary")(b"wait", metadata=[("grpc-timeout", said) for said in timeout])
+        except grpc.RpcError as error:
+            print(error.code().name, repr(error.details()))
+
+
 async def websocket_server():
     from websockets.asyncio.server import serve
 
@@ -147,6 +156,7 @@ what, *arguments = sys.argv[1:]
 run = {
     "grpc-server": grpc_server,
     "grpc-client": grpc_client,
+    "grpc-patient": grpc_patient,
     "websocket-server": lambda: asyncio.run(websocket_server()),
     "websocket-client": lambda port: asyncio.run(websocket_client(port)),
 }
