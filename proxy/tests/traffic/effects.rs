@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use mesh::{Abort, Balancer, CircuitBreaker, Fault, Protocol, RateLimit, Retry, RetryBudget};
 use proxy::worker::{InboundSettings, WorkerSettings};
+use tokio::time::timeout;
 
 use crate::instance::{Instance, asking, status, statuses, web};
-use crate::process::{Server, curl, ended, node, python, said};
+use crate::process::{PATIENCE, Server, curl, ended, node, python, said};
 use crate::support::{Declared, Mesh, endpoint, mesh, run, settings, with_inbound};
 
 /// Longer than any run of a test here, so that nothing is granted twice.
@@ -167,6 +168,37 @@ fn more_than_a_circuit_breaker_allows_is_refused_while_an_instance_holds_its_ans
             web.policy.breaker = Some(CircuitBreaker { max_requests: Some(1), ..CircuitBreaker::default() });
         });
         one_at_a_time(mesh.outbound, holding).await;
+    });
+}
+
+#[test]
+fn past_the_bound_on_connections_one_request_waits_for_that_of_another_and_a_third_is_refused() {
+    run(async {
+        let mut holding = Instance::start("holds").await;
+        let mesh = before(&[&holding], |web| {
+            web.policy.breaker = Some(CircuitBreaker {
+                max_connections: Some(1),
+                max_pending: Some(1),
+                ..CircuitBreaker::default()
+            });
+        });
+        let first = tokio::task::spawn_local(status(mesh.outbound));
+        holding.is_asked().await;
+        let others = [(); 2].map(|()| tokio::task::spawn_local(status(mesh.outbound)));
+        let refused = async {
+            while mesh.workers.take().await.counters.breaker_pending_total == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, refused).await.expect("one is refused");
+        holding.becomes("well").await;
+        assert_eq!(first.await.unwrap(), "200");
+        let mut told = Vec::new();
+        for other in others {
+            told.push(other.await.unwrap());
+        }
+        told.sort();
+        assert_eq!((told.join(" "), holding.asked().await), ("200 503".to_owned(), 2));
     });
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // tests: a panic is how one fails
 
 mod bytes;
+mod changes;
 mod detection;
 mod drain;
 mod effects;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mesh::{Balancer, Ejection, Endpoint, HashKey, Locality, ServicePolicy, ZonePreference};
+use mesh::{Balancer, Ejection, Endpoint, HashKey, Locality, ServicePolicy, SuccessRate, ZonePreference};
 use proxy::worker::WorkerSettings;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -65,17 +65,54 @@ fn an_instance_that_was_set_aside_and_is_well_again_gets_its_whole_share() {
         let (ailing, well) = (Instance::start("fails").await, Instance::start("well").await);
         let mesh = ejecting(&[&ailing, &well], 2, Duration::from_millis(200));
         let is_out = async || mesh.workers.take().await.counters.endpoints_ejected > 0;
-        while !is_out().await {
-            status(mesh.outbound).await;
-        }
+        let goes = async {
+            while !is_out().await {
+                status(mesh.outbound).await;
+            }
+        };
+        timeout(PATIENCE, goes).await.expect("it is set aside");
         ailing.becomes("well").await;
         // Each request is a chance for the probe that brings it back.
-        while is_out().await {
-            assert_eq!(status(mesh.outbound).await, "200");
-        }
+        let returns = async {
+            while is_out().await {
+                assert_eq!(status(mesh.outbound).await, "200");
+            }
+        };
+        timeout(PATIENCE, returns).await.expect("it comes back");
         let before = ailing.asked().await;
         assert_eq!(count(&statuses(mesh.outbound, 20).await, "200"), 20);
         assert_eq!(ailing.asked().await - before, 10);
+    });
+}
+
+#[test]
+fn an_instance_that_succeeds_far_less_often_than_its_siblings_is_asked_no_more() {
+    run(async {
+        let failing = Instance::start("fails").await;
+        let siblings = [Instance::start("well").await, Instance::start("well").await];
+        let rate = SuccessRate { min_requests: 1, min_endpoints: 3, stdev_factor: 1000 };
+        let ejection = Ejection {
+            consecutive_failures: None,
+            success_rate: Some(rate),
+            interval: Duration::from_secs(1),
+            base_time: LONG,
+            max_time: LONG,
+            ..Ejection::default()
+        };
+        let endpoints = [&failing, &siblings[0], &siblings[1]].map(Instance::endpoint).to_vec();
+        let balancer = Balancer::RoundRobin;
+        let policy = ServicePolicy { ejection: Some(ejection), balancer, ..ServicePolicy::default() };
+        let mesh = mesh(&settings(), &[Declared { policy, ..web(endpoints) }]);
+        // Until an interval has ended in which each instance was asked.
+        let compared = async {
+            while mesh.workers.take().await.counters.ejected_outlier_total == 0 {
+                statuses(mesh.outbound, 15).await;
+            }
+        };
+        timeout(PATIENCE, compared).await.expect("it is set aside");
+        let before = failing.asked().await;
+        assert_eq!(count(&statuses(mesh.outbound, 30).await, "200"), 30);
+        assert_eq!(failing.asked().await, before);
     });
 }
 
@@ -184,6 +221,34 @@ fn requests_stay_in_the_zone_of_their_caller() {
         let to = format!("::{}", mesh.outbound);
         let shares = shares(&said(curl(&["--connect-to", &to, "http://web/[1-30]"])).await);
         assert_eq!(shares, BTreeMap::from([(nginx.addresses[1].port(), 30)]));
+    });
+}
+
+#[test]
+fn requests_leave_a_zone_whose_only_instance_fails() {
+    run(async {
+        let (near, far) = (Instance::start("fails").await, Instance::start("well").await);
+        let at = |zone: &str| Locality { region: "eu".to_owned(), zone: zone.to_owned() };
+        let endpoints = vec![
+            Endpoint { locality: at("a"), ..near.endpoint() },
+            Endpoint { locality: at("b"), ..far.endpoint() },
+        ];
+        let ejection = Ejection {
+            consecutive_failures: Some(1),
+            base_time: LONG,
+            max_time: LONG,
+            ..Ejection::default()
+        };
+        let policy = ServicePolicy {
+            zones: Some(ZonePreference::default()),
+            ejection: Some(ejection),
+            ..ServicePolicy::default()
+        };
+        let declared = Declared { policy, ..web(endpoints) };
+        let mesh = mesh(&WorkerSettings { locality: at("a"), ..settings() }, &[declared]);
+        let statuses = statuses(mesh.outbound, 20).await;
+        assert_eq!((&*statuses[0], count(&statuses, "200")), ("500", 19), "{statuses:?}");
+        assert_eq!((near.asked().await, far.asked().await), (1, 19));
     });
 }
 
