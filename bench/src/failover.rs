@@ -2,7 +2,6 @@
 //! in turn see it as any client would.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use api::v1::TransferLeadershipRequest;
@@ -15,7 +14,7 @@ use crate::process::Failed;
 use crate::writes::Writer;
 
 /// Writers that go on throughout.
-pub(crate) const WRITERS: usize = 4;
+const WRITERS: usize = 4;
 /// How long a writer waits before it asks another node.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Time from one write to the next.
@@ -49,11 +48,29 @@ impl Event {
     }
 }
 
-/// When tries that succeeded began and ended. Only a try that began after the kill proves a new leader.
-pub(crate) type Successes = Rc<RefCell<Vec<(Instant, Instant)>>>;
+/// When a try that succeeded began and ended. Only a try that began after the kill proves a new leader.
+type Success = (Instant, Instant);
+
+/// Runs `happen` beside steady writers once these have settled, and tells what they had written when it ended.
+pub(crate) async fn beside_writers<T>(
+    cluster: &Cluster,
+    name: &str,
+    happen: impl AsyncFnOnce(&RefCell<Vec<Success>>) -> Result<T, Failed>,
+) -> Result<(T, Vec<Success>), Failed> {
+    let (successes, stop) = (RefCell::default(), Cell::new(false));
+    let writers = (0..WRITERS).map(|writer| write_on(cluster, format!("{name}-{writer}"), &successes, &stop));
+    let happening = async {
+        tokio::time::sleep(SETTLE).await;
+        let happened = happen(&successes).await;
+        stop.set(true); // also after a failure, or the writers would go on for ever
+        happened
+    };
+    let happened = futures_util::future::join(futures_util::future::join_all(writers), happening).await.1?;
+    Ok((happened, successes.take()))
+}
 
 /// Writes as `name` until it is told to stop, wherever a write is taken.
-pub(crate) async fn write_on(cluster: &Cluster, name: String, successes: Successes, stop: Rc<Cell<bool>>) {
+async fn write_on(cluster: &Cluster, name: String, successes: &RefCell<Vec<Success>>, stop: &Cell<bool>) {
     let mut writer = Writer::new(cluster.store, name);
     let mut node = 0;
     while !stop.get() {
@@ -76,32 +93,23 @@ pub(crate) async fn write_on(cluster: &Cluster, name: String, successes: Success
 pub(crate) async fn trial(cluster: &mut Cluster, event: Event, number: usize) -> Result<f64, Failed> {
     cluster.ready().await?;
     let leader = cluster.leader().await?;
-    let (successes, stop) = (Successes::default(), Rc::new(Cell::new(false)));
     let mut victim = cluster.take(leader);
-    let happened = {
-        let shared = &*cluster;
-        let writers = (0..WRITERS).map(|writer| {
-            let name = format!("{event:?}-{number}-{writer}").to_lowercase();
-            write_on(shared, name, Rc::clone(&successes), Rc::clone(&stop))
-        });
-        let culprit = async {
-            tokio::time::sleep(SETTLE).await;
-            let happened = Instant::now();
-            match event {
-                Event::Killed => victim.kill(),
-                Event::Frozen => victim.signal(Signal::STOP)?,
-                Event::Stopped => victim.signal(Signal::TERM)?,
-            }
-            match event {
-                Event::Stopped => tokio::time::sleep(WATCHED).await,
-                Event::Killed | Event::Frozen => until_served(&successes, happened).await,
-            }
-            stop.set(true);
-            Ok::<_, Failed>(happened)
-        };
-        futures_util::future::join(futures_util::future::join_all(writers), culprit).await.1?
-    };
-    let figure = figure(event, &successes.borrow(), happened);
+    let name = format!("{event:?}-{number}").to_lowercase();
+    let (happened, successes) = beside_writers(cluster, &name, async |successes| {
+        let happened = Instant::now();
+        match event {
+            Event::Killed => victim.kill(),
+            Event::Frozen => victim.signal(Signal::STOP)?,
+            Event::Stopped => victim.signal(Signal::TERM)?,
+        }
+        match event {
+            Event::Stopped => tokio::time::sleep(WATCHED).await,
+            Event::Killed | Event::Frozen => until_served(successes, happened).await,
+        }
+        Ok(happened)
+    })
+    .await?;
+    let figure = figure(event, &successes, happened);
     match event {
         Event::Frozen => {
             victim.signal(Signal::CONT)?;
@@ -116,14 +124,14 @@ pub(crate) async fn trial(cluster: &mut Cluster, event: Event, number: usize) ->
     figure.ok_or_else(|| Failed::Other(format!("no write succeeded within {OUTAGE_MAX:?} of {event:?}")))
 }
 
-async fn until_served(successes: &Successes, happened: Instant) {
+async fn until_served(successes: &RefCell<Vec<Success>>, happened: Instant) {
     let over = || successes.borrow().iter().any(|(begun, _)| *begun > happened);
     while !over() && happened.elapsed() < OUTAGE_MAX {
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-fn figure(event: Event, successes: &[(Instant, Instant)], happened: Instant) -> Option<f64> {
+fn figure(event: Event, successes: &[Success], happened: Instant) -> Option<f64> {
     let milliseconds = |span: Duration| span.as_secs_f64() * 1000.0;
     match event {
         Event::Killed | Event::Frozen => {
@@ -136,7 +144,7 @@ fn figure(event: Event, successes: &[(Instant, Instant)], happened: Instant) -> 
 
 /// Times without a write, from the last write before `from` on; also the one from the last write to `until`, since nothing may
 /// have come at all.
-pub(crate) fn gaps(successes: &[(Instant, Instant)], from: Instant, until: Instant) -> Vec<Duration> {
+pub(crate) fn gaps(successes: &[Success], from: Instant, until: Instant) -> Vec<Duration> {
     let mut ends: Vec<Instant> = successes.iter().map(|(_, end)| *end).collect();
     ends.sort_unstable();
     let first = ends.partition_point(|end| *end < from).saturating_sub(1);
@@ -148,20 +156,14 @@ pub(crate) fn gaps(successes: &[(Instant, Instant)], from: Instant, until: Insta
 pub(crate) async fn hand_over(cluster: &Cluster, number: usize) -> Result<f64, Failed> {
     cluster.ready().await?;
     let leader = cluster.leader().await?;
-    let (successes, stop) = (Successes::default(), Rc::new(Cell::new(false)));
-    let writers = (0..WRITERS).map(|writer| {
-        write_on(cluster, format!("hand-over-{number}-{writer}"), Rc::clone(&successes), Rc::clone(&stop))
-    });
-    let culprit = async {
-        tokio::time::sleep(SETTLE).await;
+    let (happened, successes) = beside_writers(cluster, &format!("hand-over-{number}"), async |_| {
         let happened = Instant::now();
-        let asked = transfer(cluster, leader).await;
+        transfer(cluster, leader).await?;
         tokio::time::sleep(WATCHED.saturating_sub(happened.elapsed())).await;
-        stop.set(true);
-        asked.map(|()| happened)
-    };
-    let happened = futures_util::future::join(futures_util::future::join_all(writers), culprit).await.1?;
-    let figure = figure(Event::Stopped, &successes.borrow(), happened);
+        Ok(happened)
+    })
+    .await?;
+    let figure = figure(Event::Stopped, &successes, happened);
     figure.ok_or_else(|| Failed::Other("no write succeeded beside a hand-over".to_owned()))
 }
 

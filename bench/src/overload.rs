@@ -1,22 +1,18 @@
 //! Whether a machine that has too little CPU makes nodes elect without need: three nodes of ours, four steady writers, and ten
 //! threads that only burn for each core. Nobody dies, so each election that is counted is a false one.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::Options;
 use crate::cluster::{Cluster, NODES, Store};
-use crate::failover::{Successes, WRITERS, gaps, write_on};
+use crate::failover::{beside_writers, gaps};
 use crate::process::Failed;
 use crate::table::print;
 
 /// Busy threads for each core.
 const BURNERS_PER_CORE: usize = 10;
-/// How long all runs before the burners begin.
-const SETTLE: Duration = Duration::from_secs(1);
 
 /// Threads that burn until they are dropped.
 struct Burners {
@@ -76,25 +72,16 @@ fn counted(cluster: &Cluster) -> Result<Counted, Failed> {
 pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
     let cluster = Cluster::start(Store::Penstock, options.penstock.clone()).await?;
     let count = BURNERS_PER_CORE * std::thread::available_parallelism()?.get();
-    let (successes, stop) = (Successes::default(), Rc::new(Cell::new(false)));
-    let writers = (0..WRITERS).map(|writer| {
-        write_on(&cluster, format!("overload-{writer}"), Rc::clone(&successes), Rc::clone(&stop))
-    });
-    let overload = async {
-        tokio::time::sleep(SETTLE).await;
+    let ((before, after, begun), successes) = beside_writers(&cluster, "overload", async |_| {
         let (before, begun) = (counted(&cluster)?, Instant::now());
-        let burners = Burners::start(count);
+        let _burners = Burners::start(count);
         tokio::time::sleep(options.overload).await;
-        let after = counted(&cluster)?;
-        drop(burners);
-        stop.set(true);
-        Ok::<_, Failed>((before, after, begun))
-    };
-    let (before, after, begun) =
-        futures_util::future::join(futures_util::future::join_all(writers), overload).await.1?;
+        Ok((before, counted(&cluster)?, begun))
+    })
+    .await?;
     let ended = Instant::now();
-    let writes = successes.borrow().iter().filter(|(_, end)| (begun..ended).contains(end)).count();
-    let longest = gaps(&successes.borrow(), begun, ended).into_iter().max().unwrap_or(ended - begun);
+    let writes = successes.iter().filter(|(_, end)| (begun..ended).contains(end)).count();
+    let longest = gaps(&successes, begun, ended).into_iter().max().unwrap_or(ended - begun);
     let row = [
         format!("{}", (ended - begun).as_secs()),
         count.to_string(),

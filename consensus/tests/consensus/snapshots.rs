@@ -23,14 +23,21 @@ fn write(cluster: &mut Cluster, count: usize) {
     cluster.until(Duration::from_secs(2), "all acknowledged", |cluster| cluster.acknowledged.len() == end);
 }
 
-#[test]
-fn a_node_that_was_away_for_long_is_sent_a_snapshot_and_then_the_rest() {
-    let mut cluster = Cluster::with(&[1, 2, 3], 1, small);
+/// A group of three whose leader has written so much since another died that only a snapshot brings that one back, which has just
+/// started; the leader and the other.
+fn behind(seed: u64, writes: usize) -> (Cluster, u64, u64) {
+    let mut cluster = Cluster::with(&[1, 2, 3], seed, small);
     let leader = cluster.elect();
     let away = if leader == 1 { 2 } else { 1 };
     cluster.kill(away, Unsynced::Lost);
-    write(&mut cluster, 300);
+    write(&mut cluster, writes);
     cluster.start(away);
+    (cluster, leader, away)
+}
+
+#[test]
+fn a_node_that_was_away_for_long_is_sent_a_snapshot_and_then_the_rest() {
+    let (mut cluster, _, away) = behind(1, 300);
     cluster.converge();
     assert!(cluster.nodes[&away].snapshots_installed > 0);
     assert_eq!(cluster.nodes[&away].machine.len(), 300);
@@ -106,12 +113,7 @@ fn a_whole_group_restarts_from_snapshots_and_logs_with_everything_it_acknowledge
 
 #[test]
 fn a_snapshot_that_gets_lost_on_its_way_is_sent_again() {
-    let mut cluster = Cluster::with(&[1, 2, 3], 5, small);
-    let leader = cluster.elect();
-    let away = if leader == 1 { 2 } else { 1 };
-    cluster.kill(away, Unsynced::Lost);
-    write(&mut cluster, 200);
-    cluster.start(away);
+    let (mut cluster, leader, away) = behind(5, 200);
     // Only the way to the node is cut, so the leader tries, and nothing is reported.
     cluster.cut.insert((leader, away));
     cluster.run(MILLISECOND * 150);
@@ -124,12 +126,7 @@ fn a_snapshot_that_gets_lost_on_its_way_is_sent_again() {
 /// sent entries that it could not have.
 #[test]
 fn what_is_told_late_of_one_attempt_to_send_a_snapshot_does_not_count_for_the_next() {
-    let mut cluster = Cluster::with(&[1, 2, 3], 5, small);
-    let leader = cluster.elect();
-    let away = if leader == 1 { 2 } else { 1 };
-    cluster.kill(away, Unsynced::Lost);
-    write(&mut cluster, 200);
-    cluster.start(away);
+    let (mut cluster, leader, away) = behind(5, 200);
     let attempts = |cluster: &Cluster| cluster.nodes[&leader].attempts.len();
     for attempt in [1, 2] {
         cluster.until(Duration::from_secs(1), "an attempt", |cluster| attempts(cluster) == attempt);

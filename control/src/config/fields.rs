@@ -90,6 +90,26 @@ impl<'a> Fields<'a> {
         Some((text, node.position))
     }
 
+    /// A field that is one of some words, each with what it means; `unstated` where it is left out, and none after a complaint.
+    pub(super) fn one_of<T: Copy>(
+        &mut self,
+        name: &'static str,
+        unstated: T,
+        words: &[(&str, T)],
+        complaints: &mut Complaints,
+    ) -> Option<T> {
+        let Some(node) = self.take(name) else { return Some(unstated) };
+        let text = text_of(node, &self.path(name), complaints)?;
+        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*meant);
+        }
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let (last, others) = words.split_last()?;
+        let message = format!("{} must be {} or {last}", shown(text), others.join(", "));
+        complaints.add(node.position, &self.path(name), message);
+        None
+    }
+
     /// A field that is a whole number within a range.
     pub(super) fn number(
         &mut self,

@@ -29,16 +29,8 @@ pub(super) fn read(node: &Node, path: &str, complaints: &mut Complaints) -> Opti
 /// A service, a method, or both.
 fn call(mut fields: Fields<'_>, complaints: &mut Complaints) -> GrpcMatch {
     let had = complaints.count();
-    let kind = fields.text("type", complaints);
-    let is_pattern = match kind {
-        None | Some(("Exact", _)) => false,
-        Some(("RegularExpression", _)) => true,
-        Some((other, position)) => {
-            let message = format!("{} must be Exact or RegularExpression", shown(other));
-            complaints.add(position, &fields.path("type"), message);
-            false
-        }
-    };
+    let words = [("Exact", false), ("RegularExpression", true)];
+    let is_pattern = fields.one_of("type", false, &words, complaints).unwrap_or_default();
     let service = name(&mut fields, "service", is_pattern, grpc_service_fault, complaints);
     let method = name(&mut fields, "method", is_pattern, grpc_method_fault, complaints);
     if service.is_none() && method.is_none() && complaints.count() == had {

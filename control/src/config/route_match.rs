@@ -34,29 +34,30 @@ pub(super) fn read(node: &Node, path: &str, complaints: &mut Complaints) -> Opti
     Some(RouteMatch { path, headers, query, method, grpc: None })
 }
 
+/// What a path becomes that is matched in some way.
+type PathKind = fn(String) -> PathMatch;
+
+const PATH_KINDS: [(&str, PathKind); 3] = [
+    ("Exact", PathMatch::Exact),
+    ("PathPrefix", PathMatch::Prefix),
+    ("RegularExpression", PathMatch::Pattern),
+];
+
 fn path_match(mut fields: Fields<'_>, complaints: &mut Complaints) -> Option<PathMatch> {
-    let kind = fields.text("type", complaints);
+    let kind = fields.one_of("type", PathMatch::Prefix as PathKind, &PATH_KINDS, complaints);
     let value = fields.text("value", complaints);
-    let (kind_path, value_path) = (fields.path("type"), fields.path("value"));
+    let value_path = fields.path("value");
+    let (text, position) = value.unwrap_or(("/", fields.position));
     fields.finish(complaints);
-    let is_pattern = kind.is_some_and(|(kind, _)| kind == "RegularExpression");
-    if let Some((value, position)) = value {
-        let fault = if is_pattern { Pattern::new(value).err() } else { path_fault(value).map(str::to_owned) };
-        if let Some(fault) = fault {
-            complaints.add(position, &value_path, format!("{} {fault}", shown(value)));
-        }
+    let matched = kind.map(|kind| kind(text.to_owned()));
+    let fault = match &matched {
+        Some(PathMatch::Pattern(pattern)) => Pattern::new(pattern).err(),
+        _ => path_fault(text).map(str::to_owned),
+    };
+    if let Some(fault) = fault {
+        complaints.add(position, &value_path, format!("{} {fault}", shown(text)));
     }
-    let value = value.map_or("/", |(value, _)| value).to_owned();
-    match kind {
-        None | Some(("PathPrefix", _)) => Some(PathMatch::Prefix(value)),
-        Some(("Exact", _)) => Some(PathMatch::Exact(value)),
-        Some(("RegularExpression", _)) => Some(PathMatch::Pattern(value)),
-        Some((other, position)) => {
-            let message = format!("{} must be Exact, PathPrefix or RegularExpression", shown(other));
-            complaints.add(position, &kind_path, message);
-            None
-        }
-    }
+    matched
 }
 
 fn method(fields: &mut Fields<'_>, complaints: &mut Complaints) -> Option<String> {
@@ -110,8 +111,9 @@ fn named_value(
             fields.missing("value", &format!("what the {what} must be"), complaints);
         }
     }
-    let kind = fields.text("type", complaints);
-    let (name_path, value_path, kind_path) = (fields.path("name"), fields.path("value"), fields.path("type"));
+    let words = [("Exact", false), ("RegularExpression", true)];
+    let is_pattern = fields.one_of("type", false, &words, complaints);
+    let (name_path, value_path) = (fields.path("name"), fields.path("value"));
     fields.finish(complaints);
     let (name, position) = name?;
     let known = if is_caseless { name.to_ascii_lowercase() } else { name.to_owned() };
@@ -121,27 +123,20 @@ fn named_value(
         complaints.add(position, &name_path, format!("{} is there twice in one match", shown(name)));
     }
     let (value, position) = value?;
-    let fault = match kind {
-        Some(("RegularExpression", _)) => Pattern::new(value).err(),
+    let fault = match is_pattern {
+        Some(true) => Pattern::new(value).err(),
         _ => header_value_fault(value).map(str::to_owned),
     };
     if let Some(fault) = fault {
         complaints.add(position, &value_path, format!("{} {fault}", shown(value)));
     }
-    let matched = match kind {
-        None | Some(("Exact", _)) => Some((value.to_owned(), MatchKind::Exact)),
-        Some(("RegularExpression", _)) if value == ANY_VALUE => Some((String::new(), MatchKind::Present)),
-        Some(("RegularExpression", _)) => Some(match begin_of(value) {
-            Some(prefix) => (prefix.to_owned(), MatchKind::Prefix),
-            None => (value.to_owned(), MatchKind::Pattern),
-        }),
-        Some((other, position)) => {
-            let message = format!("{} must be Exact or RegularExpression", shown(other));
-            complaints.add(position, &kind_path, message);
-            None
-        }
+    let (value, kind) = match (is_pattern?, begin_of(value)) {
+        (false, _) => (value, MatchKind::Exact),
+        (true, _) if value == ANY_VALUE => ("", MatchKind::Present),
+        (true, Some(prefix)) => (prefix, MatchKind::Prefix),
+        (true, None) => (value, MatchKind::Pattern),
     };
-    let (value, kind) = matched?;
+    let value = value.to_owned();
     (complaints.count() == had).then_some((known, value, kind))
 }
 

@@ -20,16 +20,8 @@ pub(super) fn usual(document: &str) -> String {
 pub(super) fn read(outer: &mut Fields<'_>, usual: &str, complaints: &mut Complaints) -> Option<Session> {
     let mut fields = outer.fields("sessionPersistence", complaints)?;
     let had = complaints.count();
-    let kind = fields.text("type", complaints);
-    let is_header = match kind {
-        None | Some(("Cookie", _)) => false,
-        Some(("Header", _)) => true,
-        Some((other, position)) => {
-            let message = format!("{} must be Cookie or Header", shown(other));
-            complaints.add(position, &fields.path("type"), message);
-            false
-        }
-    };
+    let is_header = fields.one_of("type", false, &[("Cookie", false), ("Header", true)], complaints);
+    let is_header = is_header.unwrap_or_default();
     let stated = fields.text("sessionName", complaints);
     let name = stated.map_or(usual, |(name, _)| name);
     let name = if is_header { name.to_ascii_lowercase() } else { name.to_owned() };
@@ -56,15 +48,8 @@ fn permanent(outer: &mut Fields<'_>, is_header: bool, complaints: &mut Complaint
     if is_header {
         complaints.add(fields.position, &outer.path("cookieConfig"), "goes with type Cookie");
     }
-    let lifetime = fields.text("lifetimeType", complaints);
-    let path = fields.path("lifetimeType");
+    let words = [("Session", false), ("Permanent", true)];
+    let is_permanent = fields.one_of("lifetimeType", false, &words, complaints);
     fields.finish(complaints);
-    match lifetime {
-        None | Some(("Session", _)) => false,
-        Some(("Permanent", _)) => true,
-        Some((other, position)) => {
-            complaints.add(position, &path, format!("{} must be Session or Permanent", shown(other)));
-            false
-        }
-    }
+    is_permanent.unwrap_or_default()
 }
