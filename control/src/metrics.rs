@@ -84,6 +84,8 @@ pub struct ReplicaMetrics {
     pub leader_changes: IntCounter,
     /// Proposals that wait for their commit.
     pub in_flight: IntGauge,
+    /// How long a proposal waited for its commit.
+    pub commit_seconds: Histogram,
     /// Proposals and reads refused at a bound, by class.
     pub refused: IntCounterVec,
     /// Snapshots made durable.
@@ -271,6 +273,10 @@ impl ReplicaMetrics {
                 .counter("penstock_raft_leader_changes_total", "Times that another leader was seen"),
             in_flight: make
                 .gauge("penstock_raft_proposals_in_flight", "Proposals that wait for their commit here"),
+            commit_seconds: make.seconds(
+                "penstock_raft_commit_duration_seconds",
+                "From the proposal of a write on the leader until it was committed and applied there",
+            ),
             refused: make.counters(
                 "penstock_raft_refused_total",
                 "Proposals and reads refused at a bound, by class",

@@ -363,6 +363,9 @@ impl Driver {
 
     fn answer(&mut self, proposer: Proposer, result: Result<Outcome, ProposeError>, now: Duration) {
         let waited = now.saturating_sub(proposer.since);
+        if result.is_ok() {
+            self.metrics.commit_seconds.observe(waited.as_secs_f64());
+        }
         proposer.class.into_iter().for_each(|class| self.admission.settled(class, waited));
         let _ = proposer.answer.send(result);
     }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use consensus::NodeId;
 use control::Settings;
 
-use crate::group::Group;
+use crate::group::{Group, registration};
 
 pub(crate) fn http(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -58,6 +58,40 @@ fn the_http_port_says_live_ready_and_what_was_measured() {
     for family in ["penstock_raft_leads 1", "penstock_log_batches_total", "penstock_discovery_sessions"] {
         assert!(metrics.contains(family), "{family} is missing in {metrics}");
     }
+}
+
+/// What an operator looks at first, each with its labels: a dashboard that has to wait for a first refusal shows nothing.
+#[test]
+fn a_leader_tells_its_term_role_lag_latencies_queues_refusals_and_elections() {
+    let group = Group::of(3);
+    let leader = group.leader();
+    group.register(leader, registration("web", "web-1")).unwrap();
+    let address = group.running_node(leader).http_address;
+    let peers = [1, 2, 3].into_iter().filter(|node| *node != leader);
+    let mut series: Vec<String> =
+        peers.map(|peer| format!("penstock_raft_peer_lag_entries{{peer=\"{peer}\"}} ")).collect();
+    series.extend(["discovery", "read", "rollup"].into_iter().flat_map(|class| {
+        ["penstock_inbox_waiting", "penstock_raft_refused_total"]
+            .map(|family| format!("{family}{{class=\"{class}\"}} "))
+    }));
+    series.extend(
+        ["timeout", "lost_connection", "longer_log", "hand_over", "alone"]
+            .map(|cause| format!("penstock_raft_campaigns_total{{cause=\"{cause}\"}} ")),
+    );
+    series.push("penstock_raft_role{role=\"leader\"} 1\n".to_owned());
+    group.until("every series", async || {
+        let told = http(address, "/metrics");
+        series.iter().all(|series| told.contains(series)).then_some(())
+    });
+    let told = http(address, "/metrics");
+    let value = |series: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} is missing in {told}")).parse::<f64>().unwrap()
+    };
+    assert!(value("penstock_raft_term") >= 1.0 && value("penstock_raft_applied_index") >= 1.0);
+    assert!(value("penstock_log_sync_duration_seconds_count") >= 1.0);
+    assert!(value("penstock_raft_commit_duration_seconds_count") >= 1.0);
+    assert!(value("penstock_raft_commit_duration_seconds_sum") > 0.0);
 }
 
 #[test]
