@@ -105,10 +105,13 @@ fn drawn(
     Ok(answer.noting(format!("drawn: {} (seed {})", file.display(), scenario.seed)))
 }
 
-/// Whether the picture can be written, before the runs, which may take an hour. What stands there stays.
+/// Whether the picture can be written, before the runs, which may take an hour. What stands there stays, and what does not
+/// is not left empty by runs that are ended.
 fn drawable(file: &Path) -> Result<(), Failure> {
+    let stood = file.symlink_metadata().is_ok();
     let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-    opened.map(drop).map_err(|error| unwritable(file, &error))
+    let tried = opened.and_then(|_| if stood { Ok(()) } else { std::fs::remove_file(file) });
+    tried.map_err(|error| unwritable(file, &error))
 }
 
 fn unwritable(file: &Path, error: &std::io::Error) -> Failure {

@@ -1,7 +1,7 @@
 //! `penstock simulate` as people run it: files that are wrong, runs that somebody ends, what is told of one run.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -21,6 +21,23 @@ fn scenario(name: &str, text: &str) -> String {
     let file = file(name);
     std::fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_owned()
+}
+
+fn interrupt(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+}
+
+/// Ready once an interrupt would not end the process by itself.
+fn until_it_listens(child: &Child) {
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+        u64::from_str_radix(mask, 16).unwrap() & (1 << (Signal::INT.as_raw() - 1)) != 0
+    };
+    while !caught() {
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -68,17 +85,33 @@ fn who_interrupts_many_seeds_is_told_what_came_of_those_that_were_run() {
     let (scenario, drawn) = (scenario("interrupted.scenario", SMALL), file("interrupted.svg"));
     let words = ["simulate", &scenario, "--seeds", "1000000", "--picture", drawn.to_str().unwrap()];
     let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It opens the picture when it listens already.
-    while !drawn.exists() {
-        std::thread::yield_now();
-    }
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
+    until_it_listens(&child);
+    interrupt(&child);
     let output = child.wait_with_output().unwrap();
     assert_exit(&output, 1);
     assert!(err(&output).contains(" of 1000000 seeds were run"), "{}", err(&output));
     assert!(out(&output).contains("INVARIANTS   all held in"), "{}", out(&output));
     assert!(std::fs::read_to_string(drawn).unwrap().ends_with("</svg>\n"));
+}
+
+#[test]
+fn who_ends_runs_at_once_finds_no_empty_picture_and_the_one_that_stood_there_as_it_was() {
+    let large = "shape nodes=9 proxies=200 services=50 requests_per_second=1000 safety=300s\n";
+    let (scenario, drawn) = (scenario("ended.scenario", large), file("ended.svg"));
+    for stands in [None, Some("<svg/>")] {
+        stands.into_iter().for_each(|text| std::fs::write(&drawn, text).unwrap());
+        let words = ["simulate", &scenario, "--seeds", "1000", "--picture", drawn.to_str().unwrap()];
+        let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        until_it_listens(&child);
+        let status = loop {
+            interrupt(&child); // two that come together are one
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+        };
+        assert_eq!(status.code(), Some(1));
+        assert_eq!(std::fs::read_to_string(&drawn).ok().as_deref(), stands);
+    }
 }
 
 #[test]
