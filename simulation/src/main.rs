@@ -2,7 +2,7 @@
 //! seed is printed before the run, so that one which ends the process is known too. What fails is told as a story, made small,
 //! and printed in a form that can be run again.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -85,13 +85,17 @@ fn parsed(mut arguments: impl Iterator<Item = String>) -> Result<Options, String
     Ok(options)
 }
 
-#[allow(clippy::print_stdout)] // a command for people
-fn run_one(scenario: &Scenario, name: &str) -> Result<Report, Box<Failure>> {
-    print!("{name} ");
+fn run_one(scenario: &Scenario, name: &str) -> std::io::Result<Result<Report, Box<Failure>>> {
+    let mut out = std::io::stdout().lock();
+    write!(out, "{name} ")?;
     // A run may end the process; then its name must have gone out.
-    let _best_effort = std::io::stdout().flush();
-    let report = run(scenario).map_err(Box::new)?;
-    println!(
+    out.flush()?;
+    let report = match run(scenario) {
+        Ok(report) => report,
+        Err(failure) => return Ok(Err(Box::new(failure))),
+    };
+    writeln!(
+        out,
         "trace {:016x} events {} leaders {} crashes {} out {} entries {} acknowledged {} reads {} requests {} undecided {}",
         report.trace,
         report.events,
@@ -103,43 +107,45 @@ fn run_one(scenario: &Scenario, name: &str) -> Result<Report, Box<Failure>> {
         report.reads,
         report.requests,
         report.undecided
-    );
-    Ok(report)
+    )?;
+    Ok(Ok(report))
 }
 
 /// Tells how a scenario failed, small, and how to run it again.
-#[allow(clippy::print_stdout)] // a command for people
 fn explain(scenario: &Scenario, failure: Failure, options: &Options) -> std::io::Result<()> {
-    println!("breaks {:?}: {}", failure.violation.invariant, failure.violation.story);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "breaks {:?}: {}", failure.violation.invariant, failure.violation.story)?;
     let steps = scenario.plan.steps.len();
     let small = shrunk(scenario, failure, options.shrink);
-    println!(
+    writeln!(
+        out,
         "after {:?}; {} of {steps} steps suffice ({} runs). The story:\n",
         small.failure.at,
         small.scenario.plan.steps.len(),
         small.runs
-    );
-    print!(
+    )?;
+    write!(
+        out,
         "{}{:>9.3}s  {}\n\n",
         small.failure.story,
         small.failure.at.as_secs_f64(),
         small.failure.violation
-    );
+    )?;
     let text = format!("# {}\n{}", small.failure.violation.invariant, small.scenario);
     match &options.keep {
         None => {
-            println!(
+            writeln!(
+                out,
                 "Put these lines into FILE and run it again: cargo run --release --bin simulate -- --replay FILE\n\n{text}"
-            );
+            )
         }
         Some(directory) => {
-            std::fs::create_dir_all(directory)?;
             let file = directory.join(format!("seed-{}.scenario", scenario.seed));
-            std::fs::write(&file, text)?;
-            println!("Run it again: cargo run --release --bin simulate -- --replay {}\n", file.display());
+            let kept = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&file, text));
+            kept.map_err(|error| std::io::Error::other(format!("{}: {error}", file.display())))?;
+            writeln!(out, "Run it again: cargo run --release --bin simulate -- --replay {}\n", file.display())
         }
     }
-    Ok(())
 }
 
 /// Says on standard error which rare states none of so many seeds reached.
@@ -188,8 +194,11 @@ fn read(file: &Path) -> Result<Scenario, String> {
     Scenario::read(&text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-fn run_all(options: &Options) -> Result<bool, String> {
-    let scenarios: Box<dyn Iterator<Item = (String, Scenario)>> = match &options.replay {
+/// What is to be run, each with its name.
+type Named<'o> = Box<dyn Iterator<Item = (String, Scenario)> + 'o>;
+
+fn asked_for(options: &Options) -> Result<Named<'_>, String> {
+    Ok(match &options.replay {
         Some(file) => Box::new(std::iter::once((file.display().to_string(), read(file)?))),
         None => Box::new((options.first..options.first.saturating_add(options.count)).map(|seed| {
             let scenario = match &options.shape {
@@ -198,11 +207,18 @@ fn run_all(options: &Options) -> Result<bool, String> {
             };
             (format!("seed {seed}"), Scenario { sabotage: options.sabotage, ..scenario })
         })),
-    };
+    })
+}
+
+/// Runs them, and says whether one broke an invariant.
+///
+/// # Errors
+/// Of the output, or of what should be kept.
+fn run_all(scenarios: Named<'_>, options: &Options) -> std::io::Result<bool> {
     let (mut broken, mut simulated, mut reached) = (false, Duration::ZERO, Reached::new());
     let speed = Speed::now();
     for (name, scenario) in scenarios {
-        let failure = match run_one(&scenario, &name) {
+        let failure = match run_one(&scenario, &name)? {
             Ok(report) => {
                 simulated += report.simulated;
                 reached.extend(report.reached);
@@ -211,7 +227,7 @@ fn run_all(options: &Options) -> Result<bool, String> {
             Err(failure) => failure,
         };
         broken = true;
-        explain(&scenario, *failure, options).map_err(|error| format!("cannot keep what failed: {error}"))?;
+        explain(&scenario, *failure, options)?;
         if options.sabotage.is_some() {
             break;
         }
@@ -223,9 +239,8 @@ fn run_all(options: &Options) -> Result<bool, String> {
 
 /// Looks for each deliberate fault, and prints which invariant found it, and with which seed. Says whether all were found. Each has
 /// a process of its own, because an assertion of the product, which finds a fault too, ends that.
-#[allow(clippy::print_stdout)] // a command for people
 fn prove(first: u64) -> std::io::Result<bool> {
-    let mut all = true;
+    let (mut all, mut out) = (true, std::io::stdout().lock());
     for sabotage in Sabotage::ALL {
         let within = sabotage.within();
         let numbers = [first, within].map(|number| number.to_string());
@@ -242,11 +257,11 @@ fn prove(first: u64) -> std::io::Result<bool> {
             (None, None | Some(101)) => "an assertion of the product",
             (None, Some(_)) => {
                 all = false;
-                println!("{sabotage}: NOT found by {within} seeds");
+                writeln!(out, "{sabotage}: NOT found by {within} seeds")?;
                 continue;
             }
         };
-        println!("{sabotage}: found by \"{found}\" after {seeds} of {within} seeds");
+        writeln!(out, "{sabotage}: found by \"{found}\" after {seeds} of {within} seeds")?;
     }
     Ok(all)
 }
@@ -260,15 +275,25 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if options.prove {
-        return if prove(options.first).is_ok_and(|all| all) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
-    match run_all(&options) {
-        Ok(broken) if broken == options.sabotage.is_some() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(complaint) => {
-            eprintln!("simulate: {complaint}");
-            ExitCode::from(2)
+    let ended = if options.prove {
+        prove(options.first)
+    } else {
+        match asked_for(&options) {
+            Ok(scenarios) => run_all(scenarios, &options).map(|broken| broken == options.sabotage.is_some()),
+            Err(complaint) => {
+                eprintln!("simulate: {complaint}");
+                return ExitCode::from(2);
+            }
+        }
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever read the output has seen enough (`simulate --seeds 200 | head`).
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simulate: cannot say what came of it: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -31,3 +31,17 @@ fn a_scenario_that_is_written_and_read_again_leaves_the_same_trace() {
     let read = Scenario::read(&scenario.to_string()).expect("what was written can be read");
     assert_eq!(run(&scenario).map(|report| report.trace), run(&read).map(|report| report.trace));
 }
+
+#[test]
+fn whoever_reads_the_seeds_may_have_seen_enough_before_the_last() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let shape = "nodes=1 zones=1 proxies=1 services=1 instances=1 clients=1 workloads=0 safety=1s healing=5s";
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_simulate"))
+        .args(["--seeds", "1000000", "--shape", shape])
+        .stdout(writer)
+        .output()
+        .expect("it can be started");
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+}
