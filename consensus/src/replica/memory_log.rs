@@ -1,6 +1,6 @@
 //! The log as raft reads it: all entries since a little below the last snapshot, in memory.
 //!
-//! The disk is read only at start. What bounds the memory is the bound on the log between two snapshots
+//! The disk is read only at start, and holds more: whole segments. What bounds the memory is the bound on the log between two snapshots
 //! (`ReplicaSettings::snapshot_after_*`, and four times that before proposals and appends are refused).
 
 use std::collections::VecDeque;
@@ -157,18 +157,16 @@ impl MemoryLog {
         self.snapshot = snapshot;
     }
 
-    /// A snapshot of our own is durable: keeps at most `entries_max` and `bytes_max` of what it covers, and
-    /// nothing above `keep_from`. Returns the first index kept.
-    pub(super) fn snapshot_kept(
-        &mut self,
-        snapshot: SnapshotPoint,
-        entries_max: u64,
-        bytes_max: usize,
-        keep_from: u64,
-    ) -> u64 {
-        let covered = snapshot.index;
+    /// A snapshot of our own is durable.
+    pub(super) fn snapshot_kept(&mut self, snapshot: SnapshotPoint) {
         self.snapshot = snapshot;
         self.count_bytes_since_snapshot();
+    }
+
+    /// Keeps at most `entries_max` and `bytes_max` of what the snapshot covers, but all from `keep_from` on. Returns the first
+    /// index kept.
+    pub(super) fn shorten(&mut self, entries_max: u64, bytes_max: usize, keep_from: u64) -> u64 {
+        let covered = self.snapshot.index;
         while self.first() <= covered && self.first() < keep_from {
             let catch_up_entries = covered + 1 - self.first();
             let catch_up_bytes = self.bytes - self.bytes_since_snapshot;
@@ -326,7 +324,8 @@ mod tests {
             (0, 0, 4, 4),
         ] {
             let mut log = log(10);
-            assert_eq!(log.snapshot_kept(point(8), entries_max, bytes_max, keep_from), first);
+            log.snapshot_kept(point(8));
+            assert_eq!(log.shorten(entries_max, bytes_max, keep_from), first);
             assert_eq!(read(&log, first, 11, u64::MAX), (first..11).collect::<Vec<_>>());
             assert_eq!(log.term(first - 1).unwrap(), if first == 2 { 1 } else { 2 });
             assert!(log.term(first - 2).is_err());

@@ -89,7 +89,10 @@ impl Replica {
         }
         let doubtful = recovered.doubtful;
         let config = raft_config(&settings, start);
-        let raw = RawNode::new(&config, MemoryLog::new(recovered), &raft_logger::logger())
+        let mut log = MemoryLog::new(recovered);
+        // Nobody is being sent anything yet.
+        log.shorten(settings.catch_up_entries, settings.snapshot_after_bytes, u64::MAX);
+        let raw = RawNode::new(&config, log, &raft_logger::logger())
             .expect("raft takes these settings and this log, unless they contradict themselves");
         let mut replica = Self {
             raw,

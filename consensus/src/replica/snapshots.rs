@@ -129,12 +129,10 @@ impl Replica {
         let oldest_sent = self.snapshotting.sending.values().map(|sending| sending.index + 1).min();
         let keep_from = oldest_sent.unwrap_or(u64::MAX).min(self.raw.raft.raft_log.applied + 1);
         self.memberships = self.memberships.split_off(&(index + 1));
-        let below = self.raw.mut_store().snapshot_kept(
-            point,
-            self.settings.catch_up_entries,
-            self.settings.snapshot_after_bytes,
-            keep_from,
-        );
+        let settings = &self.settings;
+        let log = self.raw.mut_store();
+        log.snapshot_kept(point);
+        let below = log.shorten(settings.catch_up_entries, settings.snapshot_after_bytes, keep_from);
         self.outputs.push(Output::CompactLog { below });
     }
 

@@ -77,6 +77,27 @@ fn memory_and_disk_stay_bounded_however_many_writes_there_are() {
     assert!(used < 2 * snapshot + 12 * (1 << 12), "{used} bytes, {snapshot} of them the newest snapshot");
 }
 
+/// The disk gives up whole segments, so that a start finds entries there which the snapshot covered long ago: in a segment of 8 MiB
+/// some 50,000 of them.
+#[test]
+fn a_node_that_starts_again_holds_no_more_of_its_log_than_one_that_runs() {
+    let mut cluster = Cluster::with(&[1, 2, 3], 5, small);
+    let leader = cluster.elect();
+    write(&mut cluster, 300);
+    cluster.converge();
+    let away = if leader == 1 { 2 } else { 1 };
+    let held = |cluster: &Cluster| {
+        let status = cluster.nodes[&away].replica.status();
+        status.last_index + 1 - status.first_index
+    };
+    let before = held(&cluster);
+    cluster.kill(away, Unsynced::Lost);
+    cluster.start(away);
+    assert!(held(&cluster) <= before, "{before} became {}", held(&cluster));
+    cluster.converge();
+    assert_eq!(cluster.nodes[&away].machine.len(), 300);
+}
+
 #[test]
 fn a_node_cuts_a_snapshot_once_it_is_quiet_so_that_its_next_start_applies_next_to_nothing() {
     let mut cluster = Cluster::with(&[1, 2, 3], 7, |settings| settings.snapshot_when_quiet_entries = 200);
