@@ -77,12 +77,7 @@ impl Group {
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let sockets: Vec<TcpListener> =
-            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let peers: BTreeMap<NodeId, String> = (1..=count)
-            .zip(&sockets)
-            .map(|(node, socket)| (NodeId(node), socket.local_addr().unwrap().to_string()))
-            .collect();
+        let (sockets, peers) = places(count);
         let mut group = Self {
             runtime,
             nodes: BTreeMap::new(),
@@ -146,6 +141,16 @@ impl Group {
     pub(crate) fn start_again(&mut self, node: u64) {
         let settings = self.settings[&node].clone();
         self.start(node, settings, None, None);
+    }
+
+    /// Ends all nodes and starts each on another peer address, which only its settings and those of the others name.
+    pub(crate) fn move_all(&mut self) {
+        let (sockets, peers) = places(self.settings.len() as u64);
+        self.nodes.clear();
+        for (node, socket) in (1..).zip(sockets) {
+            let settings = Settings { peers: peers.clone(), ..self.settings[&node].clone() };
+            self.start(node, settings, Some(socket), None);
+        }
     }
 
     pub(crate) fn running(&self) -> Vec<u64> {
@@ -281,6 +286,14 @@ impl Drop for Group {
         self.nodes.clear();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Free addresses for so many nodes, as sockets and as peers.
+fn places(count: u64) -> (Vec<TcpListener>, BTreeMap<NodeId, String>) {
+    let sockets: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let address = |socket: &TcpListener| socket.local_addr().unwrap().to_string();
+    let peers = (1..=count).map(NodeId).zip(sockets.iter().map(address)).collect();
+    (sockets, peers)
 }
 
 pub(crate) fn name(service: &str) -> QualifiedName {

@@ -243,6 +243,29 @@ fn a_node_that_comes_back_with_an_empty_disk_begins_again_as_a_learner_and_gets_
     assert_eq!(group.instances(lost, "web"), ["after", "before"]);
 }
 
+/// The log knows where they were, and each of them has its new neighbours from its settings alone.
+#[test]
+fn nodes_that_have_all_moved_at_once_find_each_other_by_their_settings_and_tell_the_log() {
+    let mut group = Group::of(3);
+    group.until_version(versions::NEWEST);
+    group.register(1, registration("web", "before")).unwrap();
+    for node in 1..=3 {
+        group.until_rows(node, "the log knows everybody", |rows| {
+            rows.iter().all(|row| !row.client_address.is_empty())
+        });
+    }
+    group.move_all();
+    group.leader();
+    group.register(1, registration("web", "after")).unwrap();
+    let moved: Vec<String> = (1..=3).map(|node| group.running_node(node).peer_address.to_string()).collect();
+    for node in 1..=3 {
+        group.until_rows(node, "the log knows where everybody is now", |rows| {
+            rows.iter().map(|row| &row.peer_address).eq(&moved)
+        });
+        assert_eq!(group.instances(node, "web"), ["after", "before"]);
+    }
+}
+
 #[test]
 fn nothing_of_a_newer_version_is_proposed_until_the_last_node_is_upgraded() {
     let mut group = Group::of_version(3, 1);

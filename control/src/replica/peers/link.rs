@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
-use api::peer::v1::RaftBatch;
 use api::peer::v1::peer_client::PeerClient;
+use api::peer::v1::{GreetRequest, RaftBatch};
 use bytes::Bytes;
 use consensus::{Loss, NodeId, SnapshotFiles};
 use futures_util::Stream;
@@ -25,9 +25,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
-use super::calls::{connect, endpoint, loss_of};
+use super::calls::{connect, endpoint, loss_of, timed};
 use super::identity::{Identity, removed_at};
-use super::roster::Roster;
+use super::roster::{Peer, Roster};
 use super::shipping::{self, Shipped};
 use crate::metrics::PeerMetrics;
 use crate::replica::ReplicaActor;
@@ -102,7 +102,7 @@ impl Links {
             }
             match endpoint(&peer.address) {
                 Ok(endpoint) => {
-                    let held = self.dial(node, peer.address, endpoint, replica.clone());
+                    let held = self.dial(node, peer, endpoint, replica.clone());
                     self.held.insert(node, held);
                 }
                 Err(error) => warn!(peer = node.0, address = peer.address, %error, "no address of a peer"),
@@ -110,24 +110,23 @@ impl Links {
         }
     }
 
-    fn dial(&self, peer: NodeId, address: String, endpoint: Endpoint, replica: Addr<ReplicaActor>) -> Held {
-        let endpoint = endpoint
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
+    fn dial(&self, node: NodeId, peer: Peer, at: Endpoint, replica: Addr<ReplicaActor>) -> Held {
+        let listed = peer.listed.and_then(|listed| endpoint(&listed).ok()).map(kept_alive);
+        let endpoint = kept_alive(at);
         let (slot, identity) = (Slot::default(), Arc::clone(&self.identity));
         let dialler = self.dialler.clone();
         let link = Link {
-            peer,
+            peer: node,
             slot: Rc::clone(&slot),
             endpoint: endpoint.clone(),
+            listed,
             identity,
             dialler,
             replica,
             waits: Backoff::new(REDIAL.0, REDIAL.1),
             refusals: Refusals::default(),
         };
-        Held { address, slot, endpoint, task: tokio::task::spawn_local(link.run()) }
+        Held { address: peer.address, slot, endpoint, task: tokio::task::spawn_local(link.run()) }
     }
 
     /// Sends a frame, or drops it.
@@ -178,6 +177,7 @@ struct Link {
     peer: NodeId,
     slot: Slot,
     endpoint: Endpoint,
+    listed: Option<Endpoint>,
     identity: Arc<Identity>,
     dialler: Dialler,
     replica: Addr<ReplicaActor>,
@@ -187,8 +187,14 @@ struct Link {
 
 impl Link {
     async fn run(mut self) {
+        let mut found = None;
         loop {
-            let (loss, wait) = match connect(&self.endpoint, &self.dialler).await {
+            let connected = match found.take() {
+                Some(channel) => Ok(channel),
+                None => connect(&self.endpoint, &self.dialler).await,
+            };
+            let missed = connected.is_err();
+            let (loss, wait) = match connected {
                 Ok(channel) => {
                     self.waits.reset();
                     (Loss::Ended, self.stream(channel).await)
@@ -208,7 +214,24 @@ impl Link {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.identity.rung(self.peer) => self.waits.reset(),
+                channel = self.answering_where_listed(), if missed => found = Some(channel),
             }
+        }
+    }
+
+    /// The peer at the address that the settings have for it, once it answers there; never if there is none, or who answers is
+    /// another.
+    async fn answering_where_listed(&self) -> Channel {
+        let asked = async {
+            let channel = connect(self.listed.as_ref()?, &self.dialler).await.ok()?;
+            let mut client = PeerClient::new(channel.clone());
+            let request = self.identity.sign(GreetRequest { doubtful: false });
+            let greeting = timed(async { client.greet(request).await }).await.ok()?;
+            (greeting.node == self.peer.0).then_some(channel)
+        };
+        match asked.await {
+            Some(channel) => channel,
+            None => std::future::pending().await,
         }
     }
 
@@ -272,6 +295,11 @@ impl Refusals {
         // Not spread by chance: nobody else is to be kept apart from.
         (if removed { self.removed_waits.next(1.0) } else { REFUSED_WAIT }, is_news)
     }
+}
+
+/// A connection whose other end is asked now and then whether it is there.
+fn kept_alive(endpoint: Endpoint) -> Endpoint {
+    endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).keep_alive_while_idle(true)
 }
 
 /// The queued frames, as many in one message as have come and may go together.

@@ -14,6 +14,9 @@ use crate::catalog::Members;
 pub struct Peer {
     /// Where it is reached; empty while nobody has said so.
     pub address: String,
+    /// Where the settings say that it is reached, if that is elsewhere: tried where nobody answers at `address`, for nodes that
+    /// have all moved at once know of each other by nothing else.
+    pub listed: Option<String>,
     /// Identity of its data directory; 0 while nobody has said so.
     pub disk: u64,
     /// Rings when it opens a stream to this node, and when that ends.
@@ -76,6 +79,8 @@ impl Roster {
             } else if peer.address.is_empty() {
                 peer.address = self.founders.get(&node).cloned().unwrap_or_default();
             }
+            let listed = self.founders.get(&node).filter(|listed| **listed != peer.address);
+            peer.listed = listed.cloned();
             peers.insert(node, peer);
         }
         if !known.waiting {
@@ -182,6 +187,8 @@ mod tests {
         roster.follow(&membership, &members(&[(2, "moved:4101", 7), (4, "new:4101", 0)], &[]));
         let expected = [(2, "moved:4101"), (3, "founder-3:4101"), (4, "new:4101")];
         assert_eq!(addresses(&roster), expected.map(|(node, at)| (node, at.to_owned())));
+        let listed: Vec<_> = roster.peers().into_values().map(|peer| peer.listed).collect();
+        assert_eq!(listed, [Some("founder-2:4101".to_owned()), None, None], "what differs is remembered");
     }
 
     #[test]
