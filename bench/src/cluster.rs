@@ -178,6 +178,11 @@ impl Cluster {
         }
     }
 
+    /// Where the nodes have their disks.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where clients reach `node`.
     pub(crate) fn address(&self, node: usize) -> SocketAddr {
         self.addresses[node]

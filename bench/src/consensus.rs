@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::Options;
 use crate::asks::Ask;
 use crate::cluster::{Cluster, NODES, Store};
-use crate::failover::{self, Event};
+use crate::failover::{self, Event, Outage};
 use crate::load::{self, Load, To};
+use crate::machine::Machine;
 use crate::overload;
 use crate::process::Failed;
 use crate::restart;
@@ -23,6 +24,10 @@ const ENTRIES: u64 = 100_000;
 /// Restarts of one node, and of all: each of ours is followed by one of etcd's.
 const RESTARTS: (usize, usize) = (7, 5);
 
+/// Outages that are told one by one, with what the machine did meanwhile: the slowest, of those longer than a hand-over is
+/// promised to be.
+const SLOW: (usize, f64) = (10, 20.0);
+
 /// How long the trials of one kind of event go on at most, so that a slow machine ends with fewer of them.
 const EVENTS_LAST: Duration = Duration::from_secs(200);
 
@@ -34,6 +39,7 @@ struct Run<'a> {
     options: &'a Options,
     ours: Cluster,
     theirs: Cluster,
+    machine: Machine,
     summary: Summary,
 }
 
@@ -51,7 +57,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
 async fn beside_etcd(options: &Options) -> Result<(), Failed> {
     let ours = Cluster::start(Store::Penstock, options.penstock.clone()).await?;
     let theirs = Cluster::start(Store::Etcd, options.etcd.clone()).await?;
-    let mut run = Run { options, ours, theirs, summary: Summary::default() };
+    let machine = Machine::watch(ours.directory())?;
+    let mut run = Run { options, ours, theirs, machine, summary: Summary::default() };
     let started = Instant::now();
     let ended = run.scenarios().await;
     run.summary.print(started.elapsed());
@@ -142,27 +149,47 @@ impl Run<'_> {
             if Instant::now() > deadline {
                 break;
             }
-            us.push(failover::trial(&mut self.ours, event, number).await?);
+            us.push(failover::trial(&mut self.ours, &self.machine, event, number).await?);
             if number % every == 0 && them.len() < theirs {
-                them.push(failover::trial(&mut self.theirs, event, number).await?);
+                them.push(failover::trial(&mut self.theirs, &self.machine, event, number).await?);
             }
         }
-        self.summary.spread(event.title(), &mut us, &mut them);
+        self.outages(event.title(), &us, &them);
         Ok(())
     }
 
     async fn transfer(&mut self) -> Result<(), Failed> {
         let (mut us, mut them) = (Vec::new(), Vec::new());
+        let (mut us_idle, mut them_idle) = (Vec::new(), Vec::new());
         for number in 0..self.options.etcd_kills {
-            us.push(failover::hand_over(&self.ours, number).await?);
-            them.push(failover::hand_over(&self.theirs, number).await?);
+            us.push(failover::hand_over(&self.ours, &self.machine, number).await?);
+            them.push(failover::hand_over(&self.theirs, &self.machine, number).await?);
+            us_idle.push(failover::nothing(&self.ours, &self.machine, number).await?);
+            them_idle.push(failover::nothing(&self.theirs, &self.machine, number).await?);
         }
-        self.summary.spread(
-            "leadership handed over by command: longest ms without a write",
-            &mut us,
-            &mut them,
-        );
+        self.outages("leadership handed over by command: longest ms without a write", &us, &them);
+        self.outages("nothing happens for 600 ms: longest ms without a write", &us_idle, &them_idle);
         Ok(())
+    }
+
+    /// Times without a write, for the one table; those that took long also one by one.
+    fn outages(&mut self, what: &str, ours: &[Outage], theirs: &[Outage]) {
+        let times = |outages: &[Outage]| outages.iter().map(|outage| outage.ms).collect::<Vec<_>>();
+        self.summary.spread(what, &mut times(ours), &mut times(theirs));
+        let of_both =
+            ours.iter().map(|outage| ("ours", outage)).chain(theirs.iter().map(|outage| ("etcd", outage)));
+        let mut slow: Vec<_> = of_both.filter(|(_, outage)| outage.ms > SLOW.1).collect();
+        slow.sort_by(|one, other| other.1.ms.total_cmp(&one.1.ms));
+        let rows: Vec<Vec<String>> = slow
+            .into_iter()
+            .take(SLOW.0)
+            .map(|(store, outage)| {
+                let figures = [outage.ms, outage.disk_ms, outage.late_ms];
+                std::iter::once(store.to_owned()).chain(figures.map(|ms| format!("{ms:.0}"))).collect()
+            })
+            .collect();
+        let head = ["store", "ms", "the disk for a lone write", "a lone thread too late"];
+        print(&format!("The slowest above {} ms, and the machine meanwhile: {what}", SLOW.1), &head, &rows);
     }
 
     async fn restart(&mut self) -> Result<(), Failed> {

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::cluster::{Cluster, NODES, Store};
 use crate::etcd;
+use crate::machine::Machine;
 use crate::process::Failed;
 use crate::writes::Writer;
 
@@ -21,8 +22,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long the writers run before what happens to the leader.
 const SETTLE: Duration = Duration::from_millis(300);
-/// How long they run after a leader went in good order: its largest gap lies in here.
+/// How long they run after a leader was stopped: its largest gap lies in here.
 const WATCHED: Duration = Duration::from_millis(600);
+/// How long they run after a hand-over was confirmed. The first write to the next leader follows within milliseconds, and what
+/// stalls later has nothing to do with it.
+const WATCHED_AFTER_HAND_OVER: Duration = Duration::from_millis(50);
 /// How long an outage may last before the benchmark is given up.
 const OUTAGE_MAX: Duration = Duration::from_secs(20);
 
@@ -46,6 +50,31 @@ impl Event {
             Self::Stopped => "leader stopped (SIGTERM): longest ms without a write",
         }
     }
+}
+
+/// A time without a write, and what the machine did in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outage {
+    /// How long it was.
+    pub(crate) ms: f64,
+    /// The longest that a lone thread slept too long.
+    pub(crate) late_ms: f64,
+    /// The longest that the disk took for the write of that thread.
+    pub(crate) disk_ms: f64,
+}
+
+impl Outage {
+    fn new(machine: &Machine, (from, until): Span) -> Self {
+        let (late, disk) = machine.worst(from, until);
+        Self { ms: milliseconds(until - from), late_ms: milliseconds(late), disk_ms: milliseconds(disk) }
+    }
+}
+
+/// From when to when.
+type Span = (Instant, Instant);
+
+fn milliseconds(span: Duration) -> f64 {
+    span.as_secs_f64() * 1000.0
 }
 
 /// When a try that succeeded began and ended. Only a try that began after the kill proves a new leader.
@@ -89,8 +118,13 @@ async fn write_on(cluster: &Cluster, name: String, successes: &RefCell<Vec<Succe
     }
 }
 
-/// One trial: milliseconds without the service, as [`Event::title`] says. The cluster is whole again after it.
-pub(crate) async fn trial(cluster: &mut Cluster, event: Event, number: usize) -> Result<f64, Failed> {
+/// One trial: the time without the service, as [`Event::title`] says. The cluster is whole again after it.
+pub(crate) async fn trial(
+    cluster: &mut Cluster,
+    machine: &Machine,
+    event: Event,
+    number: usize,
+) -> Result<Outage, Failed> {
     cluster.ready().await?;
     let leader = cluster.leader().await?;
     let mut victim = cluster.take(leader);
@@ -109,7 +143,10 @@ pub(crate) async fn trial(cluster: &mut Cluster, event: Event, number: usize) ->
         Ok(happened)
     })
     .await?;
-    let figure = figure(event, &successes, happened);
+    let outage = match event {
+        Event::Killed | Event::Frozen => first_after(&successes, happened).map(|served| (happened, served)),
+        Event::Stopped => longest(&successes, happened, happened + WATCHED),
+    };
     match event {
         Event::Frozen => {
             victim.signal(Signal::CONT)?;
@@ -121,7 +158,8 @@ pub(crate) async fn trial(cluster: &mut Cluster, event: Event, number: usize) ->
         }
         Event::Killed => cluster.restart(leader)?,
     }
-    figure.ok_or_else(|| Failed::Other(format!("no write succeeded within {OUTAGE_MAX:?} of {event:?}")))
+    let outage = outage.map(|span| Outage::new(machine, span));
+    outage.ok_or_else(|| Failed::Other(format!("no write succeeded within {OUTAGE_MAX:?} of {event:?}")))
 }
 
 async fn until_served(successes: &RefCell<Vec<Success>>, happened: Instant) {
@@ -131,40 +169,63 @@ async fn until_served(successes: &RefCell<Vec<Success>>, happened: Instant) {
     }
 }
 
-fn figure(event: Event, successes: &[Success], happened: Instant) -> Option<f64> {
-    let milliseconds = |span: Duration| span.as_secs_f64() * 1000.0;
-    match event {
-        Event::Killed | Event::Frozen => {
-            let after = successes.iter().filter(|(begun, _)| *begun > happened).map(|(_, end)| *end).min()?;
-            Some(milliseconds(after - happened))
-        }
-        Event::Stopped => gaps(successes, happened, happened + WATCHED).into_iter().max().map(milliseconds),
-    }
+/// The end of the first try that began after `happened`.
+fn first_after(successes: &[Success], happened: Instant) -> Option<Instant> {
+    successes.iter().filter(|(begun, _)| *begun > happened).map(|(_, end)| *end).min()
+}
+
+/// The longest time without a write.
+pub(crate) fn longest(successes: &[Success], from: Instant, until: Instant) -> Option<Span> {
+    gaps(successes, from, until).into_iter().max_by_key(|(from, until)| *until - *from)
 }
 
 /// Times without a write, from the last write before `from` on; also the one from the last write to `until`, since nothing may
 /// have come at all.
-pub(crate) fn gaps(successes: &[Success], from: Instant, until: Instant) -> Vec<Duration> {
+fn gaps(successes: &[Success], from: Instant, until: Instant) -> Vec<Span> {
     let mut ends: Vec<Instant> = successes.iter().map(|(_, end)| *end).collect();
     ends.sort_unstable();
     let first = ends.partition_point(|end| *end < from).saturating_sub(1);
     ends.push(ends.last().map_or(until, |last| until.max(*last)));
-    ends[first..].windows(2).map(|pair| pair[1] - pair[0]).collect()
+    ends[first..].windows(2).map(|pair| (pair[0], pair[1])).take_while(|(begun, _)| *begun < until).collect()
 }
 
-/// One trial of a hand-over that nobody dies of: the longest milliseconds without a write.
-pub(crate) async fn hand_over(cluster: &Cluster, number: usize) -> Result<f64, Failed> {
+/// One trial of a hand-over that nobody dies of: the longest time without a write.
+pub(crate) async fn hand_over(cluster: &Cluster, machine: &Machine, number: usize) -> Result<Outage, Failed> {
     cluster.ready().await?;
     let leader = cluster.leader().await?;
-    let (happened, successes) = beside_writers(cluster, &format!("hand-over-{number}"), async |_| {
-        let happened = Instant::now();
+    watched(cluster, machine, &format!("hand-over-{number}"), async || {
         transfer(cluster, leader).await?;
-        tokio::time::sleep(WATCHED.saturating_sub(happened.elapsed())).await;
-        Ok(happened)
+        tokio::time::sleep(WATCHED_AFTER_HAND_OVER).await;
+        Ok(())
+    })
+    .await
+}
+
+/// The same while nothing happens, for as long as a stop is watched: what of a tail is not the hand-over's.
+pub(crate) async fn nothing(cluster: &Cluster, machine: &Machine, number: usize) -> Result<Outage, Failed> {
+    cluster.ready().await?;
+    let happens = async || {
+        tokio::time::sleep(WATCHED).await;
+        Ok(())
+    };
+    watched(cluster, machine, &format!("nothing-{number}"), happens).await
+}
+
+/// The longest time without a write from the beginning of what happens to its end.
+async fn watched(
+    cluster: &Cluster,
+    machine: &Machine,
+    name: &str,
+    happens: impl AsyncFnOnce() -> Result<(), Failed>,
+) -> Result<Outage, Failed> {
+    let ((from, until), successes) = beside_writers(cluster, name, async |_| {
+        let from = Instant::now();
+        happens().await?;
+        Ok((from, Instant::now()))
     })
     .await?;
-    let figure = figure(Event::Stopped, &successes, happened);
-    figure.ok_or_else(|| Failed::Other("no write succeeded beside a hand-over".to_owned()))
+    let outage = longest(&successes, from, until).map(|span| Outage::new(machine, span));
+    outage.ok_or_else(|| Failed::Other(format!("no write succeeded beside {name}")))
 }
 
 async fn transfer(cluster: &Cluster, leader: usize) -> Result<(), Failed> {

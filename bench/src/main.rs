@@ -8,6 +8,7 @@ mod etcd;
 mod failover;
 mod http_load;
 mod load;
+mod machine;
 mod overload;
 mod process;
 mod proxy;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::Options;
 use crate::cluster::{Cluster, NODES, Store};
-use crate::failover::{beside_writers, gaps};
+use crate::failover::{beside_writers, longest};
 use crate::process::Failed;
 use crate::table::print;
 
@@ -81,7 +81,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
     .await?;
     let ended = Instant::now();
     let writes = successes.iter().filter(|(_, end)| (begun..ended).contains(end)).count();
-    let longest = gaps(&successes, begun, ended).into_iter().max().unwrap_or(ended - begun);
+    let longest = longest(&successes, begun, ended).map_or(ended - begun, |(from, until)| until - from);
     let row = [
         format!("{}", (ended - begun).as_secs()),
         count.to_string(),
