@@ -33,6 +33,14 @@ impl Chance {
         usize::try_from(self.below(length as u64)).expect("an index below a usize fits one")
     }
 
+    /// The same in any order.
+    pub fn shuffled<T>(&mut self, mut all: Vec<T>) -> Vec<T> {
+        for unplaced in (2..=all.len()).rev() {
+            all.swap(unplaced - 1, self.index(unplaced));
+        }
+        all
+    }
+
     /// True in `per_mille` of 1,000 draws.
     pub fn happens(&mut self, per_mille: u32) -> bool {
         self.below(1000) < u64::from(per_mille)
@@ -63,6 +71,15 @@ mod tests {
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn what_is_shuffled_is_all_there_in_another_order() {
+        let ordered: Vec<u64> = (0..20).collect();
+        let mut shuffled = Chance::from_seed(1).shuffled(ordered.clone());
+        assert_ne!(shuffled, ordered);
+        shuffled.sort_unstable();
+        assert_eq!(shuffled, ordered);
     }
 
     #[test]

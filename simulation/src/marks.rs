@@ -28,6 +28,7 @@ marks! {
     JointMembership "two memberships held at once";
     DiskFull "a full disk was waited out";
     Yielded "a leader without space handed leadership over";
+    HandedOver "a leader that was told to stop saw another lead before it ended";
     ReadFailed "a disk could not read, and its node started later";
     SyncFailed "a node ended itself after a failed fsync";
     Forgot "a node forgot what its disk only claimed to hold";

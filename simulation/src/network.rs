@@ -34,6 +34,8 @@ pub struct Network {
     cuts: BTreeMap<(Host, Host), u32>,
     /// Hosts that read nothing before this time.
     stalled: BTreeMap<Host, Duration>,
+    /// From when to when nothing passes to or from a host; it waits, and passes then.
+    clogs: BTreeMap<Host, Vec<(Duration, Duration)>>,
     /// When the last piece of each ordered stream arrives: nothing may overtake it.
     arrived: BTreeMap<(Host, Host), Duration>,
 }
@@ -49,6 +51,7 @@ impl Network {
             repeat_per_mille: 0,
             cuts: BTreeMap::new(),
             stalled: BTreeMap::new(),
+            clogs: BTreeMap::new(),
             arrived: BTreeMap::new(),
         }
     }
@@ -88,10 +91,25 @@ impl Network {
         self.stalled.insert(host, until);
     }
 
+    /// Whatever would reach or leave a host between these times does so at the end of them.
+    pub fn clog(&mut self, host: Host, from: Duration, until: Duration) {
+        self.clogs.entry(host).or_default().push((from, until));
+    }
+
+    /// When what would arrive `at` gets through the clogs of both ends, of which one may follow upon the other.
+    fn through(&self, from: Host, to: Host, mut at: Duration) -> Duration {
+        let ends = || [from, to].into_iter().filter_map(|host| self.clogs.get(&host)).flatten();
+        while let Some((_, until)) = ends().find(|(from, until)| (*from..*until).contains(&at)) {
+            at = *until;
+        }
+        at
+    }
+
     /// Heals everything.
     pub fn heal(&mut self) {
         self.cuts.clear();
         self.stalled.clear();
+        self.clogs.clear();
         self.lose(0);
         self.repeat(0);
         self.delay(None);
@@ -114,9 +132,10 @@ impl Network {
         if !self.reaches(from, to) || (self.loss_per_mille > 0 && chance.happens(self.loss_per_mille)) {
             return [None; 2];
         }
-        let first = now + chance.latency(self.latency);
+        let first = self.through(from, to, now + chance.latency(self.latency));
         let again = self.repeat_per_mille > 0 && chance.happens(self.repeat_per_mille);
-        [Some(first), again.then(|| now + chance.latency(self.latency * 4))]
+        let again = again.then(|| now + chance.latency(self.latency * 4));
+        [Some(first), again.map(|at| self.through(from, to, at))]
     }
 
     /// When a piece of an ordered, reliable stream sent `now` arrives; `None` where the direction is cut.
@@ -125,9 +144,11 @@ impl Network {
             return None;
         }
         let read_at = self.stalled.get(&to).copied().unwrap_or_default();
-        let last = self.arrived.entry((from, to)).or_default();
-        *last = (now + chance.latency(self.latency)).max(*last).max(read_at);
-        Some(*last)
+        let last = self.arrived.get(&(from, to)).copied().unwrap_or_default();
+        let at = (now + chance.latency(self.latency)).max(last).max(read_at);
+        let at = self.through(from, to, at);
+        self.arrived.insert((from, to), at);
+        Some(at)
     }
 
     /// Both ends began anew: what was under way between them holds nothing up any more.
@@ -175,6 +196,25 @@ mod tests {
         assert!(network.stream(A, B, Duration::ZERO, &mut chance) >= Some(Duration::from_secs(3)));
         network.heal();
         assert!(network.stream(A, B, Duration::ZERO, &mut chance) >= Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn what_would_pass_a_clogged_link_waits_and_passes_when_the_last_clog_clears() {
+        let second = Duration::from_secs(1);
+        let (mut network, mut chance) = network();
+        network.clog(A, second, 2 * second);
+        network.clog(B, 2 * second, 3 * second);
+        let mut at = |now| network.datagram(B, A, now, &mut chance)[0].unwrap_or_default();
+        assert!(at(Duration::ZERO) < second, "it is clear before");
+        assert_eq!(at(second), 3 * second);
+        assert!(at(3 * second) < 4 * second);
+        assert_eq!(network.stream(A, B, second, &mut chance), Some(3 * second));
+        assert!(
+            network.stream(A, B, Duration::ZERO, &mut chance) >= Some(3 * second),
+            "and nothing overtakes"
+        );
+        network.heal();
+        assert!(network.datagram(A, B, second, &mut chance)[0] < Some(2 * second));
     }
 
     #[test]

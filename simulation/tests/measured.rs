@@ -35,6 +35,25 @@ fn a_killed_leader_shows_in_every_figure() {
 }
 
 #[test]
+fn a_leader_that_is_told_to_stop_costs_no_outage() {
+    let text = "seed 3\nshape proxies=4 services=2 workloads=0 safety=6s healing=6s\n2s stop node=0 dead=1s\n4s stop node=0 dead=1s\n";
+    let (report, measured) = run_measured(&Scenario::read(text).unwrap());
+    let report = report.unwrap();
+    assert_eq!((report.crashes, measured.down.len()), (0, 2), "{}", report.story);
+    assert!(report.story.to_string().contains("ends, for another leads"), "{}", report.story);
+    assert_eq!(measured.outages(), [], "{}", report.story);
+}
+
+#[test]
+fn all_proxies_lose_their_connections_at_once_and_follow_again() {
+    let text = "seed 3\nshape proxies=40 services=2 workloads=0 safety=4s healing=6s\n2s storm times=2\n";
+    let (report, measured) = run_measured(&Scenario::read(text).unwrap());
+    report.unwrap();
+    let (sent, failed, _) = measured.request_sums();
+    assert!(sent > 0 && failed == 0, "{failed} of {sent}");
+}
+
+#[test]
 fn a_leader_whose_disk_is_full_hands_over_and_writes_go_on_long_before_there_is_space() {
     let full = Duration::from_secs(4);
     let text =

@@ -1,5 +1,5 @@
-//! What goes wrong between hosts: loss, repetition, heavy delays, cuts of every form, connections that die without a word,
-//! readers that stand still.
+//! What goes wrong between hosts: loss, repetition, heavy delays, cuts of every form, links that clog, connections that die
+//! without a word or all at once, readers that stand still.
 
 use std::time::Duration;
 
@@ -73,6 +73,19 @@ pub(super) const CLASSES: &[Class] = &[
         weight: 2,
         draw: |chance, shape| {
             Some(Act::SlowReader { proxy: proxy(chance, shape)?, lasts: millis(chance, 300, 5000) })
+        },
+    },
+    Class {
+        name: "storm",
+        weight: 1,
+        draw: |chance, shape| (shape.proxies > 0).then(|| Act::Storm { times: 1 + chance.below(3) }),
+    },
+    Class {
+        name: "swizzle",
+        weight: 2,
+        draw: |chance, shape| {
+            let (nodes, order) = (1 + chance.below(shape.nodes), chance.below(1 << 16));
+            Some(Act::Swizzle { nodes, order, lasts: millis(chance, 200, 5000) })
         },
     },
 ];

@@ -1,4 +1,4 @@
-//! What goes wrong with processes of nodes: they are killed, stand still, and are started with another program.
+//! What goes wrong with processes of nodes: they are killed, told to stop, stand still, and are started with another program.
 
 use super::{millis, node};
 use crate::plan::{Act, Class};
@@ -13,6 +13,15 @@ pub(super) const CLASSES: &[Class] = &[
         name: "kill-all",
         weight: 1,
         draw: |chance, _| Some(Act::KillAll { dead: millis(chance, 1, 1500) }),
+    },
+    Class {
+        name: "stop",
+        weight: 3,
+        draw: |chance, shape| {
+            // Node 0 is whichever leads: that one has something to hand over.
+            let node = if chance.happens(500) { 0 } else { node(chance, shape) };
+            Some(Act::Stop { node, dead: millis(chance, 1, 3000) })
+        },
     },
     Class {
         name: "upgrade",

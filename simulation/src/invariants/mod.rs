@@ -3,6 +3,7 @@
 mod acknowledged;
 mod completeness;
 mod convergence;
+mod handing_over;
 mod history;
 mod leaders;
 mod leases;
@@ -26,6 +27,7 @@ mod withdrawals;
 pub(crate) use acknowledged::{ANONYMOUS, AcknowledgedWritesSurvive};
 pub(crate) use completeness::LeadersAreComplete;
 pub(crate) use convergence::converged;
+pub(crate) use handing_over::{HAND_OVER_WAIT, LeadersHandOver};
 pub(crate) use history::History;
 pub(crate) use leaders::OneLeaderPerTerm;
 pub(crate) use leases::LeasesHold;

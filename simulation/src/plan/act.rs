@@ -64,6 +64,9 @@ acts! {
     Kill "kill" { node: u64, dead: Duration } "node {node} is killed and stays dead for {dead:?}";
     /// kill -9 of every node at once.
     KillAll "kill-all" { dead: Duration } "every node is killed and stays dead for {dead:?}";
+    /// SIGTERM: leadership is handed over, then the process ends.
+    Stop "stop" { node: u64, dead: Duration }
+        "node {node} is told to stop, hands over what it leads, and starts again {dead:?} after its end";
     /// The process stands still, and its connections stay.
     Pause "pause" { node: u64, lasts: Duration } "node {node} stands still for {lasts:?}";
     /// The newer program is started on a node.
@@ -90,6 +93,12 @@ acts! {
     HalfOpen "half-open" { proxy: u64, lasts: Duration } "proxy {proxy} vanishes without a FIN for {lasts:?}";
     /// A proxy stops reading; its node must not hoard for it.
     SlowReader "slow-reader" { proxy: u64, lasts: Duration } "proxy {proxy} reads nothing for {lasts:?}";
+    /// All connections of proxies end at once, and all dial at once.
+    Storm "storm" { times: u64 }
+        "the connections of all proxies are reset, and all dial at once, {times} times in a row";
+    /// The links of some nodes clog one after the other, and clear in another order: nothing is lost, all of it is late.
+    Swizzle "swizzle" { nodes: u64, order: u64, lasts: Duration }
+        "the links of {nodes} nodes clog one after the other, and clear in turn (order {order}), within {lasts:?}";
     /// A disk takes longer.
     SlowDisk "slow-disk" { node: u64, factor: u64, lasts: Duration }
         "the disk of node {node} is {factor} times as slow for {lasts:?}";
@@ -195,6 +204,7 @@ impl Act {
                 // Node 0 is whichever leads by then.
                 "node" | "without" => 0..=number(shape.nodes),
                 "from" | "to" | "one" | "other" => 1..=number(shape.nodes),
+                "nodes" => 1..=number(shape.nodes),
                 "workloads" => 0..=number(shape.workloads),
                 "proxy" if shape.proxies > 0 => 0..=number(shape.proxies - 1),
                 "workload" if shape.workloads > 0 => 0..=number(shape.workloads - 1),

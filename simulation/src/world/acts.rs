@@ -7,6 +7,7 @@ use consensus::Loss;
 use super::event::Event;
 use super::programs;
 use super::run::World;
+use crate::chance::Chance;
 use crate::disk::Lies;
 use crate::invariants::Violation;
 use crate::marks::Mark;
@@ -49,6 +50,7 @@ impl World {
         let now = self.heap.now();
         match *act {
             Act::Kill { node, dead } => self.kill(node, dead),
+            Act::Stop { node, dead } => self.tell_to_stop(node, dead),
             Act::KillAll { dead } => (1..=self.scenario.shape.nodes).for_each(|node| self.kill(node, dead)),
             Act::Upgrade { node, dead } => self.start_with(node, programs::NEWER, dead),
             Act::Downgrade { node, dead } => self.start_with(node, programs::OLDER, dead),
@@ -77,6 +79,8 @@ impl World {
                 self.cut(act);
                 return Ok(Some(lasts));
             }
+            Act::Storm { times } => self.storm(times),
+            Act::Swizzle { nodes, order, lasts } => self.swizzle(nodes, order, lasts),
             Act::SlowReader { proxy, lasts } => self.network.stall(Host::Proxy(proxy), now + lasts),
             Act::SlowDisk { node, factor, lasts } => {
                 self.node(node).disk_factor = u32::try_from(factor).unwrap_or(u32::MAX).clamp(1, 10_000);
@@ -183,6 +187,25 @@ impl World {
         }
     }
 
+    /// The links of some nodes clog, one in each step of the first half of the time, and clear in another order in the second
+    /// (FoundationDB's swizzle); none later than faults end, for what waits would come into the healing.
+    fn swizzle(&mut self, nodes: u64, order: u64, lasts: Duration) {
+        let (now, end) = (self.heap.now(), self.scenario.shape.safety);
+        let mut chance = Chance::from_seed(order);
+        let clogging: Vec<u64> = chance.shuffled((1..=self.scenario.shape.nodes).collect());
+        let clogging: Vec<u64> =
+            clogging.into_iter().take(usize::try_from(nodes).unwrap_or(usize::MAX)).collect();
+        let clearing = chance.shuffled(clogging.clone());
+        let step = lasts / 2 / u32::try_from(clogging.len().max(1)).expect("there are nine nodes at most");
+        for (clogs, node) in (0..).zip(&clogging) {
+            let clears =
+                (1..).zip(&clearing).find(|(_, clearing)| *clearing == node).map_or(1, |(clears, _)| clears);
+            let (from, until) = (now + step * clogs, (now + lasts / 2 + step * clears).min(end));
+            self.network.clog(Host::Node(*node), from, until);
+            self.tell(format!("(the links of node {node} are clogged from {from:?} to {until:?})"));
+        }
+    }
+
     fn node(&mut self, id: u64) -> &mut super::node::Node {
         self.nodes.get_mut(&id).expect("a plan is checked against the shape")
     }
@@ -203,11 +226,17 @@ impl World {
         }
     }
 
-    /// A process dies: the others see its connections end.
+    /// A process dies.
     pub(super) fn die(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).expect("a plan is checked against the shape");
         node.crash(&mut self.chance);
         self.crashes += 1;
+        self.ended(id);
+    }
+
+    /// A process is no more: the others see its connections end.
+    pub(super) fn ended(&mut self, id: u64) {
+        self.handing_over.gone(id);
         self.programs.ended(id, self.heap.now());
         self.terms.killed(id);
         self.measures.died(self.heap.now(), id);

@@ -62,6 +62,12 @@ pub(crate) enum Event {
     Act(usize),
     /// What a step of the plan did is over.
     Over(usize),
+    /// A node that was told to stop looks whether it has handed over what it leads.
+    Stops { node: u64, life: u64 },
+    /// The connections of all proxies are reset, so many times more.
+    Storm { times: u64 },
+    /// Every proxy that has no connection dials.
+    AllDial,
     /// A proxy in a crash loop dies, so many times more.
     ProxyDies { proxy: u64, times: u64 },
     /// A lying disk looks whether it may lose power now.
@@ -103,6 +109,7 @@ impl Event {
             | Self::SnapshotSent { node, .. }
             | Self::PeerLost { node, .. }
             | Self::DiskDone { node, .. }
+            | Self::Stops { node, .. }
             | Self::PollPartials { node, .. }
             | Self::PollLeases { node, .. }
             | Self::PollGate { node, .. }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use consensus::Loss;
 
 use super::effects::Effects;
@@ -23,15 +24,8 @@ impl World {
                 }
                 self.with(node, Some(life), |running, at, _, effects| running.tick(at, effects))
             }
-            Event::Raft { from, to, bytes } => self.with(to, None, |running, at, _, effects| {
-                refused(running.replica.receive(consensus::NodeId(from), bytes, at), effects);
-            }),
-            Event::RaftSnapshot { from, to, bytes, data } => {
-                self.with(to, None, |running, at, _, effects| {
-                    let received = running.replica.receive_snapshot(consensus::NodeId(from), bytes, data, at);
-                    refused(received, effects);
-                })
-            }
+            Event::Raft { from, to, bytes } => self.raft(from, to, bytes, None),
+            Event::RaftSnapshot { from, to, bytes, data } => self.raft(from, to, bytes, Some(data)),
             Event::SnapshotSent { node, life, to, attempt, ok } => {
                 self.with(node, Some(life), |sender, _, _, _| sender.replica.snapshot_sent(to, attempt, ok))
             }
@@ -66,13 +60,13 @@ impl World {
             | Event::StreamRequest { .. }
             | Event::StreamResponse { .. }
             | Event::StreamBroken { .. }
-            | Event::SessionBroken { .. }) => self.stream_event(event),
+            | Event::SessionBroken { .. }
+            | Event::ProxyDies { .. }
+            | Event::Storm { .. }
+            | Event::AllDial) => self.stream_event(event),
             Event::Act(step) => self.act(step),
             Event::Over(step) => self.over(step),
-            Event::ProxyDies { proxy, times } => {
-                self.proxy_dies(proxy, times);
-                Ok(())
-            }
+            Event::Stops { node, life } => self.stops(node, life),
             Event::PowerFails { node, life, dead, looks } => {
                 self.power_fails(node, life, dead, looks);
                 Ok(())
@@ -104,6 +98,18 @@ impl World {
         act(running, local, wall, &mut effects);
         running.settle(local, wall, &mut effects);
         self.carry_out(id, effects)
+    }
+
+    /// A message of Raft arrives, perhaps with a snapshot.
+    fn raft(&mut self, from: u64, to: u64, bytes: Bytes, data: Option<Bytes>) -> Result<(), Violation> {
+        self.with(to, None, |running, at, _, effects| {
+            let from = consensus::NodeId(from);
+            let received = match data {
+                None => running.replica.receive(from, bytes, at),
+                Some(data) => running.replica.receive_snapshot(from, bytes, data, at),
+            };
+            refused(received, effects);
+        })
     }
 
     /// Tells the replica, and dials anew until the peer's host answers, as `control/src/replica/peers/link.rs` does.

@@ -5,6 +5,7 @@
 //! - `clock.rs`, `node.rs`, `running.rs`, `storing.rs`   a control node: its clock, its machine, its process, its disk's queue
 //! - `reading.rs` its linearizable reads
 //! - `leasing.rs`, `tally.rs`   a node's table of leases, and its share in the rollups
+//! - `stopping.rs`  how a node does that is told to stop
 //! - `restoring.rs` how all nodes go back to a backup, and what counts from then on
 //! - `programs.rs`  which program a node runs, and when the log takes newer commands
 //! - `clients.rs`   who writes and reads; `writes.rs` what
@@ -34,6 +35,7 @@ mod reading;
 mod restoring;
 mod run;
 mod running;
+mod stopping;
 mod storing;
 mod streams;
 mod tally;

@@ -10,6 +10,7 @@ use control::backup::{RestoreError, found_with};
 use super::clock::Clock;
 use super::event::Event;
 use super::running::{Program, Running};
+use super::stopping::Stopping;
 use super::storing::Storing;
 use crate::chance::Chance;
 use crate::disk::{Lies, SimDisk};
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) disk_factor: u32,
     /// A sync is going to fail, and how long the process is dead after it.
     pub(crate) doomed: Option<Duration>,
+    /// It was told to stop, and has not ended yet.
+    pub(super) stopping: Option<Stopping>,
     /// The disk lost what the group needs: this node must never come back, and why.
     pub(crate) out: Option<String>,
     /// What was durable on its disk once may not be any more.
@@ -68,6 +71,7 @@ impl Node {
             deferred: Vec::new(),
             disk_factor: 1,
             doomed: None,
+            stopping: None,
             out: None,
             forgot: false,
             lies_since: None,
@@ -124,11 +128,21 @@ impl Node {
         Ok(())
     }
 
+    /// The process ends by itself: what its disk was asked is written before. Nothing of it may need more than that.
+    pub(super) fn end(&mut self, chance: &mut Chance) {
+        if let Some(running) = self.running.as_mut().filter(|running| running.storing.busy) {
+            // What fails now nobody was told to be done.
+            let _written = running.storing.carry_out();
+            running.storing.busy = false;
+        }
+        self.crash(chance);
+    }
+
     /// kill -9, perhaps inside a write.
     pub(crate) fn crash(&mut self, chance: &mut Chance) {
         self.paused_until = None;
         self.deferred.clear();
-        self.doomed = None;
+        (self.doomed, self.stopping) = (None, None);
         self.own_up();
         if let Some(mut running) = self.running.take() {
             if running.storing.busy {

@@ -194,6 +194,7 @@ impl World {
             node.own_up();
             node.disk.set_capacity(None);
             node.disk_factor = 1;
+            node.stopping = None;
             node.paused_until = node.paused_until.map(|_| Duration::ZERO);
         }
         (1..=self.scenario.shape.nodes).for_each(|node| self.resume(node));

@@ -20,9 +20,10 @@ use super::workloads::Workload;
 use crate::chance::Chance;
 use crate::heap::Heap;
 use crate::invariants::{
-    AcknowledgedWritesSurvive, History, LeadersAreComplete, LeasesHold, LogTimeRises, LogsAgree,
-    MakeBeforeBreak, MembershipsAgree, OneLeaderPerTerm, ProgramsKnow, RefusalsStand, RevisionsNeverFall,
-    RollupsConserve, SlowReadersCost, TermsDoNotInflate, Violation, VotesAreKept, WithdrawalsArrive,
+    AcknowledgedWritesSurvive, History, LeadersAreComplete, LeadersHandOver, LeasesHold, LogTimeRises,
+    LogsAgree, MakeBeforeBreak, MembershipsAgree, OneLeaderPerTerm, ProgramsKnow, RefusalsStand,
+    RevisionsNeverFall, RollupsConserve, SlowReadersCost, TermsDoNotInflate, Violation, VotesAreKept,
+    WithdrawalsArrive,
 };
 use crate::marks::Reached;
 use crate::measured::Measured;
@@ -108,6 +109,7 @@ pub(crate) struct World {
     pub(super) undecided: usize,
     /// Routes that operators applied.
     pub(super) pushed: u64,
+    pub(super) handing_over: LeadersHandOver,
     pub(super) leaders: OneLeaderPerTerm,
     pub(super) logs: LogsAgree,
     pub(super) log_time: LogTimeRises,
@@ -212,6 +214,7 @@ impl World {
             restoring: None,
             undecided: 0,
             pushed: 0,
+            handing_over: LeadersHandOver::default(),
             leaders: OneLeaderPerTerm::default(),
             logs: LogsAgree::default(),
             log_time: LogTimeRises::default(),

@@ -14,6 +14,9 @@ use crate::marks::Mark;
 use crate::network::Host;
 use crate::sabotage::Sabotage;
 
+/// How soon both ends see a connection that was reset end.
+const RESET: Duration = Duration::from_millis(1);
+
 impl World {
     fn proxy_time(&self) -> Timestamp {
         Timestamp::default().plus(self.heap.now())
@@ -44,6 +47,9 @@ impl World {
                     running.stream_broken((proxy, stream));
                 }
             }
+            Event::ProxyDies { proxy, times } => self.proxy_dies(proxy, times),
+            Event::Storm { times } => self.storm(times),
+            Event::AllDial => self.all_dial(),
             _ => unreachable!("only events of streams come here"),
         }
         Ok(())
@@ -214,6 +220,36 @@ impl World {
     pub(super) fn silence_stream(&mut self, proxy: u64) {
         if let Some((node, stream)) = self.proxies[&proxy].stream {
             self.break_stream(proxy, node, stream, KEEP_ALIVE);
+        }
+    }
+
+    /// The connections of all proxies are reset at once, and all dial at once, before any pause of their own.
+    pub(super) fn storm(&mut self, times: u64) {
+        if self.healed {
+            return;
+        }
+        let open = self
+            .proxies
+            .values()
+            .filter_map(|proxy| proxy.stream.map(|(node, stream)| (proxy.id, node, stream)));
+        for (proxy, node, stream) in open.collect::<Vec<_>>() {
+            self.break_stream(proxy, node, stream, RESET);
+        }
+        self.heap.put_in(RESET, Event::AllDial);
+        if times > 1 {
+            let soon = self.chance.between(RESET, DIAL_AGAIN * 2);
+            self.heap.put_in(soon, Event::Storm { times: times - 1 });
+        }
+    }
+
+    /// Every proxy that has no connection dials.
+    pub(super) fn all_dial(&mut self) {
+        let alone: Vec<u64> =
+            self.proxies.values().filter(|proxy| proxy.stream.is_none()).map(|proxy| proxy.id).collect();
+        for id in alone {
+            let proxy = self.proxies.get_mut(&id).expect("every proxy exists");
+            let requests = proxy.dial(&self.scenario.shape, &mut self.chance);
+            self.send_requests(id, requests);
         }
     }
 
