@@ -19,7 +19,7 @@ const RETURNED: &str = "it came back without its log";
 
 /// One thing to do, or to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Decision {
+pub enum Decision {
     /// Give it a vote: it was to get one, and has caught up.
     Promote(NodeId),
     /// Take its seat: it has been silent for so long.
@@ -32,7 +32,7 @@ pub(super) enum Decision {
 
 /// The autopilot of one node; it acts while that leads.
 #[derive(Debug)]
-pub(super) struct Autopilot {
+pub struct Autopilot {
     rules: Rules,
     /// Learners that are to be promoted and keep up, with since when.
     keeps_up: BTreeMap<NodeId, Duration>,
@@ -40,12 +40,14 @@ pub(super) struct Autopilot {
 }
 
 impl Autopilot {
-    pub(super) fn new(rules: Rules) -> Self {
+    /// Of a node that has these rules.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
         Self { rules, keeps_up: BTreeMap::new(), held: BTreeMap::new() }
     }
 
     /// What is to be done now. At most one change, because they go one at a time.
-    pub(super) fn decisions(
+    pub fn decisions(
         &mut self,
         ground: Ground<'_>,
         returned: &[(NodeId, u64)],
@@ -76,7 +78,8 @@ impl Autopilot {
     }
 
     /// Dead nodes whose seats stay, for the metric.
-    pub(super) fn held(&self) -> usize {
+    #[must_use]
+    pub fn held(&self) -> usize {
         self.held.len()
     }
 

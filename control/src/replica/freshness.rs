@@ -25,9 +25,11 @@ pub enum Fresh {
 /// One moment, by both of a node's clocks. The monotonic one stands still while the host is suspended, the wall clock may be set
 /// back: what passed between two moments is the longer of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
-    pub(super) clock: Duration,
-    pub(super) wall: Timestamp,
+pub struct Moment {
+    /// The monotonic one, since any fixed point.
+    pub clock: Duration,
+    /// The wall clock.
+    pub wall: Timestamp,
 }
 
 impl Moment {
@@ -38,31 +40,33 @@ impl Moment {
 
 /// When the catalog was last proved to hold everything acknowledged by then.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Freshness {
+pub struct Freshness {
     proved: Option<Moment>,
     asked: Option<Duration>,
 }
 
 impl Freshness {
     /// A round begins now.
-    pub(super) fn asked(&mut self, now: Duration) {
+    pub fn asked(&mut self, now: Duration) {
         self.asked = Some(now);
     }
 
     /// A round that began at `begun` was confirmed, and what it named is applied.
-    pub(super) fn proved(&mut self, begun: Moment) {
+    pub fn proved(&mut self, begun: Moment) {
         if self.proved.is_none_or(|proved| proved.clock < begun.clock) {
             self.proved = Some(begun);
         }
     }
 
     /// Whether a round is due for its own sake.
-    pub(super) fn is_due(&self, now: Duration) -> bool {
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
         self.asked.is_none_or(|asked| now.saturating_sub(asked) >= PROVE_EVERY)
     }
 
     /// How old the catalog is at most; `None` when nothing was ever proved.
-    pub(super) fn age(&self, now: Moment) -> Option<Duration> {
+    #[must_use]
+    pub fn age(&self, now: Moment) -> Option<Duration> {
         self.proved.map(|proved| now.since(proved))
     }
 }

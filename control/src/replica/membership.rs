@@ -13,6 +13,7 @@ use super::driver::{Answer, Driver};
 use super::ending;
 use super::gate;
 use super::messages::{ChangeError, Changed, GroundReport, ProposeError};
+use super::returning::{Consequences, consequences};
 use super::seats::{Wish, WishError};
 use super::waiting::Proposer;
 use crate::catalog::{Catalog, Members, versions};
@@ -154,20 +155,15 @@ impl Driver {
             let own = self.links.identity().own();
             (own.node, own.disk)
         };
-        if let Some(index) = now.removed_at(own.0) {
+        let Consequences { removed, named, began_anew } = consequences(own, own_disk, before, now);
+        if let Some(index) = removed {
             self.retire(index);
         }
-        if now.get(own.0).is_some_and(|member| member.disk != 0 && member.disk == own_disk) {
+        if named {
             self.end_doubt("the log names it");
         }
-        let known = |node: u64| before.and_then(|members| members.get(node)).map(|member| member.disk);
-        for (node, member) in now.iter().filter(|(node, _)| *node != own.0) {
-            if known(node).is_some_and(|disk| disk != 0 && disk != member.disk) {
-                self.replica.peer_began_anew(NodeId(node));
-            }
-            if self.returned.get(&NodeId(node)).is_some_and(|(disk, _)| *disk == member.disk) {
-                self.returned.remove(&NodeId(node));
-            }
-        }
+        began_anew.into_iter().for_each(|peer| self.replica.peer_began_anew(peer));
+        let is_known = |node: &NodeId, disk: u64| now.get(node.0).is_some_and(|member| member.disk == disk);
+        self.returned.retain(|node, (disk, _)| !is_known(node, *disk));
     }
 }

@@ -8,14 +8,15 @@
 //! - `disk.rs`, `space.rs`, `snapshots.rs`: what must be durable, on threads of their own; `yielding.rs`: a leader without space
 //! - `peers/`: the other nodes
 //! - `seats.rs` plans changes of the members, which `membership.rs` proposes; `gate.rs` plans the version of commands,
-//!   `autopilot.rs` what is done with members unasked; `steward.rs` tends these two; `beginning.rs` begins a life of the cluster
+//!   `autopilot.rs` what is done with members unasked; `returning.rs` what it means that one is back on another disk;
+//!   `steward.rs` tends these three; `beginning.rs` begins a life of the cluster
 //! - `divergence.rs` compares this node's catalog with the others'
 //! - `standing.rs` tells how the replica stands
 //! - `start.rs` puts it together in its `surroundings.rs`, `ending.rs` says how a node ends itself
 
 mod actor;
 mod admission;
-mod autopilot;
+pub mod autopilot;
 pub mod beginning;
 mod clock;
 mod disk;
@@ -23,7 +24,7 @@ pub(crate) mod divergence;
 mod door;
 mod driver;
 mod ending;
-mod freshness;
+pub mod freshness;
 pub mod gate;
 mod inbox;
 mod leadership;
@@ -31,6 +32,7 @@ mod membership;
 pub mod messages;
 pub mod peers;
 pub mod refusal;
+pub mod returning;
 pub mod seats;
 mod snapshots;
 pub mod space;

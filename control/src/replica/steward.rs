@@ -14,7 +14,8 @@ use super::autopilot::{Autopilot, Decision};
 use super::door::Door;
 use super::gate::{Gate, gate};
 use super::messages::GroundReport;
-use super::peers::{Own, has_begun};
+use super::peers::Own;
+use super::returning::{doubt_is_unfounded, has_begun};
 use super::seats::Wish;
 use crate::metrics::AutopilotMetrics;
 use crate::settings::Autopilot as Rules;
@@ -85,12 +86,6 @@ async fn ask_founders(door: &Door, ground: &GroundReport) {
     if doubt_is_unfounded(founders, has_begun(&ground.status), &others_have_begun) {
         door.confirm_founding().await;
     }
-}
-
-/// A majority of the founders, this node among them, has not begun, and nobody else is known to have.
-fn doubt_is_unfounded(founders: usize, has_begun: bool, others_have_begun: &[bool]) -> bool {
-    let nobody_has = !has_begun && others_have_begun.iter().all(|begun| !begun);
-    founders > 0 && nobody_has && others_have_begun.len() + 1 > founders / 2
 }
 
 async fn carry_out(door: &Door, decision: Decision, metrics: &AutopilotMetrics) {
@@ -207,29 +202,5 @@ async fn propose(door: &Door, body: Body, refusal: &mut String) -> bool {
             debug!(%error, "not told yet; it is said again");
             false
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_founder_trusts_its_empty_disk_only_when_a_majority_has_not_begun_and_nobody_has() {
-        assert!(doubt_is_unfounded(3, false, &[false]));
-        assert!(doubt_is_unfounded(3, false, &[false, false]));
-        assert!(!doubt_is_unfounded(3, false, &[]), "the others may have begun without it");
-        assert!(!doubt_is_unfounded(3, false, &[false, true]), "somebody has");
-        assert!(!doubt_is_unfounded(5, false, &[false]));
-        assert!(!doubt_is_unfounded(0, false, &[false, false]), "who waits to be brought in founds nothing");
-    }
-
-    /// The leader was too busy to answer, the third node had never been up: a node that had lost its disk took itself for a
-    /// first founder, although that leader's term stood on its new disk. It told nobody any more that it was back, and so was
-    /// refused for ever.
-    #[test]
-    fn a_founder_that_has_heard_a_leader_is_no_first_one_whoever_else_has_not() {
-        assert!(!doubt_is_unfounded(3, true, &[false]));
-        assert!(!doubt_is_unfounded(3, true, &[false, false]));
     }
 }

@@ -20,6 +20,5 @@ pub use calls::PeerCalls;
 pub use identity::{Identity, Own};
 pub use life::{Life, OwnLife};
 pub(super) use link::Links;
-pub use roster::{Peer, Roster};
-pub(super) use service::has_begun;
+pub use roster::{Peer, Roster, Standing};
 pub use service::{PeerService, Rooms};

@@ -25,7 +25,7 @@ pub struct Peer {
 
 /// How a caller stands towards this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// One of the group.
     Peer,
     /// Nobody that this node knows.
@@ -65,7 +65,7 @@ impl Roster {
     }
 
     /// The group is this one, as far as this node has applied the log. Called by the driver after each change of it.
-    pub(in crate::replica) fn follow(&self, membership: &Membership, members: &Members) {
+    pub fn follow(&self, membership: &Membership, members: &Members) {
         let mut known = self.write();
         known.waiting = membership.is_empty();
         known.removed = members.removed().map(|(node, index)| (NodeId(node), index)).collect();
@@ -105,7 +105,8 @@ impl Roster {
     }
 
     /// How a caller stands that says that it is `node` with `disk` (0: it did not say).
-    pub(super) fn standing(&self, node: NodeId, disk: u64) -> Standing {
+    #[must_use]
+    pub fn standing(&self, node: NodeId, disk: u64) -> Standing {
         let known = self.read();
         match known.peers.get(&node) {
             Some(peer) if peer.disk != 0 && disk != 0 && peer.disk != disk => Standing::OtherDisk,
@@ -116,7 +117,8 @@ impl Roster {
     }
 
     /// Whether the group knows a member with another disk than this.
-    pub(super) fn is_on_another_disk(&self, node: NodeId, disk: u64) -> bool {
+    #[must_use]
+    pub fn is_on_another_disk(&self, node: NodeId, disk: u64) -> bool {
         self.standing(node, disk) == Standing::OtherDisk
     }
 

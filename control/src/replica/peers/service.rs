@@ -27,10 +27,7 @@ use crate::replica::messages::{
     PeerLost, Receive, ReceiveSnapshot, ReportHashes, ReportStatus, ReturnedAnew,
 };
 use crate::replica::refusal;
-
-/// Where every founded log begins, and in which term (`consensus::Recovered::founding`).
-const FOUNDING_INDEX: u64 = 1;
-const FOUNDING_TERM: u64 = 1;
+use crate::replica::returning::has_begun;
 
 /// What the rooms above the replica answer to a peer; `node.rs` wires it.
 #[tonic::async_trait]
@@ -79,11 +76,6 @@ impl PeerService {
         }
         Ok(())
     }
-}
-
-/// Whether this node holds more than a founding, or has heard of a later term: somebody was elected.
-pub(in crate::replica) fn has_begun(status: &consensus::Status) -> bool {
-    status.last_index > FOUNDING_INDEX || status.term > FOUNDING_TERM
 }
 
 fn stopped() -> Status {
