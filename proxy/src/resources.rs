@@ -1,7 +1,9 @@
 //! What the process uses of what it may use: resident memory against the ceiling of the settings, open files against the
-//! kernel's limit. Watched once a second by the control thread; the workers read one bit per request. What decides is pure;
-//! must never be asked on the path of a request for more than that bit.
+//! kernel's limit. Watched once a second by the control thread; the workers read one bit per request, and look at the number of each
+//! new socket. What decides is pure; must never be asked on the path of a request for more than that.
 
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,8 +19,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Shedding ends below this share of the ceiling. Closer to it, and it would begin and end with every look.
 const RELIEF_PERCENT: u64 = 95;
 
-/// Share of the files past which their end is told. A proxy needs two per busy connection.
-const FILES_WARNING_PERCENT: u64 = 90;
+/// Share of the files that callers' connections get. A proxy needs two per busy connection: with a larger share, callers that lie idle
+/// would leave none for the endpoints of those that ask; a smaller one turns callers away while there is room. Their end is told here.
+const FILES_FOR_CALLERS_PERCENT: u64 = 90;
+
+/// Share of the files that connections to endpoints get, callers' included. The rest is the admin port's, the control stream's and the
+/// logs': whoever looks why requests are refused must be answered.
+const FILES_FOR_ENDPOINTS_PERCENT: u64 = 97;
 
 /// Whether requests must be shed for want of memory; shared by all threads.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +70,7 @@ struct Files {
 impl Files {
     /// Takes in how many are open; whether that is news to be told.
     fn observe(&mut self, open: u64, max: u64) -> bool {
-        let is_near = open >= max / 100 * FILES_WARNING_PERCENT;
+        let is_near = open >= share(max, FILES_FOR_CALLERS_PERCENT);
         !std::mem::replace(&mut self.is_near, is_near) && is_near
     }
 }
@@ -77,6 +84,46 @@ pub fn raise_file_limit() {
             warn!(%error, limit = ?limit.current, "the limit of open files could not be raised");
         }
     }
+}
+
+/// What a socket is for, as far as the last files are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A caller's connection.
+    Caller,
+    /// A connection to an endpoint.
+    Endpoint,
+}
+
+/// Whether `socket`, which was just opened, takes a file that is kept for more important uses. The kernel gives out the lowest number
+/// that is free (POSIX, `open`), so that its number says how many are open at least; nothing is counted. The limit is asked for each time,
+/// as `prlimit` may change it while the process runs.
+pub(crate) fn is_one_too_many(socket: &impl AsFd, for_a: Use) -> bool {
+    let max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    u64::try_from(socket.as_fd().as_raw_fd()).is_ok_and(|number| is_kept(number, max, for_a))
+}
+
+fn is_kept(number: u64, max: u64, for_a: Use) -> bool {
+    let percent = match for_a {
+        Use::Caller => FILES_FOR_CALLERS_PERCENT,
+        Use::Endpoint => FILES_FOR_ENDPOINTS_PERCENT,
+    };
+    number >= share(max, percent)
+}
+
+fn share(max: u64, percent: u64) -> u64 {
+    max / 100 * percent + max % 100 * percent / 100
+}
+
+/// What the system says when it has no more files, also said of one that is kept.
+pub(crate) fn out_of_files() -> io::Error {
+    rustix::io::Errno::MFILE.into()
+}
+
+/// Whether the process, or the whole system, has no more files: no fault of whom a connection was for.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    let errors = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    errors.iter().any(|none_left| error.raw_os_error() == Some(none_left.raw_os_error()))
 }
 
 /// Looks once a second, for as long as it is polled.
@@ -100,10 +147,7 @@ pub async fn watch(bytes_max: Option<u64>, pressure: Pressure, metrics: Resource
         if let Some(open) = open_files() {
             metrics.files.set(open.try_into().unwrap_or(i64::MAX));
             if files.observe(open, limit) {
-                warn!(
-                    open,
-                    limit, "nearly out of files: connections will be refused; raise the limit (nofile)"
-                );
+                warn!(open, limit, "nearly out of files: connections are refused; raise the limit (nofile)");
             }
         }
     }
@@ -143,6 +187,20 @@ mod tests {
         let mut files = Files::default();
         let told: Vec<_> = [10, 900, 950, 800, 900].map(|open| files.observe(open, 1000)).into();
         assert_eq!(told, [false, true, false, false, true]);
+    }
+
+    #[test]
+    fn the_last_files_are_kept_from_callers_and_the_very_last_from_endpoints_too() {
+        for (max, for_callers, for_endpoints) in [(1000, 900, 970), (64, 57, 62), (256, 230, 248), (10, 9, 9)]
+        {
+            for (for_a, first_kept) in [(Use::Caller, for_callers), (Use::Endpoint, for_endpoints)] {
+                assert!(!is_kept(first_kept - 1, max, for_a), "{max} {for_a:?}");
+                assert!(is_kept(first_kept, max, for_a), "{max} {for_a:?}");
+            }
+        }
+        assert!(!is_kept(1 << 30, u64::MAX, Use::Caller), "no limit");
+        assert!(is_out_of_files(&out_of_files()));
+        assert!(!is_out_of_files(&io::ErrorKind::ConnectionRefused.into()));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a proxy shows of itself, as programs read it that others wrote: its admin pages by curl, its metrics by Prometheus' own
 //! parser, its access log by GoAccess, a log analyser, and by Node.
 
+use std::fs::File;
+
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Scratch};
+use crate::cluster::{Cluster, Scratch, penstock};
 use crate::stage::{App, Proxy};
 use crate::upgrades::{command, python, said};
 
@@ -17,9 +19,22 @@ const REFERER: &str = "http://r/\"]";
 const CURL: [&str; 5] = ["--silent", "--show-error", "--max-time", "60", "--write-out"];
 
 /// A page of the admin port as curl gets it: its body, and behind a blank the status.
-async fn page(proxy: &Proxy, path: &str, words: &[&str]) -> String {
+pub async fn page(proxy: &Proxy, path: &str, words: &[&str]) -> String {
     let url = format!("http://{}{path}", proxy.admin);
     said(command("curl", &[&CURL[..], &[" %{response_code}"], words, &[&url]].concat())).await.unwrap()
+}
+
+/// What Prometheus' own parser reads of a proxy's metrics.
+pub async fn families(proxy: &Proxy) -> Value {
+    let told = said(python(METRICS, &[&format!("http://{}/metrics", proxy.admin)])).await.unwrap();
+    serde_json::from_str(&told).unwrap()
+}
+
+/// The status of one request of curl's for `web`.
+pub async fn web_status(proxy: &Proxy) -> String {
+    let own = ["%{response_code}", "--output", "/dev/null", "--header", "Host: web"];
+    let url = format!("http://{}/", proxy.outbound);
+    said(command("curl", &[&CURL[..], &own, &[&url]].concat())).await.unwrap_or_default()
 }
 
 #[tokio::test]
@@ -47,8 +62,7 @@ async fn admin_pages_are_there_for_curl_and_metrics_for_prometheus() {
     let missing = page(&proxy, "/conf", &[]).await;
     assert!(missing.contains("/connections") && missing.ends_with(" 404"), "{missing}");
 
-    let families = said(python(METRICS, &[&format!("http://{}/metrics", proxy.admin)])).await.unwrap();
-    let families: Value = serde_json::from_str(&families).unwrap();
+    let families = families(&proxy).await;
     for (family, kind) in [
         ("request", "counter"),
         ("response_latency_ms", "histogram"),
@@ -66,6 +80,42 @@ async fn admin_pages_are_there_for_curl_and_metrics_for_prometheus() {
         .map(|(name, _)| name)
         .collect();
     assert!(undescribed.is_empty(), "{undescribed:?} have no help");
+}
+
+/// strace sees which thread makes each call: it starts as the proxy's grandchild (`-D`), so that the proxy is the test's own child.
+#[tokio::test]
+async fn a_scrape_is_written_by_the_admin_thread_and_by_no_worker() {
+    let (scratch, cluster) = (Scratch::new("traced"), Cluster::start("traced", 1));
+    let web = App::start("web").await;
+    let serves = [format!("--application={}", web.address), "--serves=web:80".to_owned()];
+    let mut proxy = Proxy::new(&scratch, "web-1", "web", &cluster.control(), &serves);
+    let (plain, log) = (penstock("proxy", &proxy.words), File::create(&proxy.log).unwrap());
+    let trace = scratch.0.join("trace").display().to_string();
+    let mut traced = std::process::Command::new("strace");
+    traced.args(["-D", "-f", "--decode-pids=comm", "-s", "400", "-e", "trace=write,writev,sendto,sendmsg"]);
+    traced.args(["-o", &trace]).arg(plain.get_program()).args(plain.get_args());
+    for (name, _) in plain.get_envs() {
+        traced.env_remove(name);
+    }
+    proxy.process = Some(traced.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    proxy.until("curl is served", async || web_status(&proxy).await == "200").await;
+    for _ in 0..3 {
+        assert!(families(&proxy).await["request"].is_object());
+        assert_eq!(page(&proxy, "/ready", &[]).await, "ready\n 200");
+        assert_eq!(web_status(&proxy).await, "200");
+    }
+    proxy.kill();
+    let read = || std::fs::read_to_string(&trace).unwrap_or_default();
+    proxy.until("the trace is whole", async || read().contains("+++ killed by SIGKILL +++")).await;
+    let trace = read();
+    let written_by = |thread: &str, what: &str| {
+        let thread = format!("<{thread}> ");
+        trace.lines().filter(|line| line.contains(&thread) && line.contains(what)).count()
+    };
+    let scrape = "text/plain; version=0.0.4";
+    assert!(written_by("admin", scrape) >= 3, "{trace}");
+    assert_eq!(written_by("admin", scrape), trace.lines().filter(|line| line.contains(scrape)).count());
+    assert!(written_by("worker-0", "HTTP/1.1 200 OK") >= 3, "the trace knows the workers too: {trace}");
 }
 
 /// Paths of callers that would write lines of their own.

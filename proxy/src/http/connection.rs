@@ -2,6 +2,7 @@
 //! answers what had to be refused, and ends when the worker drains. Runs as one task; HTTP/2 adds one per stream.
 
 use std::future::Future;
+use std::io::Read;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -12,6 +13,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -115,9 +117,13 @@ pub async fn serve_from<S: Serve>(
     drop(opened);
 }
 
-/// Answers a connection that exceeds the worker's bound, as well as a socket that just opened lets us.
-pub fn turn_away(stream: &TcpStream) {
-    let _ = stream.try_write(&Refusal::TooManyConnections.raw_response()); // the count is kept by who calls
+/// Answers a connection that exceeds a bound, as well as a socket that just opened lets us: the executor does not know yet whether it
+/// takes bytes, the kernel does. What came already is read, or the end of the connection would be a reset, which may overtake the answer.
+/// The count is kept by who calls.
+pub fn turn_away(stream: &TcpStream, refusal: Refusal) {
+    let (socket, mut first) = (SockRef::from(stream), [0; FIRST_READ_BYTES]);
+    let _ = (&*socket).read(&mut first);
+    let _ = socket.send(&refusal.raw_response());
 }
 
 /// What came first, and whether it is HTTP/2's preface. Holds no buffer until the first byte is there.

@@ -9,7 +9,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 use super::own;
+use super::refusal::Refusal;
 use super::upstream::Upstream;
+use crate::resources::{Use, is_one_too_many, is_out_of_files, out_of_files};
 use crate::transparent;
 
 /// Longest time to connect. Endpoints are near: what has not answered a SYN in a second will hardly serve.
@@ -48,6 +50,11 @@ pub(crate) async fn reach(upstream: &Upstream) -> io::Result<TcpStream> {
     reached
 }
 
+/// What the caller is told where no connection could be made.
+pub(crate) fn unconnected(error: &io::Error) -> Refusal {
+    if is_out_of_files(error) { Refusal::OutOfFiles } else { Refusal::ConnectFailed }
+}
+
 /// Bounds how long a connection for requests may leave bytes unacknowledged.
 ///
 /// # Errors
@@ -70,6 +77,9 @@ pub(crate) async fn connect(address: SocketAddr, time: Duration) -> io::Result<T
 async fn connect_as(client: Option<IpAddr>, address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
     let connecting = tokio::time::timeout(time, opened(client, address));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    if is_one_too_many(&stream, Use::Endpoint) {
+        return Err(out_of_files());
+    }
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
     Ok(stream)

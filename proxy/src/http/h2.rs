@@ -15,8 +15,9 @@ use http_body::Body;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::dial::dial;
+use super::dial::{dial, unconnected};
 use super::h1::{INTERIM_MAX, Trouble};
+use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::signs::Signs;
 use super::upstream::Upstream;
@@ -38,7 +39,7 @@ pub(super) enum Shared {
     #[default]
     None,
     /// One is being made; these wait for it.
-    Dialing(Vec<oneshot::Sender<Option<Numbered>>>),
+    Dialing(Vec<oneshot::Sender<Result<Numbered, Refusal>>>),
     /// It is there, until its driver ends.
     Ready(Numbered),
 }
@@ -51,12 +52,15 @@ pub(super) struct Numbered {
 }
 
 /// The shared connection, made if there is none; in which time, if it was made for this request.
-pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(Numbered, Option<Duration>)> {
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn connection(upstream: &Rc<Upstream>) -> Result<(Numbered, Option<Duration>), Refusal> {
     let (sender, receiver) = oneshot::channel();
     let first = {
         let mut shared = upstream.shared.borrow_mut();
         match &mut *shared {
-            Shared::Ready(connection) => return Some((connection.clone(), None)),
+            Shared::Ready(connection) => return Ok((connection.clone(), None)),
             Shared::Dialing(waiting) => {
                 waiting.push(sender);
                 false
@@ -72,8 +76,8 @@ pub(super) async fn connection(upstream: &Rc<Upstream>) -> Option<(Numbered, Opt
         // A task of its own, so that the others still get their connection when this request's caller leaves.
         tokio::task::spawn_local(drive(Rc::clone(upstream)));
     }
-    let connection = receiver.await.ok().flatten()?;
-    Some((connection, begun.map(|begun| begun.elapsed())))
+    let connection = receiver.await.unwrap_or(Err(Refusal::ConnectFailed))?;
+    Ok((connection, begun.map(|begun| begun.elapsed())))
 }
 
 /// Forgets connection `number`, which turned out to be dead; another may have taken its place.
@@ -87,10 +91,12 @@ pub(super) fn forget(upstream: &Upstream, number: u64) {
 /// Connects, tells those who wait, and drives the connection to its end.
 async fn drive(upstream: Rc<Upstream>) {
     let made = handshake(&upstream).await;
-    let (connection, driver) = made.unzip();
     let number = upstream.connections_made.get();
     upstream.connections_made.set(number + 1);
-    let connection = connection.map(|connection| Numbered { connection, number });
+    let (connection, driver) = match made {
+        Ok((connection, driver)) => (Ok(Numbered { connection, number }), Some(driver)),
+        Err(refusal) => (Err(refusal), None),
+    };
     let next = connection.clone().map_or(Shared::None, Shared::Ready);
     let waiting = std::mem::replace(&mut *upstream.shared.borrow_mut(), next);
     if let Shared::Dialing(waiting) = waiting {
@@ -112,17 +118,17 @@ async fn drive(upstream: Rc<Upstream>) {
 
 type Driver = h2::client::Connection<TcpStream, Bytes>;
 
-async fn handshake(upstream: &Upstream) -> Option<(SendRequest<Bytes>, Driver)> {
-    let stream = dial(upstream).await.ok()?;
-    h2::client::Builder::new()
+async fn handshake(upstream: &Upstream) -> Result<(SendRequest<Bytes>, Driver), Refusal> {
+    let stream = dial(upstream).await.map_err(|error| unconnected(&error))?;
+    let made = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(HEADER_LIST_BYTES)
         .enable_push(false)
         .handshake(stream)
-        .await
-        .ok()
+        .await;
+    made.map_err(|_| Refusal::ConnectFailed)
 }
 
 /// A request's body on its way into a stream.

@@ -62,6 +62,8 @@ pub enum Refusal {
     TooManyConnections,
     /// The process is past its ceiling of memory.
     ShortOfMemory,
+    /// The process has nearly as many files open as it may.
+    OutOfFiles,
     /// The caller neither sent nor read what was waited for.
     CallerStalled,
 }
@@ -83,7 +85,7 @@ impl Refusal {
             Self::NoWordYet | Self::TooManyDemands | Self::NoEndpoint | Self::TooManyConnections => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::ConnectFailed | Self::ShortOfMemory => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectFailed | Self::ShortOfMemory | Self::OutOfFiles => StatusCode::SERVICE_UNAVAILABLE,
             Self::BrokenOff | Self::BadAnswer => StatusCode::BAD_GATEWAY,
             Self::TimedOut | Self::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
@@ -113,7 +115,8 @@ impl Refusal {
             | Self::ConnectFailed
             | Self::BrokenOff
             | Self::TooManyConnections
-            | Self::ShortOfMemory => 14,
+            | Self::ShortOfMemory
+            | Self::OutOfFiles => 14,
         }
     }
 
@@ -158,6 +161,9 @@ impl Refusal {
             Self::TooManyConnections => "this proxy has its most connections; try again",
             Self::ShortOfMemory => {
                 "this proxy is short of memory (memory_max_mib) and sheds requests; try again"
+            }
+            Self::OutOfFiles => {
+                "this proxy has as many files open as it may (nofile); raise the limit, or try again"
             }
             Self::CallerStalled => "the caller neither sent nor read for 300 s",
         }

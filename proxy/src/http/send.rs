@@ -9,7 +9,7 @@ use mesh::Protocol;
 
 use super::body::Source;
 use super::breaker::{Breaker, Place};
-use super::dial::dial;
+use super::dial::{dial, unconnected};
 use super::h1::{self, Link, Trouble, Upload};
 use super::h2;
 use super::refusal::Refusal;
@@ -140,6 +140,15 @@ fn connected(upstream: &Upstream, tally: &mut Tally, took: Duration) {
     tally.state().count(|counters| counters.connects.add(took));
 }
 
+/// There is no connection: that is held against the endpoint, unless the proxy itself cannot have one.
+fn no_link(upstream: &Upstream, refusal: Refusal) -> Unsent {
+    if refusal == Refusal::OutOfFiles {
+        return Unsent::Lost(refusal);
+    }
+    upstream.connect_failed(Instant::now());
+    Unsent::NotConnected
+}
+
 async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unsent> {
     let begun = Instant::now();
     match dial(upstream).await {
@@ -149,8 +158,7 @@ async fn fresh_link(upstream: &Upstream, tally: &mut Tally) -> Result<Link, Unse
         }
         Err(error) => {
             tracing::debug!(address = %upstream.address, %error, "connection to an endpoint failed");
-            upstream.connect_failed(Instant::now());
-            Err(Unsent::NotConnected)
+            Err(no_link(upstream, unconnected(&error)))
         }
     }
 }
@@ -245,10 +253,8 @@ async fn send_h2(
     }
     let mut connection = None;
     for _ in 0..2 {
-        let Some((candidate, made_in)) = h2::connection(upstream).await else {
-            upstream.connect_failed(Instant::now());
-            return Err(Unsent::NotConnected);
-        };
+        let made = h2::connection(upstream).await;
+        let (candidate, made_in) = made.map_err(|refusal| no_link(upstream, refusal))?;
         if let Some(took) = made_in {
             connected(upstream, tally, took);
         }

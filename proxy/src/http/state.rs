@@ -167,6 +167,7 @@ impl WorkerState {
             Refusal::RateLimited => counters.rate_limited_total += 1,
             Refusal::Overloaded => counters.overloaded_total += 1,
             Refusal::ShortOfMemory => counters.shed_total += 1,
+            Refusal::OutOfFiles => counters.out_of_files_total += 1,
             Refusal::CallerStalled => counters.stalled_total += 1,
             _ => {}
         });

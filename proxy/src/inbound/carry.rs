@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::serve::Inbound;
 use crate::arrival::{Arrival, arrival};
 use crate::http::connection;
-use crate::http::dial::{keep_alive, reach};
+use crate::http::dial::{keep_alive, reach, unconnected};
 use crate::http::looked::{Speaks, looked_at};
 use crate::http::signs::Signs;
 use crate::http::state::Opened;
@@ -96,6 +96,7 @@ impl Inbound {
             }
             Err(error) => {
                 tracing::debug!(%error, "the application does not take connections");
+                self.state.count_refusal(unconnected(&error));
                 self.state.edges.borrow_mut().unreached(edge, Failure::Connect);
                 tcp::reset(&stream);
             }

@@ -13,7 +13,7 @@ use super::serve::Outbound;
 use super::target::Target;
 use super::trying::TRIES_MAX;
 use crate::http::body::AnswerBody;
-use crate::http::dial::{self, connect};
+use crate::http::dial::{self, connect, unconnected};
 use crate::http::h1::Link;
 use crate::http::passing::refused;
 use crate::http::refusal::Refusal;
@@ -87,6 +87,9 @@ impl Outbound {
                 }
                 Err(error) => {
                     tracing::debug!(address = %member.upstream.address, %error, "connection to an endpoint failed");
+                    if unconnected(&error) == Refusal::OutOfFiles {
+                        return Err(Refusal::OutOfFiles);
+                    }
                     member.upstream.connect_failed(Instant::now());
                 }
             }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::serve::Outbound;
 use crate::arrival::{Arrival, arrival};
 use crate::http::connection;
-use crate::http::dial::{connect, keep_alive};
+use crate::http::dial::{connect, keep_alive, unconnected};
 use crate::http::signs::Signs;
 use crate::http::state::{Opened, WorkerState};
 use crate::http::tunnel::Tunnel;
@@ -112,6 +112,7 @@ pub(crate) async fn pass(
         }
         Err(error) => {
             tracing::debug!(%destination, %error, "where a connection was going, nobody takes it");
+            state.count_refusal(unconnected(&error));
             state.edges.borrow_mut().unreached(edge, Failure::Connect);
             tcp::reset(&stream);
         }

@@ -299,6 +299,7 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         ("rate_limit", counters.rate_limited_total),
         ("overloaded", counters.overloaded_total),
         ("memory", counters.shed_total),
+        ("files", counters.out_of_files_total),
         ("stalled", counters.stalled_total),
         ("loop", counters.loops_refused_total),
     ] {

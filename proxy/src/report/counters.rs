@@ -44,6 +44,8 @@ pub struct Counters {
     pub demand_refused_total: u64,
     /// Requests refused for want of memory: 503.
     pub shed_total: u64,
+    /// Connections and requests refused because the process had no files for them: 503.
+    pub out_of_files_total: u64,
     /// Requests given up because their caller neither sent nor read.
     pub stalled_total: u64,
     /// Requests cut off at the end of a drain.
@@ -161,6 +163,7 @@ impl Counters {
         self.demand_timeout_total += other.demand_timeout_total;
         self.demand_refused_total += other.demand_refused_total;
         self.shed_total += other.shed_total;
+        self.out_of_files_total += other.out_of_files_total;
         self.stalled_total += other.stalled_total;
         self.cut_off_total += other.cut_off_total;
         self.pool_overflow_total += other.pool_overflow_total;

@@ -16,10 +16,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{DrainPlan, Idle, Listeners, Role, Start, Taken};
 use crate::http::connection;
 use crate::http::own;
+use crate::http::refusal::Refusal;
 use crate::http::signs::Closing;
 use crate::http::state::{OpenConnection, Opened, WorkerState};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
+use crate::resources::{Use, is_one_too_many};
 
 /// How long idle connections stay open after the last accept, so that a caller who is just sending gets its answer (and
 /// the word that the connection closes) instead of a reset. At most half of what is left of the drain.
@@ -301,15 +303,20 @@ impl Door {
 
     fn open(&self, stream: TcpStream, peer: SocketAddr, state: &Rc<WorkerState>) {
         let _ = stream.set_nodelay(true); // fails only on a socket that is gone, which its first read tells
-        match state.open(self.direction) {
-            Some(opened) => {
+        let opened = if is_one_too_many(&stream, Use::Caller) {
+            Err(Refusal::OutOfFiles)
+        } else {
+            state.open(self.direction).ok_or(Refusal::TooManyConnections)
+        };
+        match opened {
+            Ok(opened) => {
                 opened.signs.peer.set(Some(peer));
                 (self.take)(stream, opened);
             }
-            None => {
-                state.count(|counters| counters.connections_refused_total += 1);
+            Err(refusal) => {
+                state.count_refusal(refusal);
                 if self.is_http {
-                    connection::turn_away(&stream);
+                    connection::turn_away(&stream, refusal);
                 }
             }
         }
