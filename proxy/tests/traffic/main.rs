@@ -11,11 +11,14 @@ mod detection;
 mod drain;
 mod effects;
 mod files;
+mod floods;
 mod grpc;
 mod http;
 mod instance;
 mod opaque;
 mod process;
+mod sides;
+mod slow;
 mod spreading;
 mod stage;
 #[path = "../support/mod.rs"]

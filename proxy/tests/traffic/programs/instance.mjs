@@ -3,7 +3,7 @@
 //   node instance.mjs MANNER
 //
 // Manners: "well"; "fails", by 500; "slow", after two seconds; "half", half of an answer, of which the rest never comes; "holds", not at
-// all. To be asked by nobody but the test, past the proxies: /asked tells how many requests came, /become?MANNER changes the manner,
+// all; "reads", once it has read the request to its end. /large is answered by 64 MiB in any manner. To be asked by nobody but the test, past the proxies: /asked tells how many requests came, /become?MANNER changes the manner,
 // and answers in it what is held.
 import http from 'node:http';
 
@@ -11,12 +11,15 @@ let manner = process.argv[2];
 let asked = 0;
 let held = [];
 
+const LARGE = Buffer.alloc(64 * 1024 * 1024, 'x');
+
 const answers = {
   well: (response) => response.end('well'),
   fails: (response) => response.writeHead(500).end('fails'),
   slow: (response) => setTimeout(() => response.end('slow'), 2000),
   half: (response) => response.writeHead(200, { 'Content-Length': 8 }).write('half'),
   holds: (response) => held.push(response),
+  reads: (response) => response.req.resume().on('end', () => response.end('read')),
 };
 
 const server = http.createServer((request, response) => {
@@ -31,6 +34,7 @@ const server = http.createServer((request, response) => {
   }
   asked += 1;
   console.log('asked');
+  if (path === '/large') return response.end(LARGE);
   answers[manner](response);
 });
 server.listen(0, '127.0.0.1', () => console.log(`listens 127.0.0.1:${server.address().port}`));
