@@ -31,6 +31,9 @@ impl Replica {
     pub fn peer_lost(&mut self, peer: NodeId, loss: Loss, now: Duration) {
         self.advance_to(now);
         self.give_up_sending(peer);
+        if loss != Loss::Ended {
+            self.lost.insert(peer.0);
+        }
         if self.raw.raft.state == StateRole::Leader {
             self.raw.report_unreachable(peer.0);
         } else if self.raw.raft.leader_id == peer.0 && loss == Loss::Refused {

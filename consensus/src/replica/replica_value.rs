@@ -3,7 +3,7 @@
 //! Wraps raft-rs's `RawNode` so that nothing outside can reach its traps: thread-local randomness, panics on
 //! hostile or impossible messages, campaigns at moments it cannot bear. It never sends, writes or waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +51,8 @@ pub struct Replica {
     pub(super) membership_token: Option<u64>,
     /// When each other node was last heard.
     pub(super) heard: BTreeMap<u64, Duration>,
+    /// Nodes to which a connection could not be made since they were last heard.
+    pub(super) lost: BTreeSet<u64>,
     pub(super) reads: Reads,
     pub(super) persisting: Persisting,
     pub(super) campaign: Campaign,
@@ -104,6 +106,7 @@ impl Replica {
             proposals: Proposals::default(),
             membership_token: None,
             heard: BTreeMap::new(),
+            lost: BTreeSet::new(),
             reads: Reads::new(settings.node.0, settings.seed),
             persisting: Persisting::default(),
             campaign: Campaign::default(),
@@ -220,6 +223,7 @@ impl Replica {
             return Ok(());
         }
         self.heard.insert(from.0, self.now);
+        self.lost.remove(&from.0);
         if self.raw.raft.leader_id == from.0 || self.raw.raft.state == StateRole::Leader {
             self.pace.heard(self.now, self.settings.heartbeat);
         }

@@ -62,6 +62,8 @@ pub struct PeerStatus {
     pub active: bool,
     /// Whether it is being sent a snapshot.
     pub in_snapshot: bool,
+    /// Whether a connection to it could not be made since it was last heard.
+    pub lost: bool,
     /// How long nothing was heard of it by this leader.
     pub silence: Duration,
 }
@@ -130,6 +132,7 @@ impl Replica {
                 lag: last.saturating_sub(progress.matched),
                 active: progress.recent_active,
                 in_snapshot: progress.state == ProgressState::Snapshot,
+                lost: self.lost.contains(id),
                 silence: self
                     .now
                     .saturating_sub(self.heard.get(id).copied().unwrap_or(self.told_at).max(self.told_at)),

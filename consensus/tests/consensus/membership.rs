@@ -84,6 +84,22 @@ fn the_leader_says_how_long_each_other_node_has_been_silent() {
     }
 }
 
+#[test]
+fn a_node_whose_address_refuses_is_lost_to_the_leader_at_once_and_until_it_is_heard_again() {
+    let (mut cluster, leader) = three(5);
+    let away = if leader == 1 { 2 } else { 1 };
+    let lost = |cluster: &Cluster| {
+        let peers = cluster.nodes[&leader].replica.status().peers;
+        peers.into_iter().filter(|peer| peer.lost).map(|peer| peer.node.0).collect::<Vec<_>>()
+    };
+    cluster.run(MILLISECOND * 100);
+    assert_eq!(lost(&cluster), []);
+    cluster.kill(away, Unsynced::Lost);
+    cluster.until(MILLISECOND * 100, "the refused dial", |cluster| lost(cluster) == [away]);
+    cluster.start(away);
+    cluster.until(Duration::from_secs(1), "it is heard", |cluster| lost(cluster).is_empty());
+}
+
 /// Node `node` comes back with nothing of what it had, and in doubt.
 fn lose_disk(cluster: &mut Cluster, node: u64) {
     cluster.kill(node, Unsynced::Lost);

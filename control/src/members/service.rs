@@ -1,13 +1,15 @@
 //! The gRPC face of changes of the members. On the leader it finds out who answers at a new node's address, and moves
 //! leadership off a node that is to go; elsewhere it passes the call on. It keeps nothing: each call may be sent again.
 
+use std::error::Error;
+
 use api::peer::v1::{Greeting, OperateRequest};
 use api::v1::members_server::Members;
 use api::v1::{
     AddMemberRequest, MembersChanged, PromoteMemberRequest, RemoveMemberRequest, TransferLeadershipRequest,
 };
 use consensus::{Membership, NodeId};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::info;
 
 use crate::catalog::members::is_address;
@@ -31,7 +33,9 @@ impl MembersService {
         let seen = *self.door.leadership().borrow();
         let answer = match seen.leader {
             _ if seen.is_here() => self.here(asked).await,
-            Some(leader) if leader != seen.node => self.door.peers().operate(leader, asked).await,
+            Some(leader) if leader != seen.node => {
+                self.door.peers().operate(leader, asked).await.map_err(|status| elsewhere(leader, status))
+            }
             _ => Err(Status::unavailable(format!("node {} knows no leader now", seen.node))),
         };
         answer.map(Response::new)
@@ -66,13 +70,17 @@ impl MembersService {
         }
         let ground = self.door.ground().await.ok_or_else(stopping)?;
         ground.ground().check_number(node).map_err(|error| Status::failed_precondition(error.to_string()))?;
+        if ground.status.membership.contains(node.0) {
+            // Who answers there does not matter: it is told that this is so, or where the member is.
+            return self.change(Wish::Add { node, peer_address, disk: 0, promote }, force).await;
+        }
         let disk = match self.door.peers().greet(&peer_address, false).await {
             Ok(greeting) => self.check_greeting(node, &peer_address, &greeting).await?,
             Err(_) if force => 0,
             Err(status) => {
                 return Err(Status::failed_precondition(format!(
                     "no node can be added at {peer_address}: {}; start `penstock control --node {node} --join` there first, or say --force to add it before it runs",
-                    status.message()
+                    cause(&status)
                 )));
             }
         };
@@ -174,6 +182,27 @@ impl MembersService {
             Err(TransferError::Stopping) => Err(stopping()),
         }
     }
+}
+
+/// A leader that refuses this node itself (it was removed, its disk is another) may take the same from another one.
+fn elsewhere(leader: NodeId, status: Status) -> Status {
+    if status.code() != Code::PermissionDenied {
+        return status;
+    }
+    Status::unavailable(format!("node {leader}, which leads, refuses this node: {}", status.message()))
+}
+
+/// Why nobody is greeted at an address, in words that say what to look at.
+fn cause(status: &Status) -> String {
+    if status.code() == Code::Unimplemented {
+        return "what answers there is no peer port of a control node (4101, unless its settings say otherwise)"
+            .to_owned();
+    }
+    let mut innermost: &dyn Error = status;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    if innermost.is::<Status>() { status.message().to_owned() } else { innermost.to_string() }
 }
 
 fn told(message: String, membership: &Membership) -> MembersChanged {

@@ -159,7 +159,12 @@ impl<'a> Ground<'a> {
     fn promote(self, node: NodeId, instead_of: Option<NodeId>, force: bool) -> Result<Plan, WishError> {
         let now = self.membership();
         if now.voters.contains(&node.0) {
-            return Err(WishError::Already(format!("node {node} has a vote already")));
+            return Err(match instead_of {
+                Some(stays) if now.contains(stays.0) => WishError::Refused(format!(
+                    "node {node} has a vote already, and node {stays} is still a member; `penstock members remove {stays}` takes it out"
+                )),
+                _ => WishError::Already(format!("node {node} has a vote already")),
+            });
         }
         let peer =
             self.peer(node).filter(|_| now.learners.contains(&node.0)).ok_or(WishError::NotFound(node))?;
@@ -272,7 +277,8 @@ impl<'a> Ground<'a> {
     }
 
     fn answers(self, node: NodeId) -> bool {
-        node == self.status.node || self.peer(node).is_some_and(|peer| peer.silence < ANSWERS_WITHIN)
+        let answers = |peer: &PeerStatus| peer.silence < ANSWERS_WITHIN && !peer.lost;
+        node == self.status.node || self.peer(node).is_some_and(answers)
     }
 
     fn peer(self, node: NodeId) -> Option<&'a PeerStatus> {

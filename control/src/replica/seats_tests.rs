@@ -14,6 +14,7 @@ pub(in crate::replica) fn status(voters: &[u64], learners: &[u64], others: &[(u6
         lag: lag.unwrap_or(0),
         active: lag.is_some(),
         in_snapshot: false,
+        lost: false,
         silence: if lag.is_some() { Duration::ZERO } else { Duration::from_secs(60) },
     };
     let membership = Membership::of_voters(voters.iter().copied().map(NodeId));
@@ -107,6 +108,26 @@ fn a_node_takes_the_place_of_a_dead_one_in_one_step() {
     let status = status(&[1, 2, 3], &[4], &[(2, Some(0)), (3, None), (4, Some(0))]);
     let plan = plan(&status, &promote(4, Some(3)), false).unwrap();
     assert_eq!((plan.wanted.voters, plan.change.removed), (vec![1, 2, 4], vec![3]));
+}
+
+/// It was answered as done, and node 3 stayed.
+#[test]
+fn a_voter_takes_nobodys_place_and_is_not_said_to_have_taken_it() {
+    let status = status(&[1, 2, 3, 4], &[], &[(2, Some(0)), (3, Some(0)), (4, Some(0))]);
+    let refused = plan(&status, &promote(4, Some(3)), false).unwrap_err().to_string();
+    assert!(refused.contains("node 3 is still a member; `penstock members remove 3`"), "{refused}");
+    let done = plan(&healthy(), &promote(3, Some(4)), false).unwrap_err();
+    assert!(matches!(done, WishError::Already(_)), "the same, sent again: {done}");
+}
+
+/// Node 4 of four was killed; who then took out 2 and 3 within two seconds was let, and the cluster had no quorum.
+#[test]
+fn a_node_whose_address_refuses_is_no_quorum_however_lately_it_was_heard() {
+    let mut status = status(&[1, 2, 3], &[], &[(2, Some(0)), (3, Some(0))]);
+    assert!(plan(&status, &remove(3), false).is_ok());
+    status.peers[0].lost = true;
+    let said = plan(&status, &remove(3), false).unwrap_err().to_string();
+    assert!(said.contains("only 1 of 2 answer (not: 2)"), "{said}");
 }
 
 #[test]

@@ -174,6 +174,9 @@ fn a_wrong_address_a_wrong_number_and_a_node_with_a_log_of_its_own_are_refused_b
     for (node, address, said) in [
         (4, "nowhere", "must be a host and a port"),
         (4, &nobody, "penstock control --node 4 --join"),
+        (4, &nobody, "Connection refused"),
+        (4, &group.running_node(2).client_address.to_string(), "is no peer port of a control node"),
+        (1, &nobody, "node 1 is a member already, at "),
         (5, &at(&stranger, 1), "answers node 4, not node 5"),
         (4, &at(&stranger, 1), "has a log of its own already"),
     ] {
@@ -210,6 +213,8 @@ fn a_removed_node_says_so_in_its_rows_and_its_readiness_and_leaves_the_others_in
     group.until("its readiness says so", async || {
         crate::starting::http(http, "/ready").contains("was removed from the group").then_some(())
     });
+    let refused = remove(&group, gone, leader, false).unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "another node may take it: {refused}");
     let term = group.rows(leader).iter().map(|row| row.term).max();
     group.register(leader, registration("web", "after")).unwrap();
     assert_eq!(group.rows(leader).iter().map(|row| row.term).max(), term);
