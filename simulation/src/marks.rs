@@ -29,6 +29,7 @@ marks! {
     DiskFull "a full disk was waited out";
     Yielded "a leader without space handed leadership over";
     HandedOver "a leader that was told to stop saw another lead before it ended";
+    Aged "a reader that bears some age was answered without a word of the leader";
     ReadFailed "a disk could not read, and its node started later";
     SyncFailed "a node ended itself after a failed fsync";
     Forgot "a node forgot what its disk only claimed to hold";

@@ -56,6 +56,7 @@ sabotages! {
     EarlyExpiry "early-expiry" 60 "A new leader counts the silence before its time against leases";
     Unbraked "unbraked" 60 "Everything that falls silent at once expires at once";
     EpochKept "epoch-kept" 60 "A restored backup goes on in the epoch that it was taken in";
+    HeartbeatVouches "heartbeat-vouches" 60 "A node takes a heartbeat of its leader for a proof that its catalog is fresh";
     StopUnasked "stop-unasked" 60 "A node that is told to stop ends before it has handed over what it leads";
     SilentUpgraded "silent-upgraded" 60 "A member that does not say which commands it knows counts as upgraded";
     OlderGoesOn "older-goes-on" 60 "A program goes on where the log takes commands that it does not know";

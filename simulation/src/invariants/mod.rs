@@ -1,6 +1,7 @@
 //! What must hold in every run, one file each. An invariant only watches: it is told what happened and says what broke.
 
 mod acknowledged;
+mod ages;
 mod completeness;
 mod convergence;
 mod handing_over;
@@ -25,6 +26,7 @@ mod votes;
 mod withdrawals;
 
 pub(crate) use acknowledged::{ANONYMOUS, AcknowledgedWritesSurvive};
+pub(crate) use ages::AgesAreBounded;
 pub(crate) use completeness::LeadersAreComplete;
 pub(crate) use convergence::converged;
 pub(crate) use handing_over::{HAND_OVER_WAIT, LeadersHandOver};

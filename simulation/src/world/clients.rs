@@ -12,6 +12,7 @@ use super::run::World;
 use super::writes::{Deed, Key, Told, told};
 use crate::chance::Chance;
 use crate::invariants::Violation;
+use crate::marks::Mark;
 use crate::network::Host;
 use crate::shape::Shape;
 
@@ -24,6 +25,11 @@ const REFUSED: Duration = Duration::from_millis(10);
 /// Of 1,000 requests that were not answered in time, so many are given up.
 const GIVES_UP_PER_MILLE: u32 = 30;
 
+/// Of 1,000 reads, so many bear some age: from less than a node can vouch for by itself to more than it needs for a new proof.
+const BEARS_AGE_PER_MILLE: u32 = 300;
+const AGE_MIN: Duration = Duration::from_millis(50);
+const AGE_MAX: Duration = Duration::from_secs(4);
+
 /// Requests without an answer after which a healed group counts as stalled.
 pub(super) const ASKS_MAX: u64 = 12;
 
@@ -32,9 +38,13 @@ pub(super) const ASKS_MAX: u64 = 12;
 struct Doing {
     key: Key,
     deed: Deed,
+    /// The age that a read bears; none where it bears none.
+    bears: Option<Duration>,
+    /// When it was last asked.
+    asked_at: Duration,
     /// What is proposed; reads have none.
     command: Option<Command>,
-    /// Its place in the history; none if it was done before what the history begins with.
+    /// Its place in the history; none if it was done before what the history begins with, or bears some age.
     operation: Option<usize>,
 }
 
@@ -76,15 +86,16 @@ impl Client {
         }
     }
 
-    /// Draws what to do next.
-    fn drawn(&mut self, shape: &Shape, chance: &mut Chance) -> (Key, Deed) {
+    /// Draws what to do next, and which age it bears.
+    fn drawn(&mut self, shape: &Shape, chance: &mut Chance) -> (Key, Deed, Option<Duration>) {
         let key = Key::drawn(shape, chance);
         if u64::from(u32::try_from(chance.below(1000)).unwrap_or(0)) < shape.reads_per_mille {
-            return (key, Deed::Read);
+            let bears = chance.happens(BEARS_AGE_PER_MILLE).then(|| chance.between(AGE_MIN, AGE_MAX));
+            return (key, Deed::Read, bears);
         }
         self.sequence += 1;
         let number = self.sequence * shape.clients + self.id;
-        (key, if chance.happens(300) { Deed::Take } else { Deed::Put(key.value(number)) })
+        (key, if chance.happens(300) { Deed::Take } else { Deed::Put(key.value(number)) }, None)
     }
 
     fn identity(&self) -> WriteId {
@@ -117,20 +128,24 @@ impl World {
                 client.call += 1;
                 return;
             }
-            let (key, deed) = client.drawn(&self.scenario.shape, &mut self.chance);
+            let (key, deed, bears) = client.drawn(&self.scenario.shape, &mut self.chance);
             let command = key.command(deed, client.identity(), &self.scenario.shape);
-            let operation = self.history.begins(id, key, deed);
-            client.doing = Some(Doing { key, deed, command, operation: Some(operation) });
+            let operation = bears.is_none().then(|| self.history.begins(id, key, deed));
+            client.doing = Some(Doing { key, deed, bears, asked_at: now, command, operation });
         }
-        let doing = client.doing.as_ref().expect("something was just begun");
-        let body = match &doing.command {
-            Some(command) => Request::Propose(Box::new(command.clone())),
-            None => Request::Read(doing.key),
+        let doing = client.doing.as_mut().expect("something was just begun");
+        doing.asked_at = now;
+        let body = match (&doing.command, doing.bears) {
+            (Some(command), _) => Request::Propose(Box::new(command.clone())),
+            (None, Some(bound)) => Request::ReadWithin(bound),
+            (None, None) => Request::Read(doing.key),
         };
         client.waits = true;
         client.asks_since_answer += 1;
         client.call += 1;
-        let (call, node) = (client.call, client.node);
+        let call = client.call;
+        // Who bears some age asks whichever node is near, which may be one that lags.
+        let node = if doing.bears.is_some() { self.chance.below(client.nodes) + 1 } else { client.node };
         if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {
             self.heap.put(at, Event::Request { from, to: node, call, body });
         }
@@ -148,7 +163,8 @@ impl World {
             let Some(doing) = &mut client.doing else { continue };
             let id = doing.command.as_ref().and_then(|command| command.id.as_ref());
             let is_done = id.is_some_and(|id| self.acknowledged.is_applied(&id.client, id.sequence));
-            doing.operation = (!is_done).then(|| self.history.begins(client.id, doing.key, doing.deed));
+            doing.operation = (!is_done && doing.bears.is_none())
+                .then(|| self.history.begins(client.id, doing.key, doing.deed));
         }
     }
 
@@ -172,6 +188,7 @@ impl World {
                 client.told = Some(Revision { epoch: outcome.epoch, index: outcome.index });
                 let doing = client.doing.take().expect("an answer to the last call answers something");
                 self.measures.acknowledged(self.heap.now());
+                self.ages.acknowledged(outcome.index, self.heap.now());
                 doing
                     .operation
                     .into_iter()
@@ -186,6 +203,14 @@ impl World {
                 assert_eq!(doing.deed, Deed::Read, "only a read is answered with a value");
                 let told = Some(Told::Value(seen));
                 doing.operation.into_iter().for_each(|operation| self.history.ends(operation, told));
+            }
+            Reply::Aged { index, stale } => {
+                client.asks_since_answer = 0;
+                let doing = client.doing.take().expect("an answer to the last call answers something");
+                if !stale.is_zero() {
+                    self.reached.insert(Mark::Aged);
+                }
+                self.ages.answered(doing.asked_at, doing.bears.unwrap_or_default(), stale, index)?;
             }
             Reply::NotLeader(leader) => client.turn(leader.map(|node| node.0)),
             Reply::Unknown | Reply::Counted { .. } | Reply::Renewed(_) | Reply::Knows { .. } => {

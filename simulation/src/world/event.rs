@@ -131,6 +131,8 @@ pub(crate) enum Request {
     Propose(Box<api::log::v1::Command>),
     /// Say what stands there now.
     Read(Key),
+    /// Say as of which entry your catalog is, if it is no older than this; else ask a quorum first.
+    ReadWithin(std::time::Duration),
     /// Renew this lease.
     Renew(LeaseKey),
     /// Count these windows.
@@ -146,6 +148,8 @@ pub(crate) enum Reply {
     Outcome(Box<api::log::v1::Outcome>),
     /// This stands there.
     Value(Seen),
+    /// This is the last entry in the catalog, which misses nothing that was acknowledged so long before it was asked.
+    Aged { index: u64, stale: std::time::Duration },
     /// The lease is renewed, or (`false`) not known.
     Renewed(bool),
     /// Nothing was done; ask this one.

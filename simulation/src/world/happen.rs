@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::Loss;
+use control::replica::freshness::Moment;
+use mesh::Timestamp;
 
 use super::effects::Effects;
 use super::event::{Event, Reply, Request};
@@ -95,6 +97,7 @@ impl World {
         let (local, wall) = (node.clock.local(now), node.clock.wall_ms(now));
         let Some(running) = &mut node.running else { return Ok(()) };
         let mut effects = Effects::default();
+        running.moment = Moment { clock: local, wall: Timestamp(wall) };
         act(running, local, wall, &mut effects);
         running.settle(local, wall, &mut effects);
         self.carry_out(id, effects)
@@ -109,6 +112,7 @@ impl World {
                 Some(data) => running.replica.receive_snapshot(from, bytes, data, at),
             };
             refused(received, effects);
+            running.heard(from.0);
         })
     }
 
@@ -151,6 +155,7 @@ impl World {
         self.with(to, None, |running, at, wall, effects| match body {
             Request::Propose(command) => running.propose(*command, wall, Some((from, call)), effects),
             Request::Read(key) => running.read(key, (from, call), at, effects),
+            Request::ReadWithin(bound) => running.read_within(bound, (from, call), at, effects),
             Request::Renew(key) => running.renew(&key, at, (from, call), effects),
             Request::Report(report) => running.report(*report, (from, call), at, effects),
             Request::Commands => running.say_commands((from, call), effects),

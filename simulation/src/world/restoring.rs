@@ -10,8 +10,8 @@ use super::event::Event;
 use super::run::World;
 use super::workloads::LEASE;
 use crate::invariants::{
-    LeadersAreComplete, LeasesHold, LogTimeRises, LogsAgree, MembershipsAgree, OneLeaderPerTerm,
-    TermsDoNotInflate, Violation, VotesAreKept,
+    AgesAreBounded, LeadersAreComplete, LeasesHold, LogTimeRises, LogsAgree, MembershipsAgree,
+    OneLeaderPerTerm, TermsDoNotInflate, Violation, VotesAreKept,
 };
 use crate::marks::Mark;
 use crate::sabotage::Sabotage;
@@ -77,6 +77,7 @@ impl World {
         let index = backup.applied().index;
         self.undecided += self.history.begin_anew()?;
         self.acknowledged.restored(index);
+        self.ages = AgesAreBounded::default();
         self.begin_history(backup);
         let held = backup.leases().filter(|lease| u64::from(lease.seconds) == LEASE.as_secs());
         let held = held.map(|lease| (lease.instance.0.clone(), lease.registered_index));

@@ -20,10 +20,10 @@ use super::workloads::Workload;
 use crate::chance::Chance;
 use crate::heap::Heap;
 use crate::invariants::{
-    AcknowledgedWritesSurvive, History, LeadersAreComplete, LeadersHandOver, LeasesHold, LogTimeRises,
-    LogsAgree, MakeBeforeBreak, MembershipsAgree, OneLeaderPerTerm, ProgramsKnow, RefusalsStand,
-    RevisionsNeverFall, RollupsConserve, SlowReadersCost, TermsDoNotInflate, Violation, VotesAreKept,
-    WithdrawalsArrive,
+    AcknowledgedWritesSurvive, AgesAreBounded, History, LeadersAreComplete, LeadersHandOver, LeasesHold,
+    LogTimeRises, LogsAgree, MakeBeforeBreak, MembershipsAgree, OneLeaderPerTerm, ProgramsKnow,
+    RefusalsStand, RevisionsNeverFall, RollupsConserve, SlowReadersCost, TermsDoNotInflate, Violation,
+    VotesAreKept, WithdrawalsArrive,
 };
 use crate::marks::Reached;
 use crate::measured::Measured;
@@ -120,6 +120,7 @@ pub(crate) struct World {
     pub(super) programs: ProgramsKnow,
     pub(super) acknowledged: AcknowledgedWritesSurvive,
     pub(super) history: History,
+    pub(super) ages: AgesAreBounded,
     pub(super) leases: LeasesHold,
     pub(super) revisions: RevisionsNeverFall,
     pub(super) making: MakeBeforeBreak,
@@ -225,6 +226,7 @@ impl World {
             programs: ProgramsKnow::default(),
             acknowledged: AcknowledgedWritesSurvive::default(),
             history: History::default(),
+            ages: AgesAreBounded::default(),
             leases: LeasesHold::default(),
             revisions: RevisionsNeverFall::default(),
             making: MakeBeforeBreak,

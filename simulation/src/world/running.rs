@@ -11,6 +11,7 @@ use consensus::{Committed, Membership, Output, Replica, Role};
 use control::catalog::{Catalog, Change};
 use control::discovery::{Request as ShardRequest, Sent, SessionId, Shard, Turn, Way};
 use control::replica::beginning::Beginning;
+use control::replica::freshness::{Freshness, Moment};
 use control::replica::yielding::{Yield, Yielding};
 use control::rollup::partials::Partials;
 use mesh::Timestamp;
@@ -20,7 +21,7 @@ use super::effects::Effects;
 use super::event::Reply;
 use super::leasing::Leasing;
 use super::programs::{self, Asking};
-use super::reading::Asked;
+use super::reading::{Asked, Round};
 use super::storing::{Stored, Storing, Work};
 use crate::invariants::{ANONYMOUS, AppliedEntry};
 use crate::network::Host;
@@ -55,9 +56,13 @@ pub(crate) struct Running {
     yielding: Yielding,
     pub(crate) catalog: Catalog,
     waiting: BTreeMap<u64, Waiting>,
-    pub(super) reads: BTreeMap<u64, Asked>,
+    pub(super) reads: BTreeMap<u64, Round>,
     /// Reads that found a catalog whose life has not begun.
     pub(super) unanswered: Vec<Asked>,
+    /// How old its catalog is at most.
+    pub(super) freshness: Freshness,
+    /// What its clocks show.
+    pub(super) moment: Moment,
     beginning: Beginning,
     pub(super) next_token: u64,
     pub(crate) shard: Shard,
@@ -95,6 +100,8 @@ impl Running {
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
             unanswered: Vec::new(),
+            freshness: Freshness::default(),
+            moment: Moment { clock: Duration::ZERO, wall: Timestamp(0) },
             beginning: Beginning::default(),
             next_token: 0,
             shard: Shard::default(),
@@ -128,6 +135,9 @@ impl Running {
         }
         for asked in std::mem::take(&mut self.unanswered) {
             self.ask(asked, local);
+        }
+        if self.freshness.is_due(local) {
+            self.ask(Asked::ToVouch, local);
         }
         loop {
             self.begin_life(local, wall_ms, effects);
