@@ -19,7 +19,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::AnswerBody;
-use super::h1::{self, End, HEAD_BYTES_MAX};
+use super::h1::{self, End};
+use super::head_bounds::HeadBounds;
+use super::hop;
 use super::prefixed::Prefixed;
 use super::refusal::{Refusal, is_grpc};
 use super::request_body::RequestBody;
@@ -60,6 +62,9 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What answers the requests of a connection.
 pub trait Serve: 'static {
+    /// How large the heads of requests may be.
+    const HEADS: HeadBounds;
+
     /// Answers one request; what goes wrong is an answer too.
     fn serve(
         self: Rc<Self>,
@@ -196,10 +201,17 @@ async fn serve_h2<S: Serve>(
     let (told, held) = (Rc::clone(signs), Rc::clone(state));
     let streams = Streams::of(state);
     let executor = streams.clone();
-    let answer = service_fn(move |request: Request<Incoming>| {
-        let refused = held.is_short_of_memory().then(|| {
-            held.count_refusal(Refusal::ShortOfMemory);
-            Refusal::ShortOfMemory.response(is_grpc(request.headers())).map(AnswerBody::text)
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        hop::join_cookies(request.headers_mut());
+        let has_too_many = request.headers().len() > S::HEADS.lines;
+        let refusal = if held.is_short_of_memory() {
+            Some(Refusal::ShortOfMemory)
+        } else {
+            has_too_many.then_some(Refusal::HeadTooLarge)
+        };
+        let refused = refusal.map(|refusal| {
+            held.count_refusal(refusal);
+            refusal.response(is_grpc(request.headers())).map(AnswerBody::text)
         });
         let (service, told, streams) = (Rc::clone(&service), Rc::clone(&told), streams.clone());
         async move {
@@ -218,7 +230,7 @@ async fn serve_h2<S: Serve>(
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("64 KiB fits 32 bits"))
+            .max_header_list_size(S::HEADS.list_bytes())
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(LOCAL_RESETS_MAX)
             .timer(TokioTimer::new())

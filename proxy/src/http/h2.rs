@@ -29,9 +29,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Most bytes that one stream may have waiting to be written.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Largest header list that an endpoint may answer with.
-const HEADER_LIST_BYTES: u32 = 64 * 1024;
-
 /// The shared connection of an upstream.
 #[derive(Debug, Default)]
 pub(super) enum Shared {
@@ -124,7 +121,7 @@ async fn handshake(upstream: &Upstream) -> Result<(SendRequest<Bytes>, Driver), 
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .max_header_list_size(HEADER_LIST_BYTES)
+        .max_header_list_size(upstream.answers.list_bytes())
         .enable_push(false)
         .handshake(stream)
         .await;

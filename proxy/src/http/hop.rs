@@ -38,6 +38,20 @@ pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade
 }
 
+/// Puts a cookie together again that HTTP/2 brings in pieces, which no other context knows (RFC 9113, section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut pieces = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (pieces.next(), pieces.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for piece in std::iter::once(second).chain(pieces) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(piece.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
@@ -64,5 +78,18 @@ mod tests {
         headers.insert("te", "gzip".parse().unwrap());
         assert_eq!(strip(&mut headers), None);
         assert!(!headers.contains_key("te"));
+    }
+
+    #[test]
+    fn the_pieces_of_a_cookie_are_put_together_in_their_order() {
+        let mut headers = HeaderMap::new();
+        for (pieces, joined) in [(&["a=1"][..], "a=1"), (&["a=1", "b=2; c=3", "d"], "a=1; b=2; c=3; d")] {
+            headers.remove("cookie");
+            for piece in pieces {
+                headers.append("cookie", piece.parse().unwrap());
+            }
+            join_cookies(&mut headers);
+            assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), [joined]);
+        }
     }
 }

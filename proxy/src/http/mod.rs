@@ -11,6 +11,7 @@ pub(crate) mod dial;
 pub mod ejections;
 pub mod h1;
 mod h2;
+pub mod head_bounds;
 pub mod hop;
 pub mod looked;
 pub(crate) mod own;

@@ -212,7 +212,15 @@ async fn send_h1(
     let mut link = link(upstream, tally).await?;
     link.read = tally.state().spare_buffer();
     let head = loop {
-        match h1::exchange(&mut link, &mut outgoing.upload, &mut outgoing.parts, tally.signs()).await {
+        match h1::exchange(
+            &mut link,
+            &mut outgoing.upload,
+            &mut outgoing.parts,
+            tally.signs(),
+            upstream.answers,
+        )
+        .await
+        {
             Ok(head) => break head,
             // One that said anything was alive, and what it said must not stand before another's answer.
             Err(Trouble::Broken) if link.reused && link.read.is_empty() && outgoing.may_be_sent_again() => {

@@ -13,6 +13,7 @@ use super::dial::CONNECT_TIMEOUT;
 use super::ejections::Ejections;
 use super::h1::Link;
 use super::h2::Shared;
+use super::head_bounds::HeadBounds;
 use super::state::WorkerState;
 use crate::balance::{Health, PeakEwma};
 
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub client: Option<IpAddr>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// How large the heads of its answers may be.
+    pub(super) answers: HeadBounds,
     /// Requests in flight, in whosever name.
     pub in_flight: Rc<Cell<u32>>,
     /// How slow it is.
@@ -67,6 +70,7 @@ impl Upstream {
             address,
             client: None,
             protocol,
+            answers: HeadBounds::OF_PROXIES,
             in_flight: Rc::default(),
             latency: RefCell::new(latency),
             connect_timeout: Cell::new(CONNECT_TIMEOUT),
@@ -82,11 +86,18 @@ impl Upstream {
         }
     }
 
+    /// The application itself, before which no other proxy stands.
+    #[must_use]
+    pub fn of_application(address: SocketAddr, protocol: Protocol, latency: PeakEwma) -> Self {
+        Self { answers: HeadBounds::OF_APPLICATIONS, ..Self::new(address, protocol, latency) }
+    }
+
     /// The same at `address`, reached in the name of `client`: with connections of its own, and one count of requests.
     #[must_use]
     pub fn in_the_name_of(&self, client: IpAddr, address: SocketAddr) -> Self {
         Self {
             client: Some(client),
+            answers: self.answers,
             in_flight: Rc::clone(&self.in_flight),
             connect_timeout: self.connect_timeout.clone(),
             ..Self::new(address, self.protocol, self.latency.borrow().clone())

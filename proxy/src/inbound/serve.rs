@@ -16,6 +16,7 @@ use crate::detect::Learned;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::deadline::grpc_timeout;
+use crate::http::head_bounds::HeadBounds;
 use crate::http::passing::{
     CALLER_HEADER, name_host, passed_back, prepare, refused, spelled_authority, unanswered,
 };
@@ -70,7 +71,11 @@ impl Inbound {
         Rc::new(Self {
             state: Rc::clone(state),
             learned: Cell::new(None),
-            application: Rc::new(Upstream::new(application, protocol, PeakEwma::assumed(ASSUMED_LATENCY))),
+            application: Rc::new(Upstream::of_application(
+                application,
+                protocol,
+                PeakEwma::assumed(ASSUMED_LATENCY),
+            )),
             spellings: RefCell::default(),
             clients: (mode == InboundMode::Tproxy).then(Clients::default),
             edges: RefCell::new(vec![HashMap::new(); serves.len()]),
@@ -192,6 +197,8 @@ impl Inbound {
 }
 
 impl Serve for Inbound {
+    const HEADS: HeadBounds = HeadBounds::OF_PROXIES;
+
     async fn serve(self: Rc<Self>, signs: Rc<Signs>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();

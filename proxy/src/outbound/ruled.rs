@@ -18,6 +18,7 @@ use super::target::Target;
 use super::trying::Way;
 use crate::http::body::Source;
 use crate::http::deadline::{GRPC_TIMEOUT, grpc_timeout_value};
+use crate::http::head_bounds::can_go_on;
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::send::{Answer, Outgoing, Unsent};
 use crate::http::state::WorkerState;
@@ -70,6 +71,9 @@ pub(super) async fn answer(
     let has_filters = !rule.filters.is_empty();
     if has_filters {
         change_request(rule, &mut outgoing.parts);
+        if !can_go_on(&outgoing.parts) {
+            return Err(Unsent::Lost(Refusal::HeadTooLarge));
+        }
         mirror(rule, mirrors, outgoing, state);
     }
     let way = Way { state, cluster, target, key: affinity.key, pinned };

@@ -19,6 +19,7 @@ use super::trying::Way;
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
 use crate::http::deadline::grpc_timeout;
+use crate::http::head_bounds::HeadBounds;
 use crate::http::passing::{
     CALLER_HEADER, name_host, passed_back, prepare, refused, spelled_authority, unanswered,
 };
@@ -134,6 +135,8 @@ impl Outbound {
 }
 
 impl Serve for Outbound {
+    const HEADS: HeadBounds = HeadBounds::OF_APPLICATIONS;
+
     fn serve(
         self: Rc<Self>,
         signs: Rc<Signs>,

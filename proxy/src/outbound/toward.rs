@@ -18,6 +18,7 @@ use crate::detect::{Sight, Spoken, sight};
 use crate::http::body::AnswerBody;
 use crate::http::connection::{self, Serve};
 use crate::http::dial::keep_alive;
+use crate::http::head_bounds::HeadBounds;
 use crate::http::looked::{Speaks, looked_at};
 use crate::http::refusal::Refusal;
 use crate::http::request_body::RequestBody;
@@ -155,6 +156,8 @@ struct Toward {
 }
 
 impl Serve for Toward {
+    const HEADS: HeadBounds = HeadBounds::OF_APPLICATIONS;
+
     fn serve(
         self: Rc<Self>,
         signs: Rc<Signs>,

@@ -13,6 +13,7 @@ mod effects;
 mod files;
 mod floods;
 mod grpc;
+mod heads;
 mod http;
 mod instance;
 mod opaque;

@@ -1,17 +1,14 @@
 //! Reads the head of an answer and says how its body is framed (RFC 9112, section 6.3). Pure: takes from a read buffer.
 //! As strict as the request's side: an answer with two lengths is refused, so that no reader after us can be split.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::decode::{Decoder, Unreadable};
 use super::request::{body_length, says};
-
-/// Largest head of an answer.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// Most header lines of an answer.
-const HEADERS_MAX: usize = 100;
+use crate::http::head_bounds::HeadBounds;
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -28,20 +25,23 @@ pub struct AnswerHead {
     pub keep_alive: bool,
 }
 
-/// Takes a whole head out of `read`, or nothing. `headers` is filled anew; what it holds is dropped.
+/// Takes a whole head within `bounds` out of `read`, or nothing. `headers` is filled anew; what it holds is dropped.
 pub(super) fn take_head(
     read: &mut BytesMut,
     method: &Method,
+    bounds: HeadBounds,
     headers: &mut HeaderMap,
 ) -> Result<Option<AnswerHead>, Unreadable> {
     if read.is_empty() {
         return Ok(None);
     }
-    let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut answer = httparse::Response::new(&mut lines);
-    let length = match answer.parse(read) {
-        Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
-        Ok(httparse::Status::Partial) if read.len() <= HEAD_BYTES_MAX => return Ok(None),
+    let mut lines = [const { MaybeUninit::uninit() }; HeadBounds::OF_PROXIES.lines];
+    let lines = &mut lines[..bounds.lines];
+    let mut answer = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut answer, read, lines) {
+        Ok(httparse::Status::Complete(length)) if length <= bounds.bytes => length,
+        Ok(httparse::Status::Partial) if read.len() <= bounds.bytes => return Ok(None),
         _ => return Err(Unreadable),
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Unreadable)?;
@@ -49,11 +49,11 @@ pub(super) fn take_head(
     // Where each line lies, because the buffer must be split before its values can share it.
     let base = read.as_ptr() as usize;
     let count = answer.headers.len();
-    let mut places = [(0_u32, 0_u32, 0_u32, 0_u32); HEADERS_MAX];
+    let mut places = [(0_u32, 0_u32, 0_u32, 0_u32); HeadBounds::OF_PROXIES.lines];
     for (place, line) in places.iter_mut().zip(answer.headers.iter()) {
         let at = |slice: &[u8]| {
             let start = if slice.is_empty() { 0 } else { slice.as_ptr() as usize - base };
-            let fits = "a head is at most 64 KiB";
+            let fits = "a head is at most some ten thousand bytes";
             (u32::try_from(start).expect(fits), u32::try_from(start + slice.len()).expect(fits))
         };
         let (name, value) = (at(line.name.as_bytes()), at(line.value));
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, method: &Method) -> Result<Option<AnswerHead>, Unreadable> {
-        take_head(&mut BytesMut::from(text), method, &mut HeaderMap::new())
+        take_head(&mut BytesMut::from(text), method, HeadBounds::OF_APPLICATIONS, &mut HeaderMap::new())
     }
 
     #[test]
@@ -156,7 +156,8 @@ mod tests {
     fn a_part_of_a_head_waits_and_what_follows_it_stays() {
         assert!(read("HTTP/1.1 200 OK\r\ncontent-le", &Method::GET).unwrap().is_none());
         let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\nx:\r\ncontent-length: 4\r\n\r\nbody");
-        let head = take_head(&mut bytes, &Method::GET, &mut HeaderMap::new()).unwrap().unwrap();
+        let bounds = HeadBounds::OF_APPLICATIONS;
+        let head = take_head(&mut bytes, &Method::GET, bounds, &mut HeaderMap::new()).unwrap().unwrap();
         assert_eq!((head.headers.len(), head.headers["x"].len(), &bytes[..]), (2, 0, &b"body"[..]));
     }
 }

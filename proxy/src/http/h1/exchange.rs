@@ -14,6 +14,7 @@ pub use super::answer::AnswerHead;
 use super::answer::take_head;
 use super::encode::{Coding, put_end, put_head, put_piece};
 use super::link::Link;
+use crate::http::head_bounds::HeadBounds;
 use crate::http::request_body::RequestBody;
 use crate::http::signs::Signs;
 
@@ -138,7 +139,7 @@ impl Upload {
 }
 
 /// Sends the request of `parts` and `upload` and waits for the head of the final answer, which takes over the memory of
-/// `parts.headers`. On trouble `parts` is whole again, and may be sent anew if the upload has not started.
+/// `parts.headers` and must be within `bounds`. On trouble `parts` is whole again, and may be sent anew if the upload has not started.
 ///
 /// # Errors
 /// See [`Trouble`].
@@ -147,6 +148,7 @@ pub async fn exchange(
     upload: &mut Upload,
     parts: &mut request::Parts,
     signs: &Signs,
+    bounds: HeadBounds,
 ) -> Result<AnswerHead, Trouble> {
     upload.coding = put_head(&mut link.write, parts, upload.body.is_some(), &signs.asked_as.borrow());
     if upload.body.is_some() && parts.headers.contains_key(http::header::EXPECT) {
@@ -164,7 +166,7 @@ pub async fn exchange(
             let head = if link.read.is_empty() {
                 None
             } else {
-                take_head(&mut link.read, &parts.method, &mut parts.headers)
+                take_head(&mut link.read, &parts.method, bounds, &mut parts.headers)
                     .map_err(|_| Trouble::BadAnswer)?
             };
             match head {
@@ -224,7 +226,9 @@ mod tests {
             let request = http::Request::get("/").header("host", "web").version(version);
             let (mut parts, ()) = request.body(()).unwrap().into_parts();
             let signs = Signs::default();
-            exchange(&mut link, &mut Upload::none(), &mut parts, &signs).await.unwrap();
+            exchange(&mut link, &mut Upload::none(), &mut parts, &signs, HeadBounds::OF_PROXIES)
+                .await
+                .unwrap();
             assert_eq!(!signs.answered_as.borrow().is_empty(), is_kept, "{version:?}");
         }
     }

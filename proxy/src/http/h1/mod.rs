@@ -25,5 +25,5 @@ pub(super) use exchange::INTERIM_MAX;
 pub use exchange::{AnswerHead, Trouble, Upload, exchange};
 pub use link::Link;
 pub(super) use reply::put_interim;
-pub use request::{HEAD_BYTES_MAX, RequestHead, take_head};
+pub use request::{RequestHead, take_head};
 pub use serve::{End, serve};

@@ -19,6 +19,7 @@ use super::decode::{Decoded, Decoder, Unreadable};
 use super::encode::{self, Coding};
 use super::reply::{self, Asked, Framing};
 use super::request::take_head;
+use crate::http::head_bounds::HeadBounds;
 use crate::http::hop;
 use crate::http::passing::{name_host, prepare};
 
@@ -49,7 +50,8 @@ pub fn requests_are_read_alike(bytes: &[u8], step: usize) -> usize {
 /// If it does not.
 pub fn requests_go_on_alike(bytes: &[u8]) {
     let (mut buffer, mut searched) = (BytesMut::from(bytes), 0);
-    while let Ok(Some(mut head)) = take_head(&mut buffer, &mut searched, HeaderMap::new) {
+    let bounds = HeadBounds::OF_APPLICATIONS;
+    while let Ok(Some(mut head)) = take_head(&mut buffer, &mut searched, bounds, HeaderMap::new) {
         let has_body = !head.body.is_done();
         let Some((body, trailers, section)) = whole(|| head.body.decode_strictly(&mut buffer)) else {
             return;
@@ -63,7 +65,7 @@ pub fn requests_go_on_alike(bytes: &[u8]) {
         let coding = encode::put_head(&mut out, &head.parts, has_body, &head.spelled);
         encode::put_piece(&mut out, coding, &body);
         encode::put_end(&mut out, coding, Some(&trailers), &section);
-        let (seen, end) = ours(&out, out.len());
+        let (seen, end) = read(&out, out.len(), HeadBounds::OF_PROXIES);
         let text =
             || format!("{:?} went on as {:?}", String::from_utf8_lossy(bytes), String::from_utf8_lossy(&out));
         assert!(end == End::Whole && seen.len() == 1, "{end:?}: {}", text());
@@ -85,7 +87,10 @@ pub fn requests_go_on_alike(bytes: &[u8]) {
 /// If it does not.
 pub fn answers_go_back_alike(bytes: &[u8]) {
     let (mut buffer, mut headers) = (BytesMut::from(bytes), HeaderMap::new());
-    let Ok(Some(mut head)) = answer::take_head(&mut buffer, &Method::GET, &mut headers) else { return };
+    let bounds = HeadBounds::OF_APPLICATIONS;
+    let Ok(Some(mut head)) = answer::take_head(&mut buffer, &Method::GET, bounds, &mut headers) else {
+        return;
+    };
     if head.status.is_informational() || head.body == Decoder::UntilClose {
         return; // not the end of an exchange, and an end that bytes alone do not tell
     }
@@ -146,15 +151,20 @@ pub(super) enum End {
     Refused,
 }
 
-/// Reads a stream of requests as the server does, `step` bytes at a time: those that were whole, and how it ended.
+/// Reads a stream of requests as the outbound side does, `step` bytes at a time: those that were whole, and how it ended.
 pub(super) fn ours(bytes: &[u8], step: usize) -> (Vec<Seen>, End) {
+    read(bytes, step, HeadBounds::OF_APPLICATIONS)
+}
+
+/// The same within these bounds.
+fn read(bytes: &[u8], step: usize, bounds: HeadBounds) -> (Vec<Seen>, End) {
     let (mut buffer, mut searched, mut seen) = (BytesMut::new(), 0, Vec::new());
     let mut running: Option<(Decoder, Seen)> = None;
     for piece in bytes.chunks(step.max(1)) {
         buffer.extend_from_slice(piece);
         loop {
             let Some((body, request)) = &mut running else {
-                match take_head(&mut buffer, &mut searched, HeaderMap::new) {
+                match take_head(&mut buffer, &mut searched, bounds, HeaderMap::new) {
                     Err(_) => return (seen, End::Refused),
                     Ok(None) => break,
                     Ok(Some(head)) => {
@@ -206,12 +216,12 @@ async fn hypers(bytes: &[u8]) -> Vec<Seen> {
 fn answered(bytes: &[u8], step: usize) -> (Option<u16>, Vec<u8>, Result<bool, ()>) {
     let (mut buffer, mut headers, mut status, mut body) =
         (BytesMut::new(), HeaderMap::new(), None, Vec::new());
-    let mut decoder = None;
+    let (mut decoder, bounds) = (None, HeadBounds::OF_PROXIES);
     for piece in bytes.chunks(step.max(1)) {
         buffer.extend_from_slice(piece);
         loop {
             let Some(running) = &mut decoder else {
-                match answer::take_head(&mut buffer, &Method::GET, &mut headers) {
+                match answer::take_head(&mut buffer, &Method::GET, bounds, &mut headers) {
                     Err(_) => return (status, body, Err(())),
                     Ok(None) => break,
                     Ok(Some(head)) if head.status.is_informational() => status = Some(head.status.as_u16()),

@@ -9,13 +9,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request};
 
 use super::decode::Decoder;
+use crate::http::head_bounds::HeadBounds;
 use crate::http::refusal::Refusal;
-
-/// Largest request head. Browsers and gRPC stay far below; larger only feeds memory to a hostile client.
-pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// Most header lines of a request; the same bound as hyper's parser.
-const HEADERS_MAX: usize = 100;
 
 /// The head of a request.
 #[derive(Debug)]
@@ -32,14 +27,15 @@ pub struct RequestHead {
     pub expects_continue: bool,
 }
 
-/// Takes a whole head out of `read`, or nothing. `searched` is how much of it is known not to end a head; the caller keeps
-/// it between calls, zero at first. `headers`, which must be empty, lends its memory.
+/// Takes a whole head within `bounds` out of `read`, or nothing. `searched` is how much of it is known not to end a head; the
+/// caller keeps it between calls, zero at first. `headers`, which must be empty, lends its memory.
 ///
 /// # Errors
 /// If the request must be refused; the connection cannot be read any further.
 pub fn take_head(
     read: &mut BytesMut,
     searched: &mut usize,
+    bounds: HeadBounds,
     headers: impl FnOnce() -> HeaderMap,
 ) -> Result<Option<RequestHead>, Refusal> {
     if *searched == 0 {
@@ -51,13 +47,13 @@ pub fn take_head(
             return Ok(None); // the first half of another one, perhaps
         }
     }
-    let Some(end) = head_end(read, searched)? else { return Ok(None) };
+    let Some(end) = head_end(read, searched, bounds.bytes)? else { return Ok(None) };
     *searched = 0;
-    parsed(&read.split_to(end).freeze(), headers()).map(Some)
+    parsed(&read.split_to(end).freeze(), bounds.lines, headers()).map(Some)
 }
 
 /// Where the head that begins at 0 ends, looking from `searched` on.
-fn head_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, Refusal> {
+fn head_end(bytes: &[u8], searched: &mut usize, bytes_max: usize) -> Result<Option<usize>, Refusal> {
     let mut at = *searched;
     while let Some(step) = bytes[at..].iter().position(|byte| *byte == b'\n') {
         let feed = at + step;
@@ -66,11 +62,11 @@ fn head_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, Refusal
         }
         if feed >= 3 && bytes[feed - 2] == b'\n' {
             let end = feed + 1;
-            return if end > HEAD_BYTES_MAX { Err(Refusal::HeadTooLarge) } else { Ok(Some(end)) };
+            return if end > bytes_max { Err(Refusal::HeadTooLarge) } else { Ok(Some(end)) };
         }
         at = feed + 1;
     }
-    if bytes.len() > HEAD_BYTES_MAX {
+    if bytes.len() > bytes_max {
         return Err(Refusal::HeadTooLarge);
     }
     *searched = bytes.len();
@@ -78,11 +74,11 @@ fn head_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, Refusal
 }
 
 /// Reads a head that is whole.
-fn parsed(head: &Bytes, mut headers: HeaderMap) -> Result<RequestHead, Refusal> {
+fn parsed(head: &Bytes, lines_max: usize, mut headers: HeaderMap) -> Result<RequestHead, Refusal> {
     const MALFORMED: Refusal = Refusal::Malformed("the head of the request is malformed");
-    let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut lines = [const { MaybeUninit::uninit() }; HeadBounds::OF_PROXIES.lines];
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(head, &mut lines) {
+    match request.parse_with_uninit_headers(head, &mut lines[..lines_max]) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(MALFORMED),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),

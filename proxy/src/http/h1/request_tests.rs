@@ -6,6 +6,8 @@ use super::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
 
+const BOUNDS: HeadBounds = HeadBounds::OF_APPLICATIONS;
+
 const BAD_BODY: Refusal = Refusal::Malformed("the body");
 
 /// Reads a stream of requests with their bodies, `step` bytes at a time; the heads, or why one was refused.
@@ -16,7 +18,9 @@ fn read(text: &str, step: usize) -> Result<Vec<RequestHead>, Refusal> {
         buffer.extend_from_slice(bytes);
         loop {
             if body.is_none() {
-                let Some(head) = take_head(&mut buffer, &mut searched, HeaderMap::new)? else { break };
+                let Some(head) = take_head(&mut buffer, &mut searched, BOUNDS, HeaderMap::new)? else {
+                    break;
+                };
                 body = Some(head.body);
                 heads.push(head);
             }
@@ -101,14 +105,19 @@ fn what_two_readers_could_frame_in_two_ways_is_refused() {
 #[test]
 fn a_head_past_the_bound_is_refused_before_its_end_has_come() {
     let (mut buffer, mut searched) = (BytesMut::from("GET / HTTP/1.1\r\nhost: web\r\nx: "), 0);
-    for _ in 0..HEAD_BYTES_MAX / 1024 - 1 {
+    for _ in 0..BOUNDS.bytes / 1024 - 1 {
         buffer.extend_from_slice(&[b'a'; 1024]);
-        assert!(take_head(&mut buffer, &mut searched, HeaderMap::new).unwrap().is_none());
+        assert!(take_head(&mut buffer, &mut searched, BOUNDS, HeaderMap::new).unwrap().is_none());
     }
     buffer.extend_from_slice(&[b'a'; 1024]);
-    assert_eq!(take_head(&mut buffer, &mut searched, HeaderMap::new).unwrap_err(), Refusal::HeadTooLarge);
-    let many = format!("GET / HTTP/1.1\r\nhost: web\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX));
-    assert_eq!(verdict(&many), Err(Refusal::HeadTooLarge));
+    let refused = take_head(&mut buffer.clone(), &mut searched.clone(), BOUNDS, HeaderMap::new);
+    assert_eq!(refused.unwrap_err(), Refusal::HeadTooLarge);
+    let of_a_proxy = take_head(&mut buffer, &mut searched, HeadBounds::OF_PROXIES, HeaderMap::new);
+    assert!(of_a_proxy.unwrap().is_none(), "which may have added to it");
+    for (more, is_taken) in [(BOUNDS.lines - 1, true), (BOUNDS.lines, false)] {
+        let many = format!("GET / HTTP/1.1\r\nhost: web\r\n{}\r\n", "a: b\r\n".repeat(more));
+        assert_eq!(verdict(&many), if is_taken { Ok(1) } else { Err(Refusal::HeadTooLarge) });
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::reply::{Asked, Framing, put_head};
 use super::request::{RequestHead, body_length, take_head};
 use crate::http::body::AnswerBody;
 use crate::http::connection::Serve;
+use crate::http::head_bounds::HeadBounds;
 use crate::http::refusal::{Refusal, is_grpc};
 use crate::http::request_body::RequestBody;
 use crate::http::signs::{Closing, Signs};
@@ -67,8 +68,9 @@ pub async fn serve<S: Serve>(
     let caller = Rc::new(RefCell::new(Caller::new(stream, read, signs)));
     let next = loop {
         let mut searched = 0;
-        let head =
-            std::future::poll_fn(|cx| poll_head(&mut caller.borrow_mut(), &mut searched, signs, state, cx));
+        let head = std::future::poll_fn(|cx| {
+            poll_head(&mut caller.borrow_mut(), &mut searched, S::HEADS, signs, state, cx)
+        });
         let next = match head.await {
             Ok(head) => Box::pin(answered(&caller, head, signs, state, Rc::clone(&service))).await,
             Err(next) => next,
@@ -92,6 +94,7 @@ pub async fn serve<S: Serve>(
 fn poll_head(
     caller: &mut Caller,
     searched: &mut usize,
+    bounds: HeadBounds,
     signs: &Signs,
     state: &WorkerState,
     cx: &mut Context<'_>,
@@ -102,7 +105,7 @@ fn poll_head(
     }
     loop {
         if !caller.read.is_empty() {
-            match take_head(&mut caller.read, searched, || state.spare_headers()) {
+            match take_head(&mut caller.read, searched, bounds, || state.spare_headers()) {
                 Ok(Some(head)) => {
                     signs.head_since.set(None);
                     return Poll::Ready(Ok(head));
