@@ -42,7 +42,7 @@ impl Pattern {
         if let Some(fault) = foreign(text) {
             return Err(fault.to_owned());
         }
-        built(&format!("^(?:{text})$")).map(Self)
+        built(&format!("^(?:{})$", with_spaces_of_re2(text))).map(Self)
     }
 
     /// Whether all of `text` matches. What is not UTF-8 or longer than 4 KiB never does.
@@ -203,6 +203,45 @@ impl Reading<'_> {
     }
 }
 
+/// `text`, in which `\s` and `\S` mean what they do in RE2, to which a vertical tab is no space. Within a class they are put so that
+/// what follows begins no range with their last letter.
+fn with_spaces_of_re2(text: &str) -> String {
+    let (mut written, mut letters, mut is_class) = (String::with_capacity(text.len()), text.chars(), false);
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match (letters.next(), is_class) {
+                (Some('s'), false) => written.push_str("[ \\t\\n\\f\\r]"),
+                (Some('S'), false) => written.push_str("[^ \\t\\n\\f\\r]"),
+                (Some('s'), true) => written.push_str("\\n\\f\\r[:blank:]"),
+                (Some('S'), true) => {
+                    written.push_str("\\x00-\\x08\\x0B\\x0E-\\x1F!-\\x{10FFFF}[:alpha:]");
+                }
+                (escaped, _) => written.extend(std::iter::once(letter).chain(escaped)),
+            },
+            '[' if is_class => {
+                // The name of a class within it.
+                let (name, rest) = letters.as_str().split_once(":]").unwrap_or((letters.as_str(), ""));
+                written.extend(["[", name, ":]"]);
+                letters = rest.chars();
+            }
+            '[' => {
+                is_class = true;
+                let rest = letters.as_str();
+                let begun = rest.strip_prefix('^').unwrap_or(rest);
+                // A bracket that comes first closes nothing.
+                let begun = begun.strip_prefix(']').unwrap_or(begun);
+                written.extend(["[", &rest[..rest.len() - begun.len()]]);
+                letters = begun.chars();
+            }
+            _ => {
+                is_class &= letter != ']';
+                written.push(letter);
+            }
+        }
+    }
+    written
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
@@ -227,6 +266,16 @@ mod tests {
             ("((?i)a*?|b+)*", "aABb", true),
             ("(?P<n_1>a)(?-i:b){2,}", "abb", true),
             (r"[^]a\]-]+[[:digit:]-]", "xyz-", true),
+            (r"\s+", "\t\n\u{c}\r ", true),
+            (r"\s", "\u{b}", false),
+            (r"\S", "\u{b}", true),
+            (r"[^]\s]", "\u{b}", true),
+            (r"[\s-]+", "-\t ", true),
+            (r"[\s-]", "^", false),
+            (r"[[:digit:]\S]+", "\u{b}\u{e9}1a-", true),
+            (r"[\S-]", " ", false),
+            (r"[^\S]\\s", r" \s", true),
+            ("[[:space:]]", "\u{b}", true),
         ] {
             assert_eq!(Pattern::new(pattern).unwrap().matches(text.as_bytes()), expected, "{pattern} {text}");
         }

@@ -78,6 +78,41 @@ fn a_status_that_the_route_names_is_tried_again_with_the_whole_body_until_the_at
 }
 
 #[test]
+fn a_request_is_saved_by_a_retry_only_if_what_it_came_to_is_no_failure() {
+    run(async {
+        let answers = Rc::new(Cell::new(0));
+        let number = Rc::clone(&answers);
+        // Each second answer is the one after a retry: a failure that the route does not name, and then one of gRPC that only the
+        // trailers tell.
+        let app = serving(Protocol::Http2, move |_, _| {
+            number.set(number.get() + 1);
+            let status = |status: &str| {
+                http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), status.parse().unwrap())])
+            };
+            let answer = Response::builder().header("content-type", "application/grpc");
+            let body =
+                |trailers| Full::default().with_trailers(std::future::ready(Some(Ok(trailers)))).boxed();
+            match number.get() {
+                2 => answer.status(500).body(Full::default().boxed()).unwrap(),
+                4 => answer.body(body(status("13"))).unwrap(),
+                6 => answer.body(body(status("0"))).unwrap(),
+                _ => answer.header("grpc-status", "14").body(Full::default().boxed()).unwrap(),
+            }
+        })
+        .await;
+        let named = retry(&[], &[GrpcCode::Unavailable], 1);
+        let mesh = mesh(&settings(), &[web(Protocol::Grpc, &[&app], Some(named))]);
+        for (made, saved) in [(1, 0), (2, 0), (3, 1)] {
+            let call = Request::post("http://web/").header("content-type", "application/grpc");
+            let call = call.body(Full::default()).unwrap();
+            whole(http2(mesh.outbound).await.send_request(call).await.unwrap()).await;
+            let counters = mesh.workers.take().await.counters;
+            assert_eq!((counters.retries_made_total, counters.retries_succeeded_total), (made, saved));
+        }
+    });
+}
+
+#[test]
 fn a_status_that_no_route_names_and_a_body_too_large_to_keep_are_sent_once() {
     run(async {
         let app = failing(9, 500).await;

@@ -37,6 +37,8 @@ pub struct Tally {
     record: Option<Box<Record>>,
     /// Tries beyond the first.
     pub retries: u64,
+    /// A route had it sent again, and would not do so after what came of that: saved, if that is no failure.
+    pub is_saved: bool,
     /// Body bytes from caller to callee.
     pub request_bytes: u64,
     /// Body bytes from callee to caller.
@@ -66,6 +68,7 @@ impl Tally {
             status: 0,
             record: None,
             retries: 0,
+            is_saved: false,
             request_bytes: 0,
             response_bytes: 0,
             closed: false,
@@ -237,7 +240,10 @@ impl Tally {
         if let Some(record) = self.record.take() {
             self.hand_over(record, failure);
         }
-        self.state.count(|counters| counters.requests_running -= 1);
+        self.state.count(|counters| {
+            counters.requests_running -= 1;
+            counters.retries_succeeded_total += u64::from(self.is_saved && failure.is_none());
+        });
         self.signs.running.set(self.signs.running.get().saturating_sub(1));
         self.signs.bytes.set(self.signs.bytes.get() + self.request_bytes + self.response_bytes);
     }

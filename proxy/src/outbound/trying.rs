@@ -98,8 +98,7 @@ impl Way<'_> {
             let (picked, sent) = self.send_within(rule.try_timeout, &past, outgoing, tally).await;
             let is_wanted = allows(retry, asked, &sent);
             if number == retry.attempts || !is_wanted {
-                let is_saved = number > 0 && !is_wanted && sent.is_ok();
-                self.state.count(|counters| counters.retries_succeeded_total += u64::from(is_saved));
+                tally.is_saved = number > 0 && !is_wanted;
                 return sent;
             }
             let Some(body) = replay.body() else {
