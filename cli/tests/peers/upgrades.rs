@@ -227,6 +227,45 @@ async fn no_client_of_any_protocol_notices_that_the_proxies_on_its_way_are_upgra
     }
 }
 
+/// Says that it was asked, and never answers, or no more than half of it.
+const SILENT: &str = "require('http').createServer((request, answer) => { console.log('asked'); \
+    if (request.url === '/half') answer.writeHead(200, { 'Content-Length': 8 }).write('half'); }) \
+    .listen(0, '127.0.0.1', function () { console.log(`listens 127.0.0.1:${this.address().port}`); })";
+
+#[tokio::test]
+async fn what_still_runs_at_the_deadline_of_a_drain_is_cut_off_and_curl_takes_it_for_no_answer() {
+    let (scratch, cluster) = (Scratch::new("deadline"), Cluster::start("deadline", 1));
+    let (_server, address, mut lines) = listening(command("node", &["--eval", SILENT])).await;
+    let serves = [format!("--application={address}"), "--serves=web:80".to_owned()];
+    let mut web = Proxy::new(&scratch, "web-1", "web", &cluster.control(), &serves);
+    let short = ["--drain-seconds=1".to_owned()];
+    let mut shop = Proxy::new(&scratch, "shop-1", "shop", &cluster.control(), &short);
+    web.start();
+    web.until("it is registered", async || web.metric("penstock_proxy_registered").await == Some(1.0)).await;
+    shop.start();
+    shop.until("it is ready", async || shop.page("/ready").await.is_some_and(|(status, _)| status == 200))
+        .await;
+    let connect_to = format!("::{}", shop.outbound);
+    let ways = [("--http1.1", ""), ("--http1.1", "half"), ("--http2-prior-knowledge", "")];
+    let callers = ways.map(|(version, path)| {
+        let url = format!("http://web/{path}");
+        let words = ["--silent", "--max-time", "50", version, "--connect-to", &connect_to, &url];
+        tokio::spawn(command("curl", &words).output())
+    });
+    for _ in &callers {
+        assert_eq!(next_line(&mut lines).await, "asked");
+    }
+    let process = shop.process.take().unwrap();
+    terminate(&process);
+    ended(process, &shop.log).await;
+    for ((version, path), caller) in ways.iter().zip(callers) {
+        let output = caller.await.unwrap().unwrap();
+        // An empty answer, a part of one, a connection or a stream that ended: curl has a word for each.
+        let told = output.status.code().unwrap();
+        assert!([18, 52, 56, 92].contains(&told), "{version} /{path}: {output:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_proxy_that_is_stopped_serves_redis_until_that_is_shut_down() {
     let (scratch, cluster) = (Scratch::new("redis"), Cluster::start("redis", 1));

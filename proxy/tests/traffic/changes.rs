@@ -1,7 +1,10 @@
 //! What rules do to requests beside sending them on, as real programs see it: Node hears what was changed, curl goes where it is sent
 //! to, and an instance that is asked on the side is not waited for.
 
-use mesh::{Filters, HeaderChanges, Mirror, PathChange, PathMatch, Protocol, Redirect, RouteMatch};
+use mesh::{
+    Backend, Filters, HeaderChanges, HeaderMatch, MatchKind, Mirror, PathChange, PathMatch, Protocol,
+    Redirect, RouteMatch, RouteRule,
+};
 use serde_json::{Value, json};
 
 use crate::instance::{Instance, statuses, web};
@@ -71,6 +74,47 @@ fn headers_host_and_path_are_changed_for_the_requests_of_a_rule_and_for_no_other
             assert_eq!(kept, ["1", "curl", "curl"], "{other}");
         });
     }
+}
+
+#[test]
+fn requests_go_where_their_headers_and_methods_lead() {
+    run(async {
+        let instances =
+            [Instance::start("well").await, Instance::start("well").await, Instance::start("well").await];
+        let [any, next, post] = instances.each_ref().map(Instance::address);
+        let names = ["web", "web-next", "web-post"];
+        let at = |name, address| service(name, Protocol::Http1, vec![endpoint(name, address, 100)]);
+        let mut declared = Declared { rules: Vec::new(), ..at("web", any) };
+        let header =
+            HeaderMatch { name: "x-version".to_owned(), value: "next".to_owned(), kind: MatchKind::Exact };
+        let matches = [
+            RouteMatch { headers: vec![header], ..RouteMatch::default() },
+            RouteMatch { method: Some("POST".to_owned()), ..RouteMatch::default() },
+        ];
+        for (name, one) in names[1..].iter().zip(matches) {
+            let backends = vec![Backend { authority: name.parse().unwrap(), weight: 1 }];
+            declared.rules.push(RouteRule { matches: vec![one], backends, ..RouteRule::default() });
+        }
+        declared.rules.extend(web(Vec::new()).rules);
+        let mesh = mesh(&settings(), &[declared, at("web-next", next), at("web-post", post)]);
+        let to = format!("::{}", mesh.outbound);
+        for (words, asked) in [
+            (&["--header", "X-Version: next"][..], [0, 1, 0]),
+            (&["--header", "x-version: nexts"], [1, 0, 0]),
+            (&["--request", "POST", "--header", "x-version: next"], [0, 1, 0]),
+            (&["--request", "POST"], [0, 0, 1]),
+            (&[], [1, 0, 0]),
+        ] {
+            let mut before = Vec::new();
+            for instance in &instances {
+                before.push(instance.asked().await);
+            }
+            said(curl(&[&["--connect-to", &to], words, &["http://web/"]].concat())).await;
+            for ((instance, before), asked) in instances.iter().zip(before).zip(asked) {
+                assert_eq!(instance.asked().await - before, asked, "{words:?}");
+            }
+        }
+    });
 }
 
 #[test]

@@ -80,6 +80,20 @@ fn a_service_whose_instances_all_fail_counts_no_more_retries_than_its_budget_has
 }
 
 #[test]
+fn before_each_further_try_there_is_a_wait_that_grows() {
+    run(async {
+        let failing = Instance::start("fails").await;
+        let mesh = before(&[&failing], |web| {
+            let backoff = Duration::from_millis(100);
+            web.rules[0].policy.retry = retry(&[500], 3).map(|retry| Retry { backoff, ..retry });
+        });
+        let (status, seconds) = timed(&mesh).await;
+        assert_eq!((&*status, failing.asked().await), ("500", 4));
+        assert!(seconds >= 0.1 + 0.2 + 0.4, "{seconds}");
+    });
+}
+
+#[test]
 fn half_an_answer_that_never_goes_on_is_no_whole_one_for_curl() {
     // What curl ends with: a part of a file, and a stream that was reset.
     for (version, ends) in [("--http1.1", 18), ("--http2-prior-knowledge", 92)] {

@@ -42,9 +42,11 @@ fn calls_of_all_four_kinds_pass_with_metadata_statuses_deadlines_and_cancellatio
         let remaining = server.line().await;
         let seconds: f64 = remaining.strip_prefix("remaining ").unwrap().parse().unwrap();
         assert!(seconds > 0.0 && seconds < 40.0, "the deadline comes to the application: {remaining}");
-        assert_eq!(server.line().await, "cancelled", "and it is told when that has passed");
         assert_eq!(next().await, "waits");
-        assert!(server.line().await.starts_with("remaining "), "a call without end is under way");
+        // It is told when that has passed, and a call without end is under way, of which it may hear first.
+        let mut told = [server.line().await, server.line().await];
+        told.sort();
+        assert!(told[0] == "cancelled" && told[1].starts_with("remaining "), "{told:?}");
         input.write_all(b"leave\n").await.unwrap();
         assert_eq!(next().await, "left CANCELLED");
         assert_eq!(server.line().await, "cancelled", "the application is told that its caller left");

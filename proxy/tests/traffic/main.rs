@@ -5,6 +5,7 @@
 //! Needs what `.ci/run tools` installs: the feature `peers`, which `.ci/run peers` sets. Without a program its tests fail.
 #![allow(clippy::unwrap_used, unreachable_pub)] // tests: a panic is how one fails
 
+mod affinity;
 mod bytes;
 mod changes;
 mod detection;
@@ -17,7 +18,9 @@ mod heads;
 mod http;
 mod instance;
 mod opaque;
+mod ports;
 mod process;
+mod shares;
 mod sides;
 mod slow;
 mod spreading;
