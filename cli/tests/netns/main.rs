@@ -5,7 +5,9 @@
 //! own, and gone when it ends, also when it fails.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)] // tests: a panic is how one fails
 
+mod browser;
 mod callers;
+mod lost;
 mod programs;
 mod rules;
 mod services;

@@ -61,6 +61,32 @@ fn inbound_connections_to_the_applications_own_port_go_through_its_proxy() {
     assert_eq!(stage.metric(Host::Callee, WEB_ADMIN, "penstock_proxy_passed_through_total", ""), 1.0);
 }
 
+/// Nobody looks into it, and nobody has to declare it: the hello says what it is, and the certificate is the server's own.
+#[test]
+fn tls_to_a_service_that_says_only_http_is_passed_on_as_it_comes() {
+    let mut stage = Stage::new().with_control();
+    let made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=web -addext \
+                subjectAltName=DNS:web -keyout key.pem -out web.pem";
+    stage.said(Host::Callee, &made.split_whitespace().collect::<Vec<_>>());
+    let served = "openssl s_server -4 -accept 8443 -key key.pem -cert web.pem -www -quiet";
+    stage.start(Host::Callee, 0, &served.split(' ').collect::<Vec<_>>());
+    stage.beside(0, "web", "http", 8443, "web:80");
+    stage.calling(PROXY_USER);
+    stage.init_caller(&[]);
+    for host in ["10.96.0.10", "[fd00:96::10]"] {
+        let to = format!("web:80:{host}");
+        let words =
+            ["curl", "--silent", "--show-error", "--max-time", "20", "--cacert", "web.pem", "--resolve", &to];
+        let page = stage.said(Host::Caller, &[&words[..], &["https://web:80/"]].concat());
+        assert!(page.contains("Ciphers"), "{page}");
+    }
+    for (host, admin) in [(Host::Caller, CALLER_ADMIN), (Host::Callee, WEB_ADMIN)] {
+        let seen = stage.metric(host, admin, "penstock_proxy_detected_total", "by=\"bytes\",spoken=\"tls\"");
+        assert_eq!(seen, 2.0, "{host:?}");
+    }
+    assert!(outbound(&stage, "tcp_open_total", "web") >= 2.0);
+}
+
 #[test]
 fn redis_postgresql_and_a_mail_server_that_speaks_first_are_reached_as_if_there_were_no_proxy() {
     let mut stage = Stage::new().with_control();
@@ -92,6 +118,60 @@ fn redis_postgresql_and_a_mail_server_that_speaks_first_are_reached_as_if_there_
             .sum::<f64>()
             == 5.0
     });
+}
+
+#[test]
+fn mariadb_which_speaks_first_is_reached_as_if_there_were_no_proxy() {
+    let mut stage = Stage::new().with_control();
+    mariadb(&mut stage);
+    stage.beside(1, "orders", "tcp", 3306, "orders:3306");
+    stage.calling(PROXY_USER);
+    stage.init_caller(&[]);
+    let ask = |query: &str| asked_of_mariadb(&stage, "10.96.0.16", "3306", query);
+    let sums = "SELECT count(*), sum(length(repeat('x', 1000))) FROM seq_1_to_2000";
+    assert_eq!(ask(sums), "2000\t2000000");
+    assert_eq!(ask("SELECT repeat('x', 1000) FROM seq_1_to_3000").len(), 3000 * 1001 - 1);
+    assert_eq!(ask(&format!("SELECT length('{}')", "y".repeat(100_000))), "100000");
+    assert_eq!(outbound(&stage, "tcp_open_total", "orders"), 3.0);
+    assert!(outbound(&stage, "tcp_read_bytes_total", "orders") > 3_000_000.0);
+    stage.until("every end is counted", || outbound(&stage, "tcp_close_total", "orders") == 3.0);
+}
+
+/// What root is told by the server there, of which `mariadb` is the client.
+fn asked_of_mariadb(stage: &Stage, host: &str, port: &str, query: &str) -> String {
+    let words = [
+        "mariadb",
+        "--no-defaults",
+        "--host",
+        host,
+        "--port",
+        port,
+        "--user=root",
+        "--database=mysql",
+        "--connect-timeout=20",
+    ];
+    stage
+        .said(Host::Caller, &[&words[..], &["--batch", "--skip-column-names", "--execute", query]].concat())
+        .trim()
+        .to_owned()
+}
+
+/// At port 3306 of the callee's host, with nothing in it.
+fn mariadb(stage: &mut Stage) {
+    let directory = stage.scratch.join("orders");
+    std::fs::create_dir_all(&directory).unwrap();
+    chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+    let directory = directory.display().to_string();
+    // Two that begin at once would take each other's tables in a common one.
+    let (data, temporary) = (format!("--datadir={directory}"), format!("TMPDIR={directory}"));
+    let install = ["env", &temporary, "mariadb-install-db", "--no-defaults", &data, "--skip-test-db"];
+    let made = [&install[..], &["--auth-root-authentication-method=normal"]].concat();
+    let made = stage.run(Host::Callee, NOBODY, &made);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let socket = format!("--socket={directory}/socket");
+    let server = ["env", &temporary, "mariadbd", "--no-defaults", &data, &socket, "--skip-name-resolve"];
+    let server = [&server[..], &["--bind-address=127.0.0.1", "--port=3306"]].concat();
+    stage.start(Host::Callee, NOBODY, &server);
 }
 
 fn redis(stage: &mut Stage) {
@@ -130,26 +210,42 @@ fn smtpd(stage: &mut Stage) {
     stage.start(Host::Callee, 0, &["smtpd", "-d", "-f", &config]);
 }
 
-/// Nobody declared what it speaks: both proxies look, are told by the server's first word, and do not look again. What is learned
-/// is the service's, whichever of its addresses was called.
 #[test]
 fn a_mail_server_where_http_is_declared_is_found_out_by_its_first_word_and_remembered() {
     let mut stage = Stage::new().with_control();
     smtpd(&mut stage);
-    stage.beside(0, "web", "http", 2525, "web:80");
+    is_found_out_and_remembered(stage, 2525, |stage, address| {
+        let say = format!(
+            "import smtplib; s = smtplib.SMTP('{address}', 80, timeout=20); print(s.noop()[0]); s.quit()"
+        );
+        assert_eq!(stage.said(Host::Caller, &["python3", "-c", &say]).trim(), "250", "{address}");
+    });
+}
+
+#[test]
+fn mariadb_where_http_is_declared_is_found_out_by_its_first_word_and_remembered() {
+    let mut stage = Stage::new().with_control();
+    mariadb(&mut stage);
+    is_found_out_and_remembered(stage, 3306, |stage, address| {
+        assert_eq!(asked_of_mariadb(stage, address, "80", "SELECT 6 * 7"), "42", "{address}");
+    });
+}
+
+/// Nobody declared what the server at `port` speaks: both proxies look, are told by its first word, and do not look again. What is
+/// learned is the service's, whichever of its addresses was called.
+fn is_found_out_and_remembered(mut stage: Stage, port: u16, call: impl Fn(&Stage, &str)) {
+    stage.beside(0, "web", "http", port, "web:80");
     stage.calling(PROXY_USER);
     stage.init_caller(&[]);
     let seen = |host: Host, admin: u16, by: &str| {
         stage.metric(host, admin, "penstock_proxy_detected_total", &format!("by=\"{by}\",spoken=\"other\""))
     };
     for (before, address) in (0..).zip(["10.96.0.10", "10.96.0.10", "fd00:96::10"]) {
-        let say = format!(
-            "import smtplib; s = smtplib.SMTP('{address}', 80, timeout=20); print(s.noop()[0]); s.quit()"
-        );
-        assert_eq!(stage.said(Host::Caller, &["python3", "-c", &say]).trim(), "250", "{address}");
+        call(&stage, address);
         for (host, admin) in [(Host::Caller, CALLER_ADMIN), (Host::Callee, WEB_ADMIN)] {
             let told = (seen(host, admin, "server_first"), seen(host, admin, "remembered"));
             assert_eq!(told, (1.0, f64::from(before)), "{host:?} after {address}");
+            assert_eq!(seen(host, admin, "waited"), 0.0, "{host:?} after {address}");
         }
     }
 }

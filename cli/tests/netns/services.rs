@@ -34,6 +34,21 @@ apiVersion: v1
 kind: Service
 metadata: {name: greeter}
 spec: {clusterIP: '10.96.0.14', ports: [{port: 9000, appProtocol: grpc}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: chat}
+spec: {clusterIP: '10.96.0.15', ports: [{port: 80, appProtocol: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: orders}
+spec: {clusterIP: '10.96.0.16', ports: [{port: 3306, appProtocol: tcp}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: lost}
+spec: {clusterIP: '10.96.0.17', ports: [{port: 80, appProtocol: http}]}
 ";
 
 impl Stage {
@@ -42,14 +57,19 @@ impl Stage {
         let data = self.scratch.join("control");
         let data = format!("--data-directory={}", data.display());
         self.start(Host::Callee, 0, &[env!("CARGO_BIN_EXE_penstock"), "control", "--log=warn", &data]);
-        let file = self.scratch.join("services.yaml");
-        std::fs::write(&file, SERVICES).unwrap();
+        self.applied(SERVICES);
+        self
+    }
+
+    /// Has the control node take these documents.
+    pub fn applied(&self, documents: &str) {
+        let file = self.scratch.join("documents.yaml");
+        std::fs::write(&file, documents).unwrap();
         let file = file.display().to_string();
-        self.until("the services are declared", || {
+        self.until("the documents are applied", || {
             let apply = [env!("CARGO_BIN_EXE_penstock"), "apply", "-f", &file];
             self.run(Host::Callee, 0, &apply).status.success()
         });
-        self
     }
 
     /// A proxy on the callee's host beside the server at `port`; number 0 has the usual ports.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use crate::services::CALLER_ADMIN;
 use crate::stage::{Host, PROXY_USER, Stage};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/netns/streams.py");
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/netns/streams.py");
 
 /// The Python that has grpcio and websockets.
-fn python() -> String {
+pub fn python() -> String {
     let told = std::env::var_os("PENSTOCK_PEER_PYTHON").map(PathBuf::from);
     let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/ci/venv/bin/python");
     let python = told.unwrap_or_else(built);
