@@ -16,6 +16,7 @@ mod found;
 mod grpc;
 mod grpc_routes;
 mod http;
+mod labels;
 mod mesh;
 mod name_server;
 mod outage;

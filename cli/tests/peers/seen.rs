@@ -16,7 +16,7 @@ const AGENT: &str = "a \"b\"\t\\c";
 const REFERER: &str = "http://r/\"]";
 
 /// What curl is told on every way.
-const CURL: [&str; 5] = ["--silent", "--show-error", "--max-time", "60", "--write-out"];
+pub const CURL: [&str; 5] = ["--silent", "--show-error", "--max-time", "60", "--write-out"];
 
 /// A page of the admin port as curl gets it: its body, and behind a blank the status.
 pub async fn page(proxy: &Proxy, path: &str, words: &[&str]) -> String {
