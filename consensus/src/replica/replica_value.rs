@@ -51,6 +51,8 @@ pub struct Replica {
     pub(super) membership_token: Option<u64>,
     /// When each other node was last heard.
     pub(super) heard: BTreeMap<u64, Duration>,
+    /// Since when each other node's silence counts at the earliest: before it was no member, or on another disk.
+    pub(super) silent_since: BTreeMap<u64, Duration>,
     /// Nodes to which a connection could not be made since they were last heard.
     pub(super) lost: BTreeSet<u64>,
     pub(super) reads: Reads,
@@ -106,6 +108,7 @@ impl Replica {
             proposals: Proposals::default(),
             membership_token: None,
             heard: BTreeMap::new(),
+            silent_since: BTreeMap::new(),
             lost: BTreeSet::new(),
             reads: Reads::new(settings.node.0, settings.seed),
             persisting: Persisting::default(),

@@ -152,6 +152,10 @@ impl Replica {
             Ok(state) => {
                 let membership = wire::membership_from_raft(&state);
                 self.step_down_if_removed(&membership);
+                self.silent_since.retain(|node, _| membership.contains(*node));
+                for node in membership.voters.iter().chain(&membership.learners) {
+                    self.silent_since.entry(*node).or_insert(self.now);
+                }
                 self.memberships.insert(index, membership);
                 Some(context)
             }

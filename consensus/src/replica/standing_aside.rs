@@ -34,6 +34,7 @@ impl Replica {
         if let Some(progress) = self.raw.raft.mut_prs().get_mut(peer.0) {
             *progress = Progress::new(next, APPENDS_IN_FLIGHT_MAX);
         }
+        self.silent_since.insert(peer.0, self.now);
     }
 
     pub(super) fn is_mute(&self) -> bool {

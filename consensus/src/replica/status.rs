@@ -119,6 +119,12 @@ impl Replica {
         self.applied
     }
 
+    /// When a node was last heard; of one that has hardly had the time yet, since when it has had it.
+    fn last_sign_of(&self, node: u64) -> Duration {
+        let signs = [self.heard.get(&node), self.silent_since.get(&node)];
+        signs.into_iter().flatten().copied().fold(self.told_at, Duration::max)
+    }
+
     fn peers(&self) -> Vec<PeerStatus> {
         let raft = &self.raw.raft;
         let last = raft.raft_log.last_index();
@@ -133,9 +139,7 @@ impl Replica {
                 active: progress.recent_active,
                 in_snapshot: progress.state == ProgressState::Snapshot,
                 lost: self.lost.contains(id),
-                silence: self
-                    .now
-                    .saturating_sub(self.heard.get(id).copied().unwrap_or(self.told_at).max(self.told_at)),
+                silence: self.now.saturating_sub(self.last_sign_of(*id)),
             })
             .collect();
         peers.sort_by_key(|peer| peer.node);

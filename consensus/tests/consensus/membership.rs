@@ -84,6 +84,30 @@ fn the_leader_says_how_long_each_other_node_has_been_silent() {
     }
 }
 
+/// Of nodes that nobody had heard yet the silence was as old as the leader's office. So a learner that came into a group an hour old, or
+/// came back to it on a new disk, could be taken for dead before its first word, and its number was gone for ever.
+#[test]
+fn the_silence_of_a_node_counts_from_its_coming_in_and_from_its_coming_back_on_another_disk() {
+    let (mut cluster, leader) = three(6);
+    let away = if leader == 1 { 2 } else { 1 };
+    let silent = |cluster: &Cluster, node: u64| {
+        let peers = cluster.nodes[&leader].replica.status().peers;
+        peers.into_iter().find(|peer| peer.node == NodeId(node)).map(|peer| peer.silence)
+    };
+    let long = Duration::from_secs(5);
+    cluster.cut.insert((away, leader));
+    cluster.run(long * 2);
+    assert!(silent(&cluster, away).is_some_and(|silence| silence > long));
+    let replica = &mut cluster.nodes.get_mut(&leader).unwrap().replica;
+    replica.peer_began_anew(NodeId(away));
+    replica.propose_membership(77, &members(&[1, 2, 3], &[8]), Bytes::new()).unwrap();
+    cluster.carry_out(leader);
+    cluster.until(Duration::from_secs(1), "a new member", |cluster| silent(cluster, 8).is_some());
+    for node in [away, 8] {
+        assert!(silent(&cluster, node).is_some_and(|silence| silence < long), "node {node}");
+    }
+}
+
 #[test]
 fn a_node_whose_address_refuses_is_lost_to_the_leader_at_once_and_until_it_is_heard_again() {
     let (mut cluster, leader) = three(5);
