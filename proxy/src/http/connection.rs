@@ -214,10 +214,18 @@ async fn serve_h2<S: Serve>(
             refusal.response(is_grpc(request.headers())).map(AnswerBody::text)
         });
         let (service, told, streams) = (Rc::clone(&service), Rc::clone(&told), streams.clone());
+        let held = Rc::clone(&held);
         async move {
             let answer = match refused {
                 Some(refused) => refused,
-                None => service.serve(told, request.map(RequestBody::from)).await,
+                // Either end of a gRPC stream may be silent for as long as it likes, before its first answer too.
+                None if is_grpc(request.headers()) => {
+                    service.serve(told, request.map(|body| streams.request(body))).await
+                }
+                None => {
+                    let serving = service.serve(told, request.map(|body| streams.request(body)));
+                    streams.heard(serving).await.unwrap_or_else(|| stalled(&held))
+                }
             };
             Ok::<_, std::convert::Infallible>(answer.map(|body| streams.answer(body)))
         }
@@ -255,6 +263,12 @@ async fn serve_h2<S: Serve>(
     if let Err(error) = ended {
         tracing::debug!(%error, "a caller's connection ended early");
     }
+}
+
+/// The answer to one that sends nothing of the body that it announced.
+fn stalled(state: &WorkerState) -> Response<AnswerBody> {
+    state.count_refusal(Refusal::CallerStalled);
+    Refusal::CallerStalled.response(false).map(AnswerBody::text)
 }
 
 /// Answers what could not be read, and closes.

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::h1::{CallerBody, Trouble};
 use super::replay::Replayed;
+use super::streams::CallerPieces;
 
 /// A request's body.
 #[derive(Debug, Default)]
@@ -20,15 +20,9 @@ pub enum RequestBody {
     /// From a caller that speaks HTTP/1.
     H1(CallerBody),
     /// From a caller that speaks HTTP/2, whom hyper serves.
-    Hyper(Incoming),
+    Hyper(CallerPieces),
     /// From either, and kept so that it can be sent again.
     Replayed(Replayed),
-}
-
-impl From<Incoming> for RequestBody {
-    fn from(body: Incoming) -> Self {
-        if body.is_end_stream() { Self::Empty } else { Self::Hyper(body) }
-    }
 }
 
 impl RequestBody {

@@ -1,6 +1,7 @@
-//! The streams of an HTTP/2 caller: each runs as a task. While its caller's window is closed, the rest of its own body goes on
-//! to the endpoint, and the call's time runs; it is given up when that is over, or when its caller leaves the answer unread for
-//! too long: a closed window would hold the endpoint's answer for ever (RFC 9113, section 10.5).
+//! The streams of an HTTP/2 caller: each runs as a task. One whose caller sends nothing of a body that is waited for is answered when
+//! that lasts too long. While its caller's window is closed, the rest of its own body goes on to the endpoint, and the call's time runs; it
+//! is given up when that is over, or when its caller leaves the answer unread for too long: a closed window would hold the endpoint's
+//! answer for ever (RFC 9113, section 10.5).
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -10,11 +11,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::body::AnswerBody;
 use super::h1::Trouble;
 use super::refusal::Refusal;
+use super::request_body::RequestBody;
 use super::state::WorkerState;
 
 /// An answer's body, which hyper reads, and its stream's task looks after while hyper has no room for more of it.
@@ -28,6 +31,9 @@ struct Reading {
     gave: Cell<Option<bool>>,
     /// The body of the answer that was made in this poll.
     made: RefCell<Option<Shared>>,
+    /// Whether the request's body was asked for something in this poll and has no more at last, and whether something came of it.
+    lacks: Cell<bool>,
+    came: Cell<bool>,
     state: Rc<WorkerState>,
 }
 
@@ -38,8 +44,39 @@ pub(super) struct Streams(Rc<Reading>);
 impl Streams {
     /// Those of a connection of this worker.
     pub(super) fn of(state: &Rc<WorkerState>) -> Self {
-        let (gave, made) = (Cell::new(None), RefCell::new(None));
-        Self(Rc::new(Reading { gave, made, state: Rc::clone(state) }))
+        let state = Rc::clone(state);
+        let (gave, made, lacks, came) = Default::default();
+        Self(Rc::new(Reading { gave, made, lacks, came, state }))
+    }
+
+    /// The body of a request on one of them.
+    pub(super) fn request(&self, body: Incoming) -> RequestBody {
+        if body.is_end_stream() {
+            return RequestBody::Empty;
+        }
+        RequestBody::Hyper(CallerPieces { body, reading: Rc::clone(&self.0) })
+    }
+
+    /// Runs `serving` to its answer, or to `None` when its caller has sent nothing of a body that is waited for, for as long as one may
+    /// be idle. That an endpoint takes its time, or takes no more of the body, is not the caller's silence.
+    pub(super) async fn heard<T>(&self, serving: impl Future<Output = T>) -> Option<T> {
+        let (mut serving, mut patience) = (pin!(serving), None::<Pin<Box<Sleep>>>);
+        poll_fn(|cx| {
+            self.0.lacks.set(false);
+            self.0.came.set(false);
+            if let Poll::Ready(answer) = serving.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            if self.0.came.get() || !self.0.lacks.get() {
+                patience = None;
+            }
+            if !self.0.lacks.get() {
+                return Poll::Pending;
+            }
+            let patience = patience.get_or_insert_with(|| Box::pin(sleep(self.0.state.limits.idle)));
+            patience.as_mut().poll(cx).map(|()| None)
+        })
+        .await
     }
 
     /// The body of an answer on the one that is polled.
@@ -84,6 +121,36 @@ async fn bounded(stream: impl Future, reading: Rc<Reading>) {
         patience.as_mut().poll(cx).map(|()| reading.state.count_refusal(Refusal::CallerStalled))
     })
     .await;
+}
+
+/// The body of a request, which tells its stream when its caller is waited for.
+#[derive(Debug)]
+pub struct CallerPieces {
+    body: Incoming,
+    reading: Rc<Reading>,
+}
+
+impl Body for CallerPieces {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.reading.lacks.set(frame.is_pending());
+        self.reading.came.set(self.reading.came.get() || frame.is_ready());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The body of an answer, which tells its stream when something was taken from it.

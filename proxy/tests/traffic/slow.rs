@@ -8,9 +8,10 @@ use proxy::worker::Limits;
 use tokio::process::Command;
 
 use crate::instance::Instance;
-use crate::process::{program, said};
+use crate::process::{Server, node, program, said};
 use crate::sides::{Side, sides};
-use crate::support::{SHORT, run};
+use crate::stage::SPOKEN;
+use crate::support::{SHORT, endpoint, mesh_with, run, service, settings, with_inbound};
 
 /// What callers are held to here: short, and longer than curl ever pauses on a busy machine.
 const LIMITS: Limits = Limits { head: Duration::from_secs(2), idle: Duration::from_secs(5), ..SHORT };
@@ -74,6 +75,31 @@ fn ranges_without_number_never_come_to_the_application() {
             assert_eq!(side.counters().await.head_too_large_total, CONNECTIONS, "{}", side.name());
         }
     });
+}
+
+/// Once such streams held their endpoints for as long as their caller lived.
+#[test]
+fn streams_on_which_no_body_comes_are_answered_and_a_grpc_call_may_begin_as_late_as_it_likes() {
+    for (spoken, protocol) in SPOKEN {
+        run(async {
+            let server = Server::ours(node("server.mjs", &[spoken])).await;
+            let outbound = mesh_with(
+                &settings(),
+                LIMITS,
+                &[service("web", protocol, vec![endpoint("web", server.address, 100)])],
+            );
+            let inbound = mesh_with(&with_inbound(server.address, protocol), LIMITS, &[]);
+            for (mesh, at) in
+                [(&outbound, outbound.outbound), (&inbound, inbound.workers.inbound_address.unwrap())]
+            {
+                let told = said(node("silent.mjs", &[&at.port().to_string()])).await;
+                let refused = "408 the caller neither sent nor read for 300 s\n";
+                assert_eq!(told, format!("{refused}{refused}200 late\n"), "{spoken}");
+                let counters = mesh.workers.take().await.counters;
+                assert_eq!((counters.stalled_total, counters.requests_running), (2, 0), "{spoken}");
+            }
+        });
+    }
 }
 
 /// slowhttptest does not look whether the connections are there that it does not read: the proxy's word is taken for it.

@@ -30,6 +30,7 @@ function answer2(stream, headers, flags, rawHeaders) {
   stream.setEncoding('latin1').on('data', (piece) => (body += piece));
   stream.on('trailers', (named, flags, raw) => (trailers = raw));
   stream.on('end', () => {
+    if (stream.aborted) return; // the caller took it back
     stream.respond({ ':status': 200, 'x-answered-by': 'node' }, { waitForTrailers: true });
     stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '7' }));
     const { ':method': method, ':path': url } = headers;
