@@ -326,6 +326,7 @@ impl Driver {
             self.metrics.leader_changes.inc();
         }
         self.leadership.send_replace(now);
+        self.links.roster().led(leader.is_some());
         self.beginning.leadership_changed();
     }
 

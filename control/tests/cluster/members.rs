@@ -86,6 +86,25 @@ fn a_node_joins_as_a_learner_catches_up_gets_a_vote_and_the_cluster_outlives_two
     }
 }
 
+/// Found by simulation: it refused its leader as a stranger, and so never learned that it was none.
+#[test]
+fn a_node_that_was_away_follows_a_leader_that_joined_meanwhile() {
+    let (mut group, at) = founders_and_another();
+    let away = group.running().into_iter().find(|node| *node != 4 && *node != group.leader()).unwrap();
+    group.end_abruptly(away);
+    let leader = group.leader();
+    add(&group, leader, 4, &at, false).unwrap();
+    promote(&group, leader, 4, 0);
+    let mut client = group.members(leader);
+    group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: 4 })).unwrap();
+    group.register(4, registration("web", "meanwhile")).unwrap();
+    group.start_again(away);
+    group.until_rows(away, "it knows the one that leads", |rows| {
+        rows.iter().any(|row| row.node == 4 && row.role == "leader")
+    });
+    assert_eq!(group.instances(away, "web"), ["before", "meanwhile"]);
+}
+
 #[test]
 fn a_node_alone_grows_to_three_and_every_node_still_knows_the_others_after_a_restart() {
     let mut group = Group::of(1);

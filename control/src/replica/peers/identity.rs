@@ -230,6 +230,7 @@ mod tests {
     #[test]
     fn a_node_of_another_cluster_a_stranger_and_a_double_are_refused_with_the_reason() {
         let here = identity(1, "a");
+        here.roster().led(true);
         for (signed, reason) in [
             (identity(2, "b").sign(()), "the caller is of \"b\""),
             (identity(9, "a").sign(()), "node 9 is no member, as far as node 1 knows"),

@@ -94,7 +94,7 @@ impl Links {
     /// Dials every peer of the roster, for ever, as tasks of the current LocalSet; lets go of those that are none any more,
     /// and dials those anew that have moved.
     pub(in crate::replica) fn follow(&mut self, replica: &Addr<ReplicaActor>) {
-        let peers = self.identity.roster().peers();
+        let peers = self.identity.roster().dialled();
         self.held.retain(|node, held| peers.get(node).is_some_and(|peer| peer.address == held.address));
         for (node, peer) in peers {
             if self.held.contains_key(&node) || peer.address.is_empty() {

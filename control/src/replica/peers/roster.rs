@@ -9,6 +9,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::catalog::Members;
 
+/// Strangers that are heard while this node knows no leader, at most: far more than ever join while a node is away.
+const GUESTS_MAX: usize = 16;
+
 /// One other node.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
@@ -39,9 +42,19 @@ pub enum Standing {
 #[derive(Debug, Default)]
 struct Known {
     peers: BTreeMap<NodeId, Peer>,
+    /// Strangers that called while this node knew no leader, and may be members by now.
+    guests: BTreeMap<NodeId, Peer>,
     removed: BTreeMap<NodeId, u64>,
+    /// Whether this node knows who leads.
+    led: bool,
     /// This node belongs to no group yet: whoever calls may bring it in.
     waiting: bool,
+}
+
+impl Known {
+    fn one(&self, node: NodeId) -> Option<&Peer> {
+        self.peers.get(&node).or_else(|| self.guests.get(&node))
+    }
 }
 
 /// The roster of one node.
@@ -72,7 +85,7 @@ impl Roster {
         let parts = [&membership.voters, &membership.learners, &membership.voters_outgoing];
         let mut peers = BTreeMap::new();
         for node in parts.into_iter().flatten().copied().map(NodeId).filter(|node| *node != self.node) {
-            let mut peer = known.peers.get(&node).cloned().unwrap_or_default();
+            let mut peer = known.one(node).cloned().unwrap_or_default();
             if let Some(member) = members.get(node.0) {
                 peer.address.clone_from(&member.peer_address);
                 peer.disk = member.disk;
@@ -86,13 +99,32 @@ impl Roster {
         if !known.waiting {
             known.peers = peers;
         }
+        let Known { peers, guests, removed, .. } = &mut *known;
+        guests.retain(|node, _| !peers.contains_key(node) && !removed.contains_key(node));
         drop(known);
         self.changes.send_modify(|times| *times += 1);
     }
 
+    /// Whether this node knows who leads. Who does not may have been away for so long that it does not know whoever leads by now,
+    /// and would refuse it for ever: until it does, strangers are heard, and stay guests from then on. Called by the driver.
+    pub fn led(&self, led: bool) {
+        if self.read().led != led {
+            self.write().led = led;
+        }
+    }
+
     /// A node called, and said where it is reached. Taken while nothing better is known.
-    pub(super) fn met(&self, node: NodeId, address: &str) {
+    pub fn met(&self, node: NodeId, address: &str) {
         let mut known = self.write();
+        if !known.waiting && !known.peers.contains_key(&node) {
+            let guest = known.guests.entry(node).or_default();
+            if guest.address != address {
+                address.clone_into(&mut guest.address);
+                drop(known);
+                self.stir();
+            }
+            return;
+        }
         let unknown = known.peers.get(&node).map_or(known.waiting, |peer| peer.address.is_empty());
         let waiting_for_another =
             known.waiting && known.peers.get(&node).is_some_and(|p| p.address != address);
@@ -108,11 +140,15 @@ impl Roster {
     #[must_use]
     pub fn standing(&self, node: NodeId, disk: u64) -> Standing {
         let known = self.read();
-        match known.peers.get(&node) {
+        match known.one(node) {
             Some(peer) if peer.disk != 0 && disk != 0 && peer.disk != disk => Standing::OtherDisk,
             Some(_) => Standing::Peer,
             None if known.waiting => Standing::Peer,
-            None => known.removed.get(&node).map_or(Standing::Stranger, |index| Standing::Removed(*index)),
+            None => match known.removed.get(&node) {
+                Some(index) => Standing::Removed(*index),
+                None if !known.led && known.guests.len() < GUESTS_MAX => Standing::Peer,
+                None => Standing::Stranger,
+            },
         }
     }
 
@@ -127,6 +163,12 @@ impl Roster {
         self.changes.send_modify(|times| *times += 1);
     }
 
+    /// Whom this node dials: the other nodes, and strangers who may be some.
+    pub(super) fn dialled(&self) -> BTreeMap<NodeId, Peer> {
+        let known = self.read();
+        known.peers.iter().chain(&known.guests).map(|(node, peer)| (*node, peer.clone())).collect()
+    }
+
     /// The other nodes.
     #[must_use]
     pub fn peers(&self) -> BTreeMap<NodeId, Peer> {
@@ -134,7 +176,7 @@ impl Roster {
     }
 
     pub(super) fn peer(&self, node: NodeId) -> Option<Peer> {
-        self.read().peers.get(&node).cloned()
+        self.read().one(node).cloned()
     }
 
     /// Told each time that the others, or their addresses, may have changed.
@@ -200,7 +242,46 @@ mod tests {
         assert_eq!(roster.standing(NodeId(2), 7), Standing::Peer);
         assert_eq!(roster.standing(NodeId(2), 8), Standing::OtherDisk);
         assert_eq!(roster.standing(NodeId(3), 7), Standing::Removed(40));
+        roster.led(true);
         assert_eq!(roster.standing(NodeId(4), 7), Standing::Stranger);
+    }
+
+    /// Found by simulation: a node came back that was away while another one joined, which led by then. It refused its leader as
+    /// a stranger, and so never learned that it was none.
+    #[test]
+    fn a_stranger_is_heard_while_nobody_leads_and_stays_a_guest_until_the_log_knows_better() {
+        let roster = founded();
+        assert_eq!(
+            roster.standing(NodeId(4), 7),
+            Standing::Peer,
+            "it may have come while this node was away"
+        );
+        roster.met(NodeId(4), "d:4101");
+        roster.led(true);
+        assert_eq!(
+            (roster.standing(NodeId(4), 7), roster.standing(NodeId(5), 7)),
+            (Standing::Peer, Standing::Stranger)
+        );
+        let dialled = || roster.dialled().into_keys().map(|node| node.0).collect::<Vec<_>>();
+        assert_eq!(
+            (dialled(), addresses(&roster).len()),
+            (vec![2, 3, 4], 2),
+            "it is answered, and no member"
+        );
+        let founders = Membership::of_voters([1, 2, 3].map(NodeId));
+        roster.follow(&founders, &members(&[(2, "b:4101", 7)], &[]));
+        assert_eq!(dialled(), [2, 3, 4], "what is applied does not reach as far yet");
+        roster.follow(&Membership::of_voters([1, 2, 4].map(NodeId)), &members(&[(4, "d:4101", 8)], &[3]));
+        assert_eq!((roster.standing(NodeId(4), 7), dialled()), (Standing::OtherDisk, vec![2, 4]));
+        roster.led(false);
+        roster.met(NodeId(5), "e:4101");
+        roster.follow(&founders, &members(&[], &[4, 5]));
+        assert_eq!((roster.standing(NodeId(5), 1), dialled()), (Standing::Removed(40), vec![2, 3]));
+        for node in 10..10 + GUESTS_MAX as u64 {
+            assert_eq!(roster.standing(NodeId(node), 1), Standing::Peer);
+            roster.met(NodeId(node), "x:4101");
+        }
+        assert_eq!(roster.standing(NodeId(99), 1), Standing::Stranger, "guests are bounded");
     }
 
     #[test]
@@ -213,6 +294,7 @@ mod tests {
         roster.follow(&Membership::of_voters([1, 4].map(NodeId)), &members(&[(4, "d:4101", 1)], &[]));
         roster.met(NodeId(1), "elsewhere:4101");
         assert_eq!(addresses(&roster), [(1, "a:4101".to_owned())], "what is known is kept");
+        roster.led(true);
         assert_eq!(roster.standing(NodeId(9), 0), Standing::Stranger);
     }
 }
