@@ -37,6 +37,8 @@ marks! {
     Out "a node refused its damaged directory, or found that its log was lost";
     Restored "every node was restored from a backup";
     Outdated "a program ended itself, because the log takes commands that it does not know";
+    Reseated "a node that lost its disk was let in again without a vote";
+    VoteBack "a node that lost its disk got its vote back";
     Misdirected "a write had landed elsewhere";
     Retried "a write stood twice in the log";
     LeaseExpired "a lease expired";

@@ -58,6 +58,8 @@ sabotages! {
     EpochKept "epoch-kept" 60 "A restored backup goes on in the epoch that it was taken in";
     HeartbeatVouches "heartbeat-vouches" 60 "A node takes a heartbeat of its leader for a proof that its catalog is fresh";
     StopUnasked "stop-unasked" 60 "A node that is told to stop ends before it has handed over what it leads";
+    EmptyDiskVotes "empty-disk-votes" 200 "A node that comes back with an empty disk does not doubt it, and votes";
+    OldConfirmations "old-confirmations" 200 "What a lost disk confirmed counts for the empty one too";
     SilentUpgraded "silent-upgraded" 60 "A member that does not say which commands it knows counts as upgraded";
     OlderGoesOn "older-goes-on" 60 "A program goes on where the log takes commands that it does not know";
 }

@@ -1,5 +1,5 @@
 //! What goes wrong with disks: slow, full, an fsync or a read that fails, an fsync that lies, bits that turn, writes that
-//! land elsewhere. Torn writes come with every kill.
+//! land elsewhere, a disk that is replaced by an empty one. Torn writes come with every kill.
 
 use super::{millis, node};
 use crate::plan::{Act, Class};
@@ -50,6 +50,11 @@ pub(super) const CLASSES: &[Class] = &[
             let place = chance.below(1 << 32);
             Some(Act::Rot { node: node(chance, shape), place, dead: millis(chance, 1, 2000) })
         },
+    },
+    Class {
+        name: "wipe",
+        weight: 2,
+        draw: |chance, shape| Some(Act::Wipe { node: node(chance, shape), dead: millis(chance, 1, 2000) }),
     },
     Class {
         name: "misdirect",

@@ -29,7 +29,12 @@ const VOTE_BEGINS: [u8; 2] = [1 << 3, VOTE];
 
 /// Remembers who voted for whom.
 #[derive(Debug, Default)]
-pub(crate) struct VotesAreKept(BTreeMap<u64, BTreeMap<u64, u64>>);
+pub(crate) struct VotesAreKept {
+    /// For whom each node voted, by term.
+    given: BTreeMap<u64, BTreeMap<u64, u64>>,
+    /// The last term of which a node that lost its disk cannot know that it voted.
+    lost: BTreeMap<u64, u64>,
+}
 
 impl VotesAreKept {
     /// `node` sends these bytes to another one.
@@ -41,7 +46,7 @@ impl VotesAreKept {
         if frame.reject {
             return Ok(());
         }
-        match self.0.entry(node).or_default().insert(frame.term, frame.to) {
+        match self.given.entry(node).or_default().insert(frame.term, frame.to) {
             Some(other) if other != frame.to => {
                 let story =
                     format!("node {node} voted for {other} and for {} in term {}", frame.to, frame.term);
@@ -51,10 +56,17 @@ impl VotesAreKept {
         }
     }
 
+    /// The disk of `node` is lost: it comes back without its votes, and must give none again.
+    pub(crate) fn lost_disk(&mut self, node: u64) {
+        let voted = self.given.get(&node).and_then(BTreeMap::last_key_value);
+        self.lost.insert(node, voted.map_or(0, |(term, _)| *term));
+    }
+
     /// `node` starts from its disk, on which these stand.
     pub(crate) fn started(&self, node: u64, term: u64, vote: u64) -> Result<(), Violation> {
-        let voted = self.0.get(&node).and_then(BTreeMap::last_key_value);
-        let Some((voted_in, voted_for)) = voted.filter(|(voted_in, _)| **voted_in >= term) else {
+        let lost = self.lost.get(&node).copied().unwrap_or_default();
+        let voted = self.given.get(&node).and_then(BTreeMap::last_key_value);
+        let Some((voted_in, voted_for)) = voted.filter(|(at, _)| **at >= term && **at > lost) else {
             return Ok(());
         };
         if (*voted_in, *voted_for) == (term, vote) {
@@ -95,5 +107,10 @@ mod tests {
         assert!(invariant.started(3, 5, 0).is_err(), "in that term, and free to vote again");
         assert!(invariant.started(3, 5, 1).is_ok() && invariant.started(3, 6, 0).is_ok());
         assert!(invariant.started(1, 0, 0).is_ok());
+        invariant.lost_disk(3);
+        assert!(invariant.started(3, 1, 0).is_ok(), "nothing can stand on an empty disk");
+        assert!(invariant.sent(3, &vote(2, 5, false)).is_err(), "but nothing may come of that");
+        invariant.sent(3, &vote(2, 6, false)).ok();
+        assert!(invariant.started(3, 5, 1).is_err(), "what it votes on the new one stands there");
     }
 }

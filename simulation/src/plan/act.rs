@@ -127,6 +127,9 @@ acts! {
     Transfer "transfer" { node: u64 } "an operator hands leadership to node {node}";
     /// An operator changes who votes.
     Members "members" { without: u64 } "an operator makes all nodes but {without} the voters (0: all of them)";
+    /// A disk is lost and replaced by an empty one: the node comes back without its log.
+    Wipe "wipe" { node: u64, dead: Duration }
+        "node {node} is killed, and starts after {dead:?} on an empty disk";
     /// An operator applies many routes at once.
     Push "push" { count: u64 } "an operator applies {count} routes at once";
     /// An operator ends every node and restores all of them from one backup.

@@ -95,6 +95,7 @@ impl World {
             Act::FailRead { node, after, dead } => self.fail_read(node, after, dead),
             Act::LoseSync { node, lasts, dead } => self.begin_to_lie(node, lasts, dead),
             Act::Rot { node, place, dead } => self.rot(node, place, dead),
+            Act::Wipe { node, dead } => self.wipe(node, dead),
             Act::Misdirect { node, place, dead } => self.misdirect(node, place, dead),
             Act::Jump { node, by_ms } => self.node(node).clock.jump(by_ms),
             Act::Drift { node, ppm } => self.node(node).clock.drift(now, ppm),
@@ -109,9 +110,7 @@ impl World {
                 return Ok(Some(lasts));
             }
             Act::Flap { proxy, times } => (0..times).for_each(|_| self.wander(proxy)),
-            Act::Hush { workloads, lasts } => {
-                (0..workloads).for_each(|workload| self.workload(workload).silence(now + lasts));
-            }
+            Act::Hush { workloads, lasts } => self.hush(workloads, now + lasts),
             Act::Silence { workload, lasts } => self.workload(workload).silence(now + lasts),
         }
         Ok(None)
@@ -204,6 +203,10 @@ impl World {
             self.network.clog(Host::Node(*node), from, until);
             self.tell(format!("(the links of node {node} are clogged from {from:?} to {until:?})"));
         }
+    }
+
+    fn hush(&mut self, workloads: u64, until: Duration) {
+        (0..workloads).for_each(|workload| self.workload(workload).silence(until));
     }
 
     fn node(&mut self, id: u64) -> &mut super::node::Node {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use consensus::Membership;
 
 use super::node::Node;
+use super::programs::SEATS;
 use super::run::World;
 
 impl World {
@@ -15,15 +16,17 @@ impl World {
         statuses.max_by_key(|status| status.applied).map(|status| status.membership)
     }
 
-    /// Nodes that are out for good, or will be found to be when they start.
+    /// Nodes that are out for good, or will be found to be when they start, or have no vote again since they lost their disk.
     fn outs(&self) -> BTreeSet<u64> {
-        let is_out = |node: &&Node| node.out.is_some() || (node.forgot && node.running.is_none());
+        let is_out =
+            |node: &&Node| node.out.is_some() || node.wiped || (node.forgot && node.running.is_none());
         self.nodes.values().filter(is_out).map(|node| node.id).collect()
     }
 
     /// Nodes whose disk was ever damaged: also one that started again may be found out later.
     fn damaged(&self) -> BTreeSet<u64> {
-        self.nodes.values().filter(|node| node.out.is_some() || node.forgot).map(|node| node.id).collect()
+        let is_damaged = |node: &&Node| node.out.is_some() || node.forgot || node.wiped;
+        self.nodes.values().filter(is_damaged).map(|node| node.id).collect()
     }
 
     /// Whether every set of voters keeps a majority without these nodes.
@@ -40,6 +43,23 @@ impl World {
         let mut gone = self.damaged();
         gone.insert(node);
         gone.len() as u64 <= self.scenario.shape.minority() && self.decides_without(&gone)
+    }
+
+    /// Whether this node may come back with an empty disk: as if it lost it for good, where the log knows that disk and no change of
+    /// the members is under way that may need the node, and all others have begun. One that has not would take an empty disk
+    /// for the first one, and what the log does not know yet nobody brings in again (docs/decisions/0006-members-in-the-log.md).
+    pub(super) fn may_wipe(&self, id: u64) -> bool {
+        let running = || self.nodes.values().filter_map(|node| node.running.as_ref());
+        let Some(newest) = running().max_by_key(|running| running.catalog.applied()) else { return false };
+        let (members, membership) = (newest.catalog.members(), newest.replica.membership());
+        let known = members.get(id).is_some_and(|member| member.disk == self.nodes[&id].identity());
+        let others_have_begun = self.nodes.values().all(|node| node.id == id || node.has_begun());
+        known
+            && members.version() >= SEATS
+            && membership.voters.contains(&id)
+            && others_have_begun
+            && !running().any(|running| running.replica.membership_is_changing())
+            && self.may_lose(id)
     }
 
     /// Whether the voters may become all nodes but `without`: those that are left must decide without those that are out, also

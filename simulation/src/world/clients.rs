@@ -213,7 +213,11 @@ impl World {
                 self.ages.answered(doing.asked_at, doing.bears.unwrap_or_default(), stale, index)?;
             }
             Reply::NotLeader(leader) => client.turn(leader.map(|node| node.0)),
-            Reply::Unknown | Reply::Counted { .. } | Reply::Renewed(_) | Reply::Knows { .. } => {
+            Reply::Unknown
+            | Reply::Counted { .. }
+            | Reply::Renewed(_)
+            | Reply::Knows { .. }
+            | Reply::Greeting { .. } => {
                 client.turn(None);
             }
         }

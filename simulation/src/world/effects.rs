@@ -8,7 +8,7 @@ use consensus::{Membership, NodeId};
 use control::discovery::Push;
 use prost::Message as _;
 
-use super::event::{Event, Reply, Request};
+use super::event::{Event, Reply, Request, Sender};
 use super::programs::Raise;
 use super::run::World;
 use super::running::{StreamKey, Waiting};
@@ -41,6 +41,10 @@ pub(crate) struct Effects {
     pub(crate) forwards: Vec<(u64, Box<Command>)>,
     /// Other nodes that are to say, for this round, which commands they know.
     pub(crate) asks: Vec<(u64, NodeId)>,
+    /// Other nodes that are to say, for this round, whether they have begun.
+    pub(crate) greets: Vec<(u64, NodeId)>,
+    /// What whoever leads is to take, though nobody waits for the outcome.
+    pub(crate) says: Vec<Command>,
     /// The version of commands is to be raised.
     pub(crate) raises: Option<Raise>,
     /// Answers of sessions: to which proxy, on which stream.
@@ -65,11 +69,13 @@ impl World {
         self.watch(id, &mut effects)?;
         let (now, from) = (self.heap.now(), Host::Node(id));
         let (life, clock) = (self.nodes[&id].life, self.nodes[&id].clock);
+        let sender =
+            Sender { node: id, disk: self.nodes[&id].running.as_ref().map_or(0, |running| running.disk) };
         for (to, bytes) in effects.sends {
             self.votes.sent(id, &bytes)?;
             let arrivals = self.network.datagram(from, Host::Node(to.0), now, &mut self.chance);
             for at in arrivals.into_iter().flatten() {
-                self.heap.put(at, Event::Raft { from: id, to: to.0, bytes: bytes.clone() });
+                self.heap.put(at, Event::Raft { from: sender, to: to.0, bytes: bytes.clone() });
             }
         }
         for (to, attempt, bytes, data) in effects.snapshots {
@@ -77,7 +83,7 @@ impl World {
             let told = arrives.unwrap_or(now) + Duration::from_millis(5);
             self.heap.put(told, Event::SnapshotSent { node: id, life, to, attempt, ok: arrives.is_some() });
             if let Some(at) = arrives {
-                self.heap.put(at, Event::RaftSnapshot { from: id, to: to.0, bytes, data });
+                self.heap.put(at, Event::RaftSnapshot { from: sender, to: to.0, bytes, data });
             }
         }
         for ((to, call), body) in effects.replies {
@@ -93,6 +99,12 @@ impl World {
         }
         for (round, peer) in effects.asks {
             self.ask_commands(id, life << 32 | round, peer.0);
+        }
+        for (round, peer) in effects.greets {
+            self.greet(id, life << 32 | round, peer.0, sender.disk);
+        }
+        for command in effects.says {
+            self.say_to_leader(id, command);
         }
         if let Some(raise) = effects.raises {
             self.raise(id, raise)?;
@@ -156,7 +168,9 @@ impl World {
                 if membership.is_joint() {
                     self.reached.insert(Mark::JointMembership);
                 }
-                self.memberships.holds(id, *index, membership)
+                self.memberships.holds(id, *index, membership)?;
+                self.look_who_is_back(id, membership);
+                Ok(())
             }
             None => Ok(()),
         }

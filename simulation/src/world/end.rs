@@ -36,6 +36,9 @@ impl World {
             if applied < self.logs.last() {
                 return Err(stalled(format!("node {id} holds {applied} of {}", self.logs.last())));
             }
+            if node.wiped {
+                return Err(stalled(format!("node {id} lost its disk, and has no vote again: {status:?}")));
+            }
             self.check_version(*id, &running.catalog)?;
             self.acknowledged.held(*id, applied)?;
             self.check_rollups(&running.catalog)?;

@@ -9,15 +9,22 @@ use mesh::{TrafficReport, Window};
 use super::writes::{Key, Seen};
 use crate::network::Host;
 
+/// The node that a message of Raft comes from, and the disk that it says is its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) node: u64,
+    pub(crate) disk: u64,
+}
+
 /// One thing that happens at one moment.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A node's replica asked to be woken.
     Wake { node: u64, life: u64, number: u64 },
     /// Raft bytes arrive.
-    Raft { from: u64, to: u64, bytes: Bytes },
+    Raft { from: Sender, to: u64, bytes: Bytes },
     /// A snapshot arrives, complete.
-    RaftSnapshot { from: u64, to: u64, bytes: Bytes, data: Bytes },
+    RaftSnapshot { from: Sender, to: u64, bytes: Bytes, data: Bytes },
     /// A node's transport knows what became of a snapshot it sent.
     SnapshotSent { node: u64, life: u64, to: NodeId, attempt: u64, ok: bool },
     /// A node sees its connection to a peer end, or what became of dialling it anew.
@@ -44,6 +51,8 @@ pub(crate) enum Event {
     PollPartials { node: u64, life: u64 },
     /// A node looks whether leases have lapsed.
     PollLeases { node: u64, life: u64 },
+    /// A node looks whether it or another is back on another disk, and whether the log knows where it is reached.
+    Tend { node: u64, life: u64 },
     /// A node looks whether the log may take newer commands.
     PollGate { node: u64, life: u64 },
     /// A node has waited long enough for what others say of their programs.
@@ -113,6 +122,7 @@ impl Event {
             | Self::PollPartials { node, .. }
             | Self::PollLeases { node, .. }
             | Self::PollGate { node, .. }
+            | Self::Tend { node, .. }
             | Self::GateTimeout { node, .. }
             | Self::PartialTimeout { node, .. }
             | Self::StreamRequest { node, .. }
@@ -139,6 +149,8 @@ pub(crate) enum Request {
     Report(Box<TrafficReport>),
     /// Say which commands your program knows.
     Commands,
+    /// Say whether you have begun; who asks is on this disk, and in doubt about it.
+    Greet { disk: u64 },
 }
 
 /// What a node answers.
@@ -158,6 +170,8 @@ pub(crate) enum Reply {
     Counted { life: u64, acknowledged: Vec<Window>, too_old: Vec<Window> },
     /// The program of this node knows commands up to this version.
     Knows { node: u64, commands: u32 },
+    /// Whether this node holds more than a founding.
+    Greeting { node: u64, begun: bool },
     /// Nobody knows: ask again.
     Unknown,
 }

@@ -8,7 +8,7 @@ use control::replica::freshness::Moment;
 use mesh::Timestamp;
 
 use super::effects::Effects;
-use super::event::{Event, Reply, Request};
+use super::event::{Event, Reply, Request, Sender};
 use super::run::World;
 use super::running::Running;
 use crate::invariants::Violation;
@@ -40,6 +40,7 @@ impl World {
                 self.with(node, Some(life), |running, at, _, effects| running.disk_done(at, effects))
             }
             Event::PollLeases { node, life } => self.poll_leases(node, life),
+            Event::Tend { node, life } => self.tend(node, life),
             Event::PollGate { node, life } => self.poll_gate(node, life),
             Event::GateTimeout { node, life, round } => {
                 self.with(node, Some(life), |running, _, _, effects| running.gate_timeout(round, effects))
@@ -104,9 +105,12 @@ impl World {
     }
 
     /// A message of Raft arrives, perhaps with a snapshot.
-    fn raft(&mut self, from: u64, to: u64, bytes: Bytes, data: Option<Bytes>) -> Result<(), Violation> {
+    fn raft(&mut self, from: Sender, to: u64, bytes: Bytes, data: Option<Bytes>) -> Result<(), Violation> {
         self.with(to, None, |running, at, _, effects| {
-            let from = consensus::NodeId(from);
+            if !running.hears(from) {
+                return;
+            }
+            let from = consensus::NodeId(from.node);
             let received = match data {
                 None => running.replica.receive(from, bytes, at),
                 Some(data) => running.replica.receive_snapshot(from, bytes, data, at),
@@ -152,7 +156,14 @@ impl World {
     }
 
     fn request(&mut self, from: Host, to: u64, call: u64, body: Request) -> Result<(), Violation> {
+        let sender = match from {
+            Host::Node(node) => Some(Sender { node, disk: self.nodes[&node].identity() }),
+            _ => None,
+        };
         self.with(to, None, |running, at, wall, effects| match body {
+            Request::Greet { disk } => running.greeted(sender, disk, (from, call), at, effects),
+            // Another node is heard as with Raft; who asks again finds another leader, or itself let in again.
+            _ if sender.is_some_and(|sender| sender.node != to && !running.hears(sender)) => {}
             Request::Propose(command) => running.propose(*command, wall, Some((from, call)), effects),
             Request::Read(key) => running.read(key, (from, call), at, effects),
             Request::ReadWithin(bound) => running.read_within(bound, (from, call), at, effects),
@@ -174,6 +185,7 @@ impl World {
                 Ok(())
             }
             Host::Node(node) => self.with(node, None, |running, at, _, effects| match reply {
+                Reply::Greeting { node, begun } => running.heard_greeting(call, node, begun),
                 Reply::Knows { node, commands } => running.heard_commands(call, node, commands, effects),
                 reply => running.partial_answered(call, &reply, at, effects),
             }),

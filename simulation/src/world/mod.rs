@@ -7,6 +7,7 @@
 //! - `leasing.rs`, `tally.rs`   a node's table of leases, and its share in the rollups
 //! - `stopping.rs`  how a node does that is told to stop
 //! - `restoring.rs` how all nodes go back to a backup, and what counts from then on
+//! - `tending.rs`   how a node comes back that lost its disk
 //! - `programs.rs`  which program a node runs, and when the log takes newer commands
 //! - `clients.rs`   who writes and reads; `writes.rs` what
 //! - `workloads.rs` who holds leases
@@ -39,6 +40,7 @@ mod stopping;
 mod storing;
 mod streams;
 mod tally;
+mod tending;
 mod traffic;
 mod workloads;
 mod writes;

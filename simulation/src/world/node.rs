@@ -43,6 +43,12 @@ pub(crate) struct Node {
     pub(crate) out: Option<String>,
     /// What was durable on its disk once may not be any more.
     pub(crate) forgot: bool,
+    /// Its disk was replaced by an empty one, and it has no vote again yet.
+    pub(super) wiped: bool,
+    /// An election stood on its disk when its last process ended.
+    begun: bool,
+    /// Counts the disks that it had.
+    disks: u64,
     /// Term and vote when its disk began to lie, if it lies.
     pub(crate) lies_since: Option<HardState>,
     /// What its log does not sync because it is sabotaged.
@@ -74,6 +80,9 @@ impl Node {
             stopping: None,
             out: None,
             forgot: false,
+            wiped: false,
+            begun: false,
+            disks: 1,
             lies_since: None,
             honest_lies,
             program,
@@ -98,8 +107,22 @@ impl Node {
         self.disk = SimDisk::default();
         found_with(Arc::new(self.disk.clone()), &self.log_settings(shape), index, state)?;
         self.disk.lie(self.honest_lies);
-        (self.out, self.forgot) = (None, false);
+        (self.out, self.forgot, self.wiped) = (None, false, false);
         Ok(())
+    }
+
+    /// An empty disk instead of the one that it had, whatever was wrong with that.
+    pub(super) fn replace_disk(&mut self) {
+        self.disk = SimDisk::default();
+        self.disk.lie(self.honest_lies);
+        self.disks += 1;
+        self.begun = false;
+        (self.out, self.forgot, self.wiped) = (None, false, true);
+    }
+
+    /// What a new directory on its disk is called: unlike every other of this run.
+    pub(super) fn identity(&self) -> u64 {
+        self.id << 32 | self.disks
     }
 
     /// Starts the process from what the disk holds.
@@ -110,7 +133,8 @@ impl Node {
         chance: &mut Chance,
     ) -> Result<(), OpenError> {
         let settings = self.log_settings(shape);
-        let (log, recovered) = Log::open(Arc::new(self.disk.clone()), &settings)?;
+        let (log, mut recovered) = Log::open_as(Arc::new(self.disk.clone()), &settings, self.identity())?;
+        recovered.doubtful &= self.sabotage != Some(Sabotage::EmptyDiskVotes);
         let mut replica = ReplicaSettings::new(NodeId(self.id), chance.bits());
         replica.snapshot_after_entries = shape.snapshot_after;
         replica.catch_up_entries = shape.snapshot_after / 4;
@@ -120,10 +144,17 @@ impl Node {
             storing.entries.insert(snapshot.index, snapshot.term);
         }
         storing.entries.extend(recovered.entries.iter().map(|entry| (entry.index, entry.term)));
-        let local = self.clock.local(now);
+        let (local, recovered_disk) = (self.clock.local(now), recovered.disk);
         let replica = Replica::new(replica, recovered, local);
         self.life += 1;
-        let program = Program { life: self.life, commands: self.program, sabotage: self.sabotage };
+        // What the life before asked for is void, also if this one asks for the same moment.
+        self.wake.1 = Duration::ZERO;
+        let program = Program {
+            life: self.life,
+            commands: self.program,
+            disk: recovered_disk,
+            sabotage: self.sabotage,
+        };
         self.running = Some(Box::new(Running::new(self.id, program, settings.founders, replica, storing)));
         Ok(())
     }
@@ -145,6 +176,7 @@ impl Node {
         (self.doomed, self.stopping) = (None, None);
         self.own_up();
         if let Some(mut running) = self.running.take() {
+            self.begun |= running.storing.has_begun();
             if running.storing.busy {
                 self.disk.die_after(u32::try_from(chance.below(6)).expect("below 6"));
                 let _cut_short = running.storing.carry_out();
@@ -160,6 +192,11 @@ impl Node {
             self.disk.own_up();
             self.disk.lie(self.honest_lies);
         }
+    }
+
+    /// Whether its disk holds the term of an election.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun || self.running.as_ref().is_some_and(|running| running.storing.has_begun())
     }
 
     /// Whether the process does anything at this moment.

@@ -80,8 +80,15 @@ impl World {
         }
         self.heap.put_in(REINSTATE_AGAIN, Event::Reinstate);
         let Some(leader) = self.leader() else { return Ok(()) };
-        let wanted = Membership::of_voters(founders.into_iter().map(NodeId));
-        self.with(leader, None, |running, _, _, _| running.propose_membership(&wanted))
+        self.with(leader, None, |running, _, _, _| {
+            // Who has no vote because it lost its disk gets it back by itself, once it has caught up.
+            let mut wanted = running.replica.membership().clone();
+            wanted.voters.extend(founders);
+            wanted.voters.retain(|node| !wanted.learners.contains(node));
+            wanted.voters.sort_unstable();
+            wanted.voters.dedup();
+            running.propose_membership(&wanted);
+        })
     }
 
     /// Applies so many routes, one after the other, at whoever leads.
@@ -158,7 +165,8 @@ impl World {
         self.heap.put_in(POLL_PARTIALS, Event::PollPartials { node: id, life });
         self.heap.put_in(CHECK_EVERY, Event::PollLeases { node: id, life });
         self.heap.put_in(LOOK_EVERY, Event::PollGate { node: id, life });
-        self.with(id, None, |_, _, _, _| {})
+        self.heap.put_in(Duration::ZERO, Event::Tend { node: id, life });
+        self.with(id, None, |running, _, _, effects| running.follow_members(effects))
     }
 
     /// A process that stood still goes on, with what came meanwhile, unless another pause still holds it.

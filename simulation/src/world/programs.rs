@@ -28,7 +28,7 @@ pub(super) const NEWER: u32 = versions::NEWEST;
 pub(super) const OLDER: u32 = versions::NEWEST - 1;
 
 /// The version from which on a change of the members says who sits where.
-const SEATS: u32 = 2;
+pub(super) const SEATS: u32 = 2;
 
 /// How often a leader looks, as the product has it.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -175,15 +175,20 @@ impl World {
         let Raise { version, since, members } = raise;
         self.tell(format!("node {id} wants the log to take commands of version {version}"));
         self.programs.raises(version, since, &members)?;
-        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.leader());
-        let Some(to) = leader.map(|leader| leader.0) else { return Ok(()) };
-        let (now, from) = (self.heap.now(), Host::Node(id));
         let body = Some(Body::RaiseVersion(RaiseVersion { version }));
-        let body = Request::Propose(Box::new(Command { id: None, at_ms: 0, body }));
+        self.say_to_leader(id, Command { id: None, at_ms: 0, body });
+        Ok(())
+    }
+
+    /// A node proposes a command to whoever it believes to lead, perhaps itself; nobody waits for its outcome.
+    pub(super) fn say_to_leader(&mut self, id: u64, command: Command) {
+        let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.leader());
+        let Some(to) = leader.map(|leader| leader.0) else { return };
+        let (now, from) = (self.heap.now(), Host::Node(id));
+        let body = Request::Propose(Box::new(command));
         if let Some(at) = self.network.stream(from, Host::Node(to), now, &mut self.chance) {
             self.heap.put(at, Event::Request { from, to, call: NOBODY_WAITS, body });
         }
-        Ok(())
     }
 
     /// A program ended, because the log takes commands that it does not know.

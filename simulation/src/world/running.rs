@@ -23,6 +23,7 @@ use super::leasing::Leasing;
 use super::programs::{self, Asking};
 use super::reading::{Asked, Round};
 use super::storing::{Stored, Storing, Work};
+use super::tending::Tending;
 use crate::invariants::{ANONYMOUS, AppliedEntry};
 use crate::network::Host;
 use crate::sabotage::Sabotage;
@@ -41,6 +42,8 @@ pub(super) struct Program {
     pub(super) life: u64,
     /// The newest version of commands that it knows.
     pub(super) commands: u32,
+    /// Identity of the directory that it was started on.
+    pub(super) disk: u64,
     pub(super) sabotage: Option<Sabotage>,
 }
 
@@ -49,7 +52,9 @@ pub(crate) struct Running {
     pub(super) id: u64,
     pub(super) life: u64,
     pub(super) commands: u32,
+    pub(super) disk: u64,
     pub(super) asking: Asking,
+    pub(super) tending: Tending,
     founders: Membership,
     pub(crate) replica: Replica,
     pub(super) storing: Storing,
@@ -86,12 +91,15 @@ impl Running {
         replica: Replica,
         storing: Storing,
     ) -> Self {
-        let Program { life, commands, sabotage } = program;
+        let Program { life, commands, disk, sabotage } = program;
+        let tending = Tending::new(id, &founders);
         let mut running = Self {
             id,
             life,
             commands,
+            disk,
             asking: Asking::default(),
+            tending,
             founders,
             replica,
             storing,
@@ -161,7 +169,8 @@ impl Running {
 
     fn carry(&mut self, output: Output, local: Duration, wall_ms: u64, effects: &mut Effects) {
         match output {
-            Output::RoleChanged { role, term, .. } => {
+            Output::RoleChanged { role, term, leader } => {
+                self.tending.led(leader.is_some());
                 let (leads, log_end) = (role == Role::Leader, self.replica.status().last_index);
                 if leads {
                     effects.leads.push((term, log_end));
@@ -212,7 +221,7 @@ impl Running {
         }
     }
 
-    fn queue(&mut self, work: Work, effects: &mut Effects) {
+    pub(super) fn queue(&mut self, work: Work, effects: &mut Effects) {
         effects.disk_begins |= self.storing.queue(work);
     }
 
@@ -251,6 +260,7 @@ impl Running {
             }
         }
         self.replica.applied(last);
+        self.follow_members(effects);
         self.leasing.changed(&changes);
         self.push(&changes, false, effects);
     }
@@ -327,6 +337,7 @@ impl Running {
             effects.installed.push((index, self.catalog.state_hash()));
         }
         self.replica.applied(index);
+        self.follow_members(effects);
         let view = self.catalog.view();
         self.leasing.changed(&view);
         self.push(&view, true, effects);

@@ -20,6 +20,8 @@ pub(super) enum Work {
     Persist(Batch),
     Keep(Snapshot),
     Compact(u64),
+    /// The directory is in doubt no more.
+    EndDoubt,
 }
 
 /// What became of the work that was queued.
@@ -63,6 +65,11 @@ impl Storing {
         self.space.shortage().is_none()
     }
 
+    /// Whether it holds the term of an election: a founding is of the first.
+    pub(super) fn has_begun(&self) -> bool {
+        self.durable.term > 1
+    }
+
     /// Queues work. `true`: the disk was idle and begins now.
     pub(super) fn queue(&mut self, mut work: Work) -> bool {
         if let (Some(Sabotage::VoteForgotten), Work::Persist(batch)) = (self.sabotage, &mut work) {
@@ -89,6 +96,13 @@ impl Storing {
                         left.push(Work::Keep(snapshot));
                     }
                 },
+                // Before the batches, as the product has it: who has voted is not in doubt after a restart.
+                Work::EndDoubt => {
+                    if let Err(error) = self.log.end_doubt() {
+                        refused = Some(error);
+                        left.push(Work::EndDoubt);
+                    }
+                }
                 Work::Compact(index) => below = below.max(Some(index)),
             }
         }
