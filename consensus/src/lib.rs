@@ -19,3 +19,4 @@ pub use replica::{
     Committed, Loss, Output, PeerStatus, ProposeError, ReadError, ReceiveError, Replica, ReplicaSettings,
     Role, Status,
 };
+pub use wire::is_a_leaders;

@@ -133,6 +133,20 @@ pub(crate) fn decode(
 
 /// Only what one node has to say to another: raft's local messages would let a peer drive this node by remote
 /// control, and forwarded proposals would enter the log without a proposer.
+/// Whether a frame is one that only a leader of its term sends: entries, a heartbeat, a snapshot. It says nothing of whether the
+/// frame is well formed beside that.
+#[must_use]
+pub fn is_a_leaders(frame: &[u8]) -> bool {
+    /// The first field of a [`PeerMessage`]; the others are skipped.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Kind {
+        #[prost(int32, tag = "1")]
+        kind: i32,
+    }
+    let kind = Kind::decode(frame).ok().and_then(|frame| MessageType::from_i32(frame.kind));
+    matches!(kind, Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot))
+}
+
 fn checked_kind(kind: i32) -> Result<MessageType, String> {
     match MessageType::from_i32(kind) {
         Some(
@@ -271,6 +285,15 @@ mod tests {
 
     use super::*;
     use crate::nouns::NodeId;
+
+    #[test]
+    fn entries_heartbeats_and_snapshots_are_a_leaders_and_votes_and_answers_are_not() {
+        let frame = |kind| encode(eraftpb::Message { msg_type: kind, ..append() });
+        let kinds = (0..).map_while(MessageType::from_i32).filter(|kind| is_a_leaders(&frame(*kind)));
+        let leaders = [MessageType::MsgAppend, MessageType::MsgSnapshot, MessageType::MsgHeartbeat];
+        assert_eq!(kinds.collect::<Vec<_>>(), leaders);
+        assert!(!is_a_leaders(b"") && !is_a_leaders(&[0xff; 40]));
+    }
 
     fn append() -> eraftpb::Message {
         let mut message = eraftpb::Message {

@@ -240,18 +240,55 @@ fn a_removed_node_says_so_in_its_rows_and_its_readiness_and_leaves_the_others_in
     assert_eq!(group.rows(leader).len(), 2);
 }
 
-#[test]
-fn a_node_that_comes_back_with_an_empty_disk_begins_again_as_a_learner_and_gets_its_vote_back() {
-    let mut group = Group::of(3);
+/// A group whose log knows where everybody is, and of what disk.
+fn known_group(count: u64) -> Group {
+    let group = Group::of(count);
     group.until_version(versions::NEWEST);
-    let (leader, lost) = (group.leader(), group.follower());
+    let leader = group.leader();
     group.register(leader, registration("web", "before")).unwrap();
     group.until_rows(leader, "the log knows everybody", |rows| {
         rows.iter().all(|row| !row.client_address.is_empty())
     });
-    group.end_abruptly(lost);
-    std::fs::remove_dir_all(&group.settings(lost).data_directory).unwrap();
-    group.start_again(lost);
+    group
+}
+
+fn come_back_on_an_empty_disk(group: &mut Group, node: u64) {
+    group.end_abruptly(node);
+    std::fs::remove_dir_all(&group.settings(node).data_directory).unwrap();
+    group.start_again(node);
+}
+
+/// Found by simulation: it knows the one that leads with the disk that was lost, and refused it for ever.
+#[test]
+fn a_node_that_was_away_follows_a_leader_that_came_back_on_an_empty_disk_meanwhile() {
+    let mut group = known_group(5);
+    let leader = group.leader();
+    let mut followers = group.running().into_iter().filter(|node| *node != leader);
+    let (away, lost) = (followers.next().unwrap(), followers.next().unwrap());
+    group.end_abruptly(away);
+    come_back_on_an_empty_disk(&mut group, lost);
+    let door = group.running_node(leader).door().clone();
+    let seat = async || {
+        let membership = door.status().await?.membership;
+        Some((membership.learners.contains(&lost), membership.voters.contains(&lost)))
+    };
+    group.until("it is a learner", async || seat().await.filter(|seat| *seat == (true, false)));
+    group.until("it votes again", async || seat().await.filter(|seat| *seat == (false, true)));
+    let mut client = group.members(leader);
+    group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: lost })).unwrap();
+    group.register(lost, registration("web", "meanwhile")).unwrap();
+    group.start_again(away);
+    group.until_rows(away, "it knows the one that leads", |rows| {
+        rows.iter().any(|row| row.node == lost && row.role == "leader")
+    });
+    assert_eq!(group.instances(away, "web"), ["before", "meanwhile"]);
+}
+
+#[test]
+fn a_node_that_comes_back_with_an_empty_disk_begins_again_as_a_learner_and_gets_its_vote_back() {
+    let mut group = known_group(3);
+    let (leader, lost) = (group.leader(), group.follower());
+    come_back_on_an_empty_disk(&mut group, lost);
     let door = group.running_node(leader).door().clone();
     let learner = group.until("it is a learner", async || {
         let membership = door.status().await?.membership;

@@ -107,7 +107,7 @@ impl World {
     /// A message of Raft arrives, perhaps with a snapshot.
     fn raft(&mut self, from: Sender, to: u64, bytes: Bytes, data: Option<Bytes>) -> Result<(), Violation> {
         self.with(to, None, |running, at, _, effects| {
-            if !running.hears(from) {
+            if !running.hears_frame(from, &bytes) {
                 return;
             }
             let from = consensus::NodeId(from.node);

@@ -90,6 +90,8 @@ pub(crate) struct World {
     pub(super) proxies: BTreeMap<u64, Proxy>,
     /// Streams that lost a piece: nothing passes until both ends see them end.
     pub(super) doomed: BTreeSet<(u64, u64)>,
+    /// Streams whose node has seen them end: what is under way on one comes too late.
+    pub(super) closed: BTreeSet<(u64, u64)>,
     /// Sabotage: resources as they were sent first.
     pub(super) first_sent: BTreeMap<(Kind, Arc<str>), Arc<Resource>>,
     /// Nobody begins a new write after this.
@@ -202,6 +204,7 @@ impl World {
             proxies: (0..shape.proxies).map(|id| (id, Proxy::new(id))).collect(),
             writes_end: shape.writes_end(),
             doomed: BTreeSet::new(),
+            closed: BTreeSet::new(),
             first_sent: BTreeMap::new(),
             chance,
             healed: false,

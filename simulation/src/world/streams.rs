@@ -42,6 +42,7 @@ impl World {
                 self.proxies.get_mut(&proxy).expect("every proxy exists").broken(stream);
             }
             Event::SessionBroken { node, proxy, stream } => {
+                self.closed.insert((proxy, stream));
                 self.slow.ended((proxy, stream));
                 if let Some(running) = &mut self.nodes.get_mut(&node).expect("every node exists").running {
                     running.stream_broken((proxy, stream));
@@ -71,6 +72,9 @@ impl World {
         stream: u64,
         mut request: Box<DeltaDiscoveryRequest>,
     ) -> Result<(), Violation> {
+        if self.closed.contains(&(proxy, stream)) {
+            return Ok(());
+        }
         if self.nodes[&node].running.is_none() {
             self.heap.put_in(Duration::from_millis(1), Event::StreamBroken { proxy, stream });
             return Ok(());
@@ -210,6 +214,7 @@ impl World {
     pub(super) fn break_streams_of(&mut self, node: u64, after: Duration) {
         for proxy in self.proxies.values() {
             if let Some((_, stream)) = proxy.stream.filter(|(to, _)| *to == node) {
+                self.closed.insert((proxy.id, stream));
                 self.slow.ended((proxy.id, stream));
                 self.heap.put_in(after, Event::StreamBroken { proxy: proxy.id, stream });
             }

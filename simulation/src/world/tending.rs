@@ -102,6 +102,12 @@ impl Running {
         hears
     }
 
+    /// Whether this node hears a frame of Raft: one on another disk than is known here only as a leader.
+    pub(super) fn hears_frame(&self, from: Sender, frame: &[u8]) -> bool {
+        let is_on_another = self.tending.roster.is_on_another_disk(NodeId(from.node), from.disk);
+        if is_on_another { consensus::is_a_leaders(frame) } else { self.hears(from) }
+    }
+
     /// Tells the roster who belongs now, if that has changed, and draws the consequences, as `membership.rs` of the product has it.
     pub(super) fn follow_members(&mut self, effects: &mut Effects) {
         let (membership, now) = (self.replica.membership(), self.catalog.members());

@@ -18,6 +18,16 @@ const LIFE: &str = "penstock-life";
 /// In a refusal: the entry that removed the caller from the group.
 const REMOVED_AT: &str = "penstock-removed-at";
 
+/// How much of what a caller says is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// All of it.
+    Wholly,
+    /// The caller is on another disk than is known here. Its votes and confirmations might count twice, once for each disk; but
+    /// if it leads, it was brought in again while this node was away, which only a leader can tell this node.
+    AsLeader,
+}
+
 /// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
@@ -109,12 +119,29 @@ impl Identity {
         Ok(node)
     }
 
-    /// Whether a caller whose stream runs on is still a peer.
+    /// Who opens a Raft stream, or ships a snapshot: as [`Self::caller`], but that one on another disk than is known here is let
+    /// in where `as_leader` it may be heard, see [`Heard`].
     ///
     /// # Errors
     /// As [`Self::caller`].
-    pub(super) fn still(&self, node: NodeId, metadata: &MetadataMap) -> Result<(), Status> {
-        self.check_standing(node, self.disk_of(metadata))
+    pub(super) fn speaker(&self, metadata: &MetadataMap, as_leader: bool) -> Result<NodeId, Status> {
+        let node = self.of_cluster(metadata)?;
+        match self.still(node, metadata)? {
+            Heard::AsLeader if as_leader => Ok(node),
+            Heard::AsLeader | Heard::Wholly => self.caller(metadata),
+        }
+    }
+
+    /// What is heard of a caller whose stream runs on.
+    ///
+    /// # Errors
+    /// As [`Self::caller`].
+    pub(super) fn still(&self, node: NodeId, metadata: &MetadataMap) -> Result<Heard, Status> {
+        let disk = self.disk_of(metadata);
+        if self.roster.is_on_another_disk(node, disk) {
+            return Ok(Heard::AsLeader);
+        }
+        self.check_standing(node, disk).map(|()| Heard::Wholly)
     }
 
     /// The disk that a caller says is its own; 0 when it says none.
@@ -193,7 +220,11 @@ fn number(metadata: &MetadataMap, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use api::log::v1::{MemberState, MembersState};
+    use consensus::Membership;
+
     use super::*;
+    use crate::catalog::Members;
 
     fn identity(node: u64, cluster: &str) -> Identity {
         of_life(node, cluster, Life::Begun(700))
@@ -225,6 +256,23 @@ mod tests {
     fn a_peer_is_known_by_its_signature() {
         let request = identity(2, "a").sign(());
         assert_eq!(identity(1, "a").caller(request.metadata()).unwrap(), NodeId(2));
+    }
+
+    #[test]
+    fn who_is_on_another_disk_is_let_in_only_to_be_heard_as_a_leader() {
+        let here = identity(1, "a");
+        let member = MemberState { node: 2, disk: 8, ..MemberState::default() };
+        let members = MembersState { version: 1, members: vec![member], removed: Vec::new() };
+        here.roster().follow(&Membership::of_voters([1, 2].map(NodeId)), &Members::restored(Some(members)));
+        let signed = identity(2, "a").sign(());
+        let refused = here.speaker(signed.metadata(), false).unwrap_err();
+        assert!(refused.message().contains("node 2 with another disk"), "{refused}");
+        assert_eq!(here.caller(signed.metadata()).unwrap_err().message(), refused.message());
+        assert_eq!(here.speaker(signed.metadata(), true).unwrap(), NodeId(2));
+        assert_eq!(here.still(NodeId(2), signed.metadata()).unwrap(), Heard::AsLeader);
+        let other = identity(3, "a").sign(());
+        assert_eq!(here.speaker(other.metadata(), true).unwrap(), NodeId(3), "nobody leads: a guest");
+        assert_eq!(here.still(NodeId(3), other.metadata()).unwrap(), Heard::Wholly);
     }
 
     #[test]

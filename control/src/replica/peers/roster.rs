@@ -113,6 +113,11 @@ impl Roster {
         }
     }
 
+    /// Whether this node knows who leads.
+    pub(super) fn is_led(&self) -> bool {
+        self.read().led
+    }
+
     /// A node called, and said where it is reached. Taken while nothing better is known.
     pub fn met(&self, node: NodeId, address: &str) {
         let mut known = self.write();

@@ -18,7 +18,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
-use super::identity::Identity;
+use super::identity::{Heard, Identity};
 use super::shipping::Receiving;
 use crate::replica::ReplicaActor;
 use crate::replica::ending;
@@ -70,8 +70,11 @@ impl PeerService {
         batches: &mut Streaming<RaftBatch>,
     ) -> Result<(), Status> {
         while let Some(batch) = batches.message().await? {
-            self.identity.still(from, signature)?;
-            let received = self.replica.send(Receive { from, messages: batch.messages }).await;
+            let mut messages = batch.messages;
+            if self.identity.still(from, signature)? == Heard::AsLeader {
+                messages.retain(|frame| consensus::is_a_leaders(frame));
+            }
+            let received = self.replica.send(Receive { from, messages }).await;
             refuse(received.map_err(|_| stopped())?)?;
         }
         Ok(())
@@ -105,7 +108,8 @@ fn refuse(received: Result<(), ReceiveError>) -> Result<(), Status> {
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftBatch>>) -> Result<Response<RaftClosed>, Status> {
-        let from = self.identity.caller(request.metadata())?;
+        let as_leader = !self.identity.roster().is_led();
+        let from = self.identity.speaker(request.metadata(), as_leader)?;
         self.identity.ring(from);
         let (signature, _, mut batches) = request.into_parts();
         let ended = self.frames(from, &signature, &mut batches).await;
@@ -120,7 +124,7 @@ impl Peer for PeerService {
         &self,
         request: Request<SnapshotOffer>,
     ) -> Result<Response<SnapshotHeld>, Status> {
-        self.identity.caller(request.metadata())?;
+        self.identity.speaker(request.metadata(), true)?;
         let bytes = self.receiving.held(self.files.clone(), request.get_ref()).await?;
         Ok(Response::new(SnapshotHeld { bytes }))
     }
@@ -129,7 +133,7 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<SnapshotPiece>>,
     ) -> Result<Response<SnapshotTaken>, Status> {
-        let from = self.identity.caller(request.metadata())?;
+        let from = self.identity.speaker(request.metadata(), true)?;
         let mut pieces = request.into_inner();
         let (message, data) = self.receiving.whole(self.files.clone(), &mut pieces).await?;
         let snapshot = ReceiveSnapshot { from, message, data };
