@@ -18,6 +18,7 @@ use bytes::BytesMut;
 use http::HeaderMap;
 use mesh::Protocol;
 use proxy::http::h1::{Decoded, take_head};
+use proxy::http::head_bounds::HeadBounds;
 use support::{endpoint, mesh, run, service, settings};
 
 /// Sent behind each file.
@@ -79,7 +80,7 @@ fn answer_all(mut stream: TcpStream) {
     loop {
         loop {
             let Some(decoder) = &mut body else {
-                match take_head(&mut read, &mut searched, HeaderMap::new) {
+                match take_head(&mut read, &mut searched, HeadBounds::OF_APPLICATIONS, HeaderMap::new) {
                     Err(_) => return,
                     Ok(None) => break,
                     Ok(Some(head)) => body = Some(head.body),

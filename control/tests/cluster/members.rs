@@ -86,7 +86,7 @@ fn a_node_joins_as_a_learner_catches_up_gets_a_vote_and_the_cluster_outlives_two
     }
 }
 
-/// Found by simulation: it refused its leader as a stranger, and so never learned that it was none.
+/// Found by reading, when the simulation learnt that nodes refuse each other: it refused its leader as a stranger, and so never learned that it was none.
 #[test]
 fn a_node_that_was_away_follows_a_leader_that_joined_meanwhile() {
     let (mut group, at) = founders_and_another();
