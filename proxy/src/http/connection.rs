@@ -203,16 +203,7 @@ async fn serve_h2<S: Serve>(
     let executor = streams.clone();
     let answer = service_fn(move |mut request: Request<Incoming>| {
         hop::join_cookies(request.headers_mut());
-        let has_too_many = request.headers().len() > S::HEADS.lines;
-        let refusal = if held.is_short_of_memory() {
-            Some(Refusal::ShortOfMemory)
-        } else {
-            has_too_many.then_some(Refusal::HeadTooLarge)
-        };
-        let refused = refusal.map(|refusal| {
-            held.count_refusal(refusal);
-            refusal.response(is_grpc(request.headers())).map(AnswerBody::text)
-        });
+        let refused = refused(&request, S::HEADS, &held);
         let (service, told, streams) = (Rc::clone(&service), Rc::clone(&told), streams.clone());
         let held = Rc::clone(&held);
         async move {
@@ -263,6 +254,23 @@ async fn serve_h2<S: Serve>(
     if let Err(error) = ended {
         tracing::debug!(%error, "a caller's connection ended early");
     }
+}
+
+/// The answer to a request that is not carried, whatever it asks for.
+fn refused(
+    request: &Request<Incoming>,
+    bounds: HeadBounds,
+    state: &WorkerState,
+) -> Option<Response<AnswerBody>> {
+    let refusal = if state.is_short_of_memory() {
+        Refusal::ShortOfMemory
+    } else if request.headers().len() > bounds.lines {
+        Refusal::HeadTooLarge
+    } else {
+        return None;
+    };
+    state.count_refusal(refusal);
+    Some(refusal.response(is_grpc(request.headers())).map(AnswerBody::text))
 }
 
 /// The answer to one that sends nothing of the body that it announced.
