@@ -83,7 +83,10 @@ impl World {
             Act::Swizzle { nodes, order, lasts } => self.swizzle(nodes, order, lasts),
             Act::SlowReader { proxy, lasts } => self.network.stall(Host::Proxy(proxy), now + lasts),
             Act::SlowDisk { node, factor, lasts } => {
-                self.node(node).disk_factor = u32::try_from(factor).unwrap_or(u32::MAX).clamp(1, 10_000);
+                let until = (now + lasts).min(self.scenario.shape.safety);
+                let node = self.node(node);
+                node.disk_factor = u32::try_from(factor).unwrap_or(u32::MAX).clamp(1, 10_000);
+                node.disk_slow_until = until;
                 return Ok(Some(lasts));
             }
             Act::FillDisk { node, lasts } => {

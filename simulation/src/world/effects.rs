@@ -9,6 +9,7 @@ use control::discovery::Push;
 use prost::Message as _;
 
 use super::event::{Event, Reply, Request, Sender};
+use super::node::Node;
 use super::programs::Raise;
 use super::run::World;
 use super::running::{StreamKey, Waiting};
@@ -114,7 +115,7 @@ impl World {
             return Ok(());
         }
         if effects.disk_begins && !effects.disk_full {
-            let latency = self.chance.latency(DISK_LATENCY * self.nodes[&id].disk_factor);
+            let latency = self.disk_latency(id);
             self.heap.put_in(latency, Event::DiskDone { node: id, life });
         } else if effects.disk_full {
             self.reached.insert(Mark::DiskFull);
@@ -125,6 +126,16 @@ impl World {
             Some(reason) => self.ended_itself(id, &reason),
             None => Ok(()),
         }
+    }
+
+    /// How long the disk takes for what is begun now. A slow one does not keep it for much longer than it is slow.
+    fn disk_latency(&mut self, id: u64) -> Duration {
+        let &Node { disk_factor, disk_slow_until, .. } = &self.nodes[&id];
+        let latency = self.chance.latency(DISK_LATENCY * disk_factor);
+        if disk_factor == 1 {
+            return latency;
+        }
+        latency.min(disk_slow_until.saturating_sub(self.heap.now()) + self.chance.latency(DISK_LATENCY))
     }
 
     /// Tells the invariants what happened on a node.

@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(super) deferred: Vec<Event>,
     /// How many times as slow as usual the disk is.
     pub(crate) disk_factor: u32,
+    /// Until when it is; what was begun by then is done soon after.
+    pub(crate) disk_slow_until: Duration,
     /// A sync is going to fail, and how long the process is dead after it.
     pub(crate) doomed: Option<Duration>,
     /// It was told to stop, and has not ended yet.
@@ -76,6 +78,7 @@ impl Node {
             paused_until: None,
             deferred: Vec::new(),
             disk_factor: 1,
+            disk_slow_until: Duration::ZERO,
             doomed: None,
             stopping: None,
             out: None,
