@@ -234,9 +234,14 @@ impl SimDisk {
         self.state().sync_fails = true;
     }
 
-    /// From now on `reads` reads succeed; each later one fails, until the next crash.
+    /// From now on `reads` reads succeed; each later one fails, until the next crash, or until [`Self::heal_reads`].
     pub fn fail_reads_after(&self, reads: u32) {
         self.state().reads_left = Some(reads);
+    }
+
+    /// No read fails any more.
+    pub fn heal_reads(&self) {
+        self.state().reads_left = None;
     }
 
     /// Whether reads fail by now.

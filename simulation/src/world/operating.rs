@@ -201,6 +201,7 @@ impl World {
         for node in self.nodes.values_mut() {
             node.own_up();
             node.disk.set_capacity(None);
+            node.disk.heal_reads();
             node.disk_factor = 1;
             node.stopping = None;
             node.paused_until = node.paused_until.map(|_| Duration::ZERO);
