@@ -83,10 +83,7 @@ impl World {
             Act::Swizzle { nodes, order, lasts } => self.swizzle(nodes, order, lasts),
             Act::SlowReader { proxy, lasts } => self.network.stall(Host::Proxy(proxy), now + lasts),
             Act::SlowDisk { node, factor, lasts } => {
-                let until = (now + lasts).min(self.scenario.shape.safety);
-                let node = self.node(node);
-                node.disk_factor = u32::try_from(factor).unwrap_or(u32::MAX).clamp(1, 10_000);
-                node.disk_slow_until = until;
+                self.slow_disk(node, factor, lasts);
                 return Ok(Some(lasts));
             }
             Act::FillDisk { node, lasts } => {
@@ -280,6 +277,13 @@ impl World {
             return Ok(());
         }
         Err(Violation::new("no node ends itself", format!("node {id} ended itself: {reason}")))
+    }
+
+    fn slow_disk(&mut self, id: u64, factor: u64, lasts: Duration) {
+        let until = (self.heap.now() + lasts).min(self.scenario.shape.safety);
+        let node = self.node(id);
+        node.disk_factor = u32::try_from(factor).unwrap_or(u32::MAX).clamp(1, 10_000);
+        node.disk_slow_until = until;
     }
 
     fn fail_read(&mut self, id: u64, after: u64, dead: Duration) {
