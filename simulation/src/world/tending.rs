@@ -82,9 +82,7 @@ impl Tending {
             announced: None,
         }
     }
-}
 
-impl Tending {
     /// Whether this node knows who leads.
     pub(super) fn led(&self, led: bool) {
         self.roster.led(led);

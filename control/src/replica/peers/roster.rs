@@ -251,8 +251,8 @@ mod tests {
         assert_eq!(roster.standing(NodeId(4), 7), Standing::Stranger);
     }
 
-    /// Found by reading, when the simulation learnt that nodes refuse each other: a node came back that was away while another one joined, which led by then. It refused its leader as
-    /// a stranger, and so never learned that it was none.
+    /// Found by reading, when the simulation learnt that nodes refuse each other: a node came back that was away while another one
+    /// joined, which led by then. It refused its leader as a stranger, and so never learned that it was none.
     #[test]
     fn a_stranger_is_heard_while_nobody_leads_and_stays_a_guest_until_the_log_knows_better() {
         let roster = founded();
