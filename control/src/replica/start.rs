@@ -146,8 +146,9 @@ impl Unstarted {
     }
 }
 
-/// The life of what was read. That it has begun may stand in the newest snapshot, or in an entry after it: in which case it is
-/// one of the first, since nothing else is proposed before.
+/// The life of what was read. That it has begun may stand in the newest snapshot, or in an entry after it that is known to be
+/// committed. One that is not may never be: its leader died, the next one began the life with another epoch, and would be refused
+/// for ever. (What is committed and not known to be so fits both, until it is applied.)
 fn life_of(recovered: &Recovered) -> Life {
     let snapshot = recovered.snapshot.as_ref().filter(|snapshot| !snapshot.data.is_empty());
     let (epoch, is_begun) = snapshot.map_or((1, false), |snapshot| Catalog::life_of(&snapshot.data));
@@ -159,7 +160,8 @@ fn life_of(recovered: &Recovered) -> Life {
         return Life::Begun(epoch);
     }
     let covered = snapshot.map_or(0, |snapshot| snapshot.index);
-    let mut later = recovered.entries.iter().filter(|entry| entry.index > covered);
+    let committed = covered + 1..=recovered.hard_state.commit;
+    let mut later = recovered.entries.iter().filter(|entry| committed.contains(&entry.index));
     later.find_map(|entry| begin(&entry.data)).unwrap_or(Life::After(epoch))
 }
 
@@ -188,7 +190,7 @@ fn told(directory: &Path, recovered: &Recovered) {
 #[cfg(test)]
 mod tests {
     use api::log::v1::Begin;
-    use consensus::{LogEntry, Snapshot};
+    use consensus::{HardState, LogEntry, Snapshot};
 
     use super::*;
 
@@ -196,7 +198,7 @@ mod tests {
         Command { id: None, at_ms: 0, body: Some(Body::Begin(Begin { epoch })) }.encode_to_vec()
     }
 
-    /// What a directory holds whose snapshot is of this catalog, with these entries from index 2 on.
+    /// What a directory holds whose snapshot is of this catalog, with these entries from index 2 on, all committed.
     fn recovered(catalog: Option<&Catalog>, entries: &[Vec<u8>]) -> Recovered {
         let entry =
             |(index, data): (u64, &Vec<u8>)| LogEntry { kind: 0, term: 1, index, data: data.clone().into() };
@@ -206,7 +208,13 @@ mod tests {
             membership: Membership::of_voters([consensus::NodeId(1)]),
             data: catalog.snapshot().into(),
         });
-        Recovered { snapshot, entries: (2..).zip(entries).map(entry).collect(), ..Recovered::default() }
+        let hard_state = HardState { term: 1, vote: 0, commit: 1 + entries.len() as u64 };
+        Recovered {
+            snapshot,
+            entries: (2..).zip(entries).map(entry).collect(),
+            hard_state,
+            ..Recovered::default()
+        }
     }
 
     #[test]
@@ -229,5 +237,16 @@ mod tests {
         ] {
             assert_eq!(life_of(&held), life);
         }
+    }
+
+    /// A leader that was killed before its begin was committed came back as of that life, and was refused by the others for ever:
+    /// the next leader had begun theirs a second later.
+    #[test]
+    fn a_begin_that_is_not_known_to_be_committed_is_no_life_yet() {
+        let mut held = recovered(None, &[Vec::new(), begin(700), begin(800)]);
+        held.hard_state.commit = 2;
+        assert_eq!(life_of(&held), Life::After(1));
+        held.hard_state.commit = 3;
+        assert_eq!(life_of(&held), Life::Begun(700));
     }
 }

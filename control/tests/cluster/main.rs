@@ -5,6 +5,7 @@
 mod configs;
 mod disk;
 mod divergence;
+mod founding;
 mod group;
 mod leases;
 mod log_page;
