@@ -10,7 +10,7 @@ use api::v1::query_client::QueryClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::etcd;
-use crate::process::{Failed, Process, Scratch, free_addresses, until};
+use crate::process::{Failed, Process, Scratch, until};
 
 /// How many nodes a cluster has.
 pub(crate) const NODES: usize = 3;
@@ -88,7 +88,7 @@ impl Cluster {
     pub(crate) async fn start(store: Store, program: PathBuf) -> Result<Self, Failed> {
         let scratch = Scratch::new(if store == Store::Penstock { "penstock" } else { "etcd" })?;
         let directory = scratch.0.clone();
-        let addresses = free_addresses(3 * NODES)?;
+        let addresses = runtime::ports::addresses(3 * NODES)?;
         let arguments = (0..NODES).map(|node| match store {
             Store::Penstock => penstock_arguments(node, &directory, &addresses),
             Store::Etcd => etcd_arguments(node, &directory, &addresses),

@@ -2,7 +2,6 @@
 //! by their id when dropped.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -142,12 +141,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Addresses on loopback that were free a moment ago, all different.
-pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Failed> {
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?)
 }
 
 /// Lines of a process's output that are shown when it does not become ready.

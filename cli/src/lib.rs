@@ -6,7 +6,6 @@ pub mod args;
 pub mod commands;
 pub mod connection;
 pub mod demo;
-pub mod ports;
 pub mod progress;
 pub mod render;
 pub mod yaml;

@@ -162,7 +162,7 @@ impl Peer {
 
     /// Starts a program, whose last flag is followed by its configuration.
     fn start(name: &str, config: &str, program: &str, flags: &[&str], upstream: SocketAddr) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = runtime::ports::addresses(1).unwrap()[0];
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let file = directory.join(format!("{name}-{}.yaml", std::process::id()));
         let text = config.replace("LISTEN", &address.port().to_string());

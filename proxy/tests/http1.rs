@@ -132,7 +132,7 @@ fn requests_sent_without_waiting_are_answered_in_their_order() {
 fn an_endpoint_that_does_not_listen_is_passed_over_and_the_retry_is_counted() {
     run(async {
         let web = app("web-1", Protocol::Http1).await;
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = runtime::ports::addresses(1).unwrap()[0];
         let endpoints = vec![endpoint("web", gone, 100), endpoint("web", web.address, 100)];
         let mesh = mesh(&settings(), &[service("web", Protocol::Http1, endpoints)]);
         let mut client = http1(mesh.outbound).await;
@@ -294,7 +294,7 @@ fn an_endpoint_that_hangs_up_at_once_does_not_draw_all_requests() {
 #[test]
 fn what_the_mesh_cannot_serve_is_told_with_a_reason_and_counted() {
     run(async {
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = runtime::ports::addresses(1).unwrap()[0];
         let mut nowhere = service("nowhere", Protocol::Http1, Vec::new());
         nowhere.rules = vec![rule(Vec::new(), &[("empty", 0)])];
         let services = [

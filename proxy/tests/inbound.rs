@@ -56,7 +56,7 @@ fn an_application_that_speaks_http2_is_reached_in_http2() {
 #[test]
 fn an_application_that_does_not_listen_yet_is_told_and_failures_of_it_count() {
     run(async {
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = runtime::ports::addresses(1).unwrap()[0];
         let callee = mesh(&with_inbound(gone, Protocol::Http1), &[]);
         let inbound = callee.workers.inbound_address.unwrap();
         let answer = ask(&mut http1(inbound).await, get("web", "/")).await;

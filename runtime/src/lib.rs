@@ -4,7 +4,7 @@
 //! |---|---|
 //! | read settings, report every bad one at once | [`settings`], over [`yaml`] |
 //! | log, raise limits, end on a panic, end with the parent | [`telemetry`], [`rlimit`], [`panic_hook`], [`process`] |
-//! | open listeners, and the connections of gRPC | [`listen`], [`dial`] |
+//! | open listeners, and the connections of gRPC; find free ports for children | [`listen`], [`dial`], [`ports`] |
 //! | say that it lives, is ready, and what it measured | [`admin`] |
 //! | try again what failed | [`backoff`] |
 //! | stop: take nothing new, finish what runs, until a deadline | [`signals`], [`drain`] |
@@ -18,6 +18,7 @@ pub mod drain;
 pub mod listen;
 pub mod panic_hook;
 mod port_holder;
+pub mod ports;
 pub mod process;
 pub mod rlimit;
 pub mod settings;

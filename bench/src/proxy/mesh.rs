@@ -8,7 +8,7 @@ use api::v1::registration_client::RegistrationClient;
 use api::v1::{Authority, Endpoint, Protocol, QualifiedName, RegisterRequest, WriteId};
 
 use crate::http_load::{Http, closed_loop};
-use crate::process::{Failed, Process, free_addresses, until};
+use crate::process::{Failed, Process, until};
 
 /// Registrations that are on their way at the same time.
 const LANES: usize = 64;
@@ -33,7 +33,7 @@ pub(super) struct Registered {
 impl Mesh {
     /// Starts a control node and waits until it answers.
     pub(super) async fn start(penstock: &Path, directory: &Path) -> Result<Self, Failed> {
-        let addresses = free_addresses(3)?;
+        let addresses = runtime::ports::addresses(3)?;
         let arguments = [
             "control".to_owned(),
             format!("--client-address={}", addresses[0]),
@@ -101,7 +101,7 @@ impl Mesh {
         directory: &Path,
         name: &str,
     ) -> Result<(Process, SocketAddr), Failed> {
-        let addresses = free_addresses(2)?;
+        let addresses = runtime::ports::addresses(2)?;
         let flags = [
             format!("--control={}", self.client),
             format!("--name={name}"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Options;
 use crate::http_load::{Http, closed_loop};
-use crate::process::{Failed, Process, free_addresses, until};
+use crate::process::{Failed, Process, until};
 
 use super::mesh::{Mesh, register_upstreams};
 
@@ -45,7 +45,7 @@ pub(super) async fn start(
         {
             continue;
         }
-        let ports = free_addresses(2)?;
+        let ports = runtime::ports::addresses(2)?;
         match peer(name, &program, directory, &ports, upstreams).await {
             Ok(process) => {
                 let tcp = matches!(name, "Envoy" | "HAProxy").then(|| (ports[1], None));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// A folder below the system's temporary one; removed when dropped, unless it is to be kept.
@@ -34,16 +34,14 @@ impl Drop for Scratch {
     }
 }
 
-/// Addresses of free ports of the loopback, each given once. None is held open: a child that is just being started holds
-/// copies of all that its parent has open, and would keep another child from its port.
+/// Addresses of free ports of the loopback, each given once.
 #[derive(Debug)]
 pub(super) struct Ports(VecDeque<SocketAddr>);
 
 impl Ports {
     /// Finds `number` ports.
     pub(super) fn reserve(number: usize) -> io::Result<Self> {
-        let found = crate::ports::reserve(number)?;
-        found.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map(Self)
+        Ok(Self(runtime::ports::addresses(number)?.into()))
     }
 
     /// The next address.

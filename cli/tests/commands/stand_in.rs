@@ -1,6 +1,6 @@
 //! A control node that gives set answers, on a port of its own and a thread of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 
 use api::v1;
 use api::v1::backup_server::{Backup, BackupServer};
@@ -69,8 +69,7 @@ fn serve(listener: TcpListener, answers: Answers, stopped: tokio::sync::oneshot:
 
 /// An address where nobody listens.
 pub(crate) fn refusing_address() -> String {
-    let address: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    address.to_string()
+    runtime::ports::addresses(1).unwrap()[0].to_string()
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -68,10 +68,8 @@ struct Node {
 
 impl Node {
     fn start(data: &Path) -> Self {
-        let held = cli::ports::reserve(3).unwrap();
-        let address = |at: usize| held[at].local_addr().unwrap().to_string();
-        let (clients, peers, http) = (address(0), address(1), address(2));
-        drop(held);
+        let free = runtime::ports::addresses(3).unwrap();
+        let [clients, peers, http] = [0, 1, 2].map(|at: usize| free[at].to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_penstock"))
             .args([
                 "control",

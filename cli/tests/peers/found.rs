@@ -41,14 +41,13 @@ fn versioned(path: &Path) -> Option<PathBuf> {
 /// Addresses that nobody listens on: all are bound at once, then let go. No outgoing connection of another test takes one before
 /// its process listens there.
 pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let bound: [TcpListener; N] = cli::ports::reserve(N).unwrap().try_into().unwrap();
-    bound.map(|listener| listener.local_addr().unwrap())
+    runtime::ports::addresses(N).unwrap().try_into().unwrap()
 }
 
 /// The same free port on three addresses of this machine, as nodes behind one name have it.
 pub fn free_port_on_three_addresses() -> [SocketAddr; 3] {
     let tries = (0..100).find_map(|_| {
-        let first = cli::ports::reserve(1).unwrap().remove(0);
+        let first = runtime::ports::reserve(1).unwrap().remove(0);
         let port = first.local_addr().unwrap().port();
         let all = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], port)));
         let others: Result<Vec<_>, _> = all[1..].iter().map(TcpListener::bind).collect();

@@ -55,10 +55,9 @@ pub(crate) fn penstock(program: &str, words: &[String]) -> Command {
     command
 }
 
-/// Free addresses of the loopback; held together, so that none is given twice.
+/// Free addresses of the loopback, none given twice.
 pub(crate) fn free_addresses(number: usize) -> Vec<SocketAddr> {
-    let held = cli::ports::reserve(number).unwrap();
-    held.iter().map(|listener| listener.local_addr().unwrap()).collect()
+    runtime::ports::addresses(number).unwrap()
 }
 
 /// One control node, running or not.
@@ -143,6 +142,12 @@ impl Cluster {
         let mut process = self.at(node).process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
+    }
+
+    /// Sends a signal that does not end the process.
+    pub(crate) fn signal(&self, node: u64, signal: Signal) {
+        let process = self.nodes[usize::try_from(node).unwrap() - 1].process.as_ref().unwrap();
+        kill_process(Pid::from_child(process), signal).unwrap();
     }
 
     /// SIGTERM; returns when the process has drained and ended.

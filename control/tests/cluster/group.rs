@@ -290,7 +290,7 @@ impl Drop for Group {
 
 /// Free addresses for so many nodes, as sockets and as peers.
 fn places(count: u64) -> (Vec<TcpListener>, BTreeMap<NodeId, String>) {
-    let sockets: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let sockets = runtime::ports::reserve(usize::try_from(count).unwrap()).unwrap();
     let address = |socket: &TcpListener| socket.local_addr().unwrap().to_string();
     let peers = (1..=count).map(NodeId).zip(sockets.iter().map(address)).collect();
     (sockets, peers)

@@ -189,7 +189,7 @@ fn a_wrong_address_a_wrong_number_and_a_node_with_a_log_of_its_own_are_refused_b
     let stranger = Group::with(1, |settings| settings.node = consensus::NodeId(4));
     group.until_version(versions::NEWEST);
     let at = |group: &Group, node: u64| group.running_node(node).peer_address.to_string();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = runtime::ports::addresses(1).unwrap()[0].to_string();
     for (node, address, said) in [
         (4, "nowhere", "must be a host and a port"),
         (4, &nobody, "penstock control --node 4 --join"),

@@ -223,7 +223,7 @@ mod tests {
         writer.write("one\n", 1);
         writer.write("two\nthree\n", 2);
         assert_eq!(lost.get(), 3);
-        let missing = scratch("missing").join("no/such/access.log");
+        let missing = full.join("no/such/access.log");
         let said = AccessLog::start(Format::Common, Some(missing), queue().1, counter()).unwrap_err();
         assert!(said.to_string().contains("cannot open the access log"), "{said}");
     }

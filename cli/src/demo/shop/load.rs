@@ -124,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn a_callee_that_is_not_there_is_a_failure_of_the_mesh_and_is_counted_once() {
         let tally = Tally::default();
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = runtime::ports::addresses(1).unwrap()[0];
         let caller = Caller::new(LOAD_WORKLOAD, &Ways::from([(ENTRY, gone), ("pricing", gone)]), &tally);
         caller.call(ENTRY).await;
         caller.call("pricing").await;

@@ -1,11 +1,11 @@
-//! Free ports for child processes that must know each other's addresses before they listen: the demo's and the tests'.
+//! Free ports for processes that must know each other's addresses before they listen: the demo's, the benchmarks', the tests'.
 //!
 //! Below the range from which the kernel takes ports of outgoing connections: a port of that range can be gone again
 //! by the time a child binds it, or while it is restarted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -22,6 +22,15 @@ const TRIES_MAX: u16 = 1_000;
 /// If too few are free.
 pub fn reserve(number: usize) -> io::Result<Vec<TcpListener>> {
     (0..number).map(|_| one()).collect()
+}
+
+/// Addresses that nobody listens on, all different: as of [`reserve`], already let go. None is held open, because a child that
+/// is just being started holds copies of all that its parent has open, and would keep another child from its port.
+///
+/// # Errors
+/// If too few are free.
+pub fn addresses(number: usize) -> io::Result<Vec<SocketAddr>> {
+    reserve(number)?.iter().map(TcpListener::local_addr).collect()
 }
 
 fn one() -> io::Result<TcpListener> {
@@ -66,8 +75,8 @@ mod tests {
     fn no_port_is_given_twice_though_it_is_free_again() {
         let mut given = BTreeSet::new();
         for _ in 0..50 {
-            for listener in reserve(4).unwrap() {
-                assert!(given.insert(listener.local_addr().unwrap().port()));
+            for address in addresses(4).unwrap() {
+                assert!(given.insert(address.port()));
             }
         }
         assert!(given.into_iter().all(|port| port < outgoing_begin() || outgoing_begin() <= LOWEST));
