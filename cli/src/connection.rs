@@ -273,8 +273,8 @@ mod tests {
     }
 
     /// An address where nobody listens.
-    async fn refusing() -> String {
-        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+    fn refusing() -> String {
+        runtime::ports::addresses(1).unwrap()[0].to_string()
     }
 
     #[tokio::test]
@@ -290,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_all_refuse_the_complaint_names_each_and_comes_before_the_deadline() {
-        let (one, two) = (refusing().await, refusing().await);
+        let (one, two) = (refusing(), refusing());
         let mut connection =
             Connection::new(&args(&[one.clone(), two.clone()], Duration::from_secs(600))).unwrap();
         let said = members(&mut connection).await.unwrap_err();

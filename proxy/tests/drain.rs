@@ -13,13 +13,25 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use mesh::{Direction, Protocol};
-use proxy::worker::{DrainPlan, Idle};
-use support::{ask, endpoint, get, http1, http2, mesh, run, service, settings, whole, with_inbound};
+use proxy::worker::{DrainPlan, Idle, WorkerSettings};
+use support::{ask, endpoint, get, http1, http2, mesh, run, service, whole};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PLAN: DrainPlan =
     DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_secs(20), idle: Idle::CloseSoon };
+
+/// A worker at a port that nobody else is given once it has ended: a caller who tries it then must find nobody there.
+fn settings() -> WorkerSettings {
+    WorkerSettings { outbound: runtime::ports::addresses(1).unwrap()[0], ..support::settings() }
+}
+
+/// The same, with an inbound side for `app`.
+fn with_inbound(app: SocketAddr, protocol: Protocol) -> WorkerSettings {
+    let mut settings = support::with_inbound(app, protocol);
+    settings.inbound.as_mut().unwrap().listen = runtime::ports::addresses(1).unwrap()[0];
+    settings
+}
 
 /// Sends requests over kept connections until none is taken any more; each one that was sent must be answered.
 async fn caller(address: SocketAddr, answered: Rc<Cell<u64>>) {
@@ -220,7 +232,7 @@ fn while_callers_learn_of_it_new_connections_are_served_and_told_to_close() {
         let mesh =
             mesh(&settings(), &[service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])]);
         mesh.workers.drain(DrainPlan {
-            accept_for: Duration::from_secs(1),
+            accept_for: Duration::from_secs(3), // for as long as two callers need to come, also on a busy machine
             finish_within: Duration::from_secs(9),
             idle: Idle::CloseSoon,
         });
@@ -248,7 +260,7 @@ fn two_workers_share_an_address_and_end_together() {
             vec![endpoint("web", web.address, 100)],
         )]));
         let (demand, _demands) = tokio::sync::mpsc::channel(1);
-        let settings = proxy::worker::WorkerSettings { workers: 2, ..settings() };
+        let settings = WorkerSettings { workers: 2, ..settings() };
         let workers = proxy::worker::start(&settings, &published, &demand).unwrap();
         for _ in 0..20 {
             let answer = ask(&mut http1(workers.outbound_address).await, get("web", "/")).await;

@@ -21,8 +21,11 @@ fn with_upstream(name: &str) -> WorkerSettings {
     WorkerSettings { upstreams: vec![("127.0.0.1:0".parse().unwrap(), name.parse().unwrap())], ..settings() }
 }
 
+/// On a port that nobody else is given once this listener is gone.
 async fn listening() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = runtime::ports::reserve(1).unwrap().remove(0);
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }

@@ -140,7 +140,7 @@ async fn what_a_collector_rejects_or_refuses_is_counted_as_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_collector_that_is_gone_keeps_nobody_from_ending() {
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gone = runtime::ports::addresses(1).unwrap()[0];
     let counted = metrics();
     export(gone, 4, &counted).await;
     assert_eq!((counted.spans_exported.get(), counted.spans_lost.get()), (0, 4));

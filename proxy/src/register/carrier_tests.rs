@@ -105,7 +105,7 @@ async fn the_workload_joins_renews_comes_back_when_lost_and_leaves_on_drain() {
 #[tokio::test]
 async fn nothing_is_registered_before_the_applications_port_answers_and_a_drain_then_ends_at_once() {
     let test = async {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let closed = runtime::ports::addresses(1).unwrap()[0];
         let (channel, mut asked) = node(false).await;
         let (_uplink, followed) = watch::channel(Some(channel));
         let drain = CancellationToken::new();

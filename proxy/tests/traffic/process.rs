@@ -1,7 +1,7 @@
 //! The peers as processes: servers that are told of by a line when they listen, and clients that are run to their end. All of
 //! them end with the test.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -137,13 +137,10 @@ impl Server {
     }
 }
 
-/// Addresses on which nobody listens: all are bound at once, then let go. They are of a part of the loopback that is this process's
-/// alone: until its server listens there, neither somebody else's nor a connection's own port can be the same.
+/// Addresses on which nobody listens. Until its server listens there, neither another test's nor a connection's own port is
+/// the same.
 pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let own = SocketAddr::from(([127, 64 | high, middle, low], 0));
-    let bound = [(); N].map(|()| TcpListener::bind(own).unwrap());
-    bound.map(|listener| listener.local_addr().unwrap())
+    runtime::ports::addresses(N).unwrap().try_into().unwrap()
 }
 
 /// A folder that is gone with the test.
