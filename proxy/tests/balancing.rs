@@ -31,8 +31,8 @@ fn an_endpoint_that_fails_is_set_aside_and_comes_back_when_it_is_well_again() {
         let sound = app("sound", Protocol::Http1).await;
         let ejection = Ejection {
             consecutive_failures: Some(3),
-            base_time: Duration::from_millis(100),
-            max_time: Duration::from_millis(100),
+            base_time: Duration::from_millis(500), // longer than one request takes, also on a busy machine
+            max_time: Duration::from_millis(500),
             ..Ejection::default()
         };
         let policy = ServicePolicy {

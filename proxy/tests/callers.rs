@@ -328,7 +328,7 @@ fn an_answer_that_the_callers_deadline_cuts_off_ends_its_connection_where_no_tra
         let mesh = mesh_of(address);
         let mut caller = TcpStream::connect(mesh.outbound).await.unwrap();
         let ask =
-            "GET / HTTP/1.1\r\nhost: web\r\ncontent-type: application/grpc-web\r\ngrpc-timeout: 50m\r\n\r\n";
+            "GET / HTTP/1.1\r\nhost: web\r\ncontent-type: application/grpc-web\r\ngrpc-timeout: 500m\r\n\r\n";
         caller.write_all(ask.as_bytes()).await.unwrap();
         let mut told = String::new();
         caller.read_to_string(&mut told).await.unwrap();

@@ -212,8 +212,9 @@ async fn silent_at_first() -> std::net::SocketAddr {
 #[test]
 fn a_try_that_takes_too_long_is_given_up_for_another() {
     run(async {
-        let mut declared = web(Protocol::Http1, &[], Some(retry(&[], &[], 1)));
-        declared.rules[0].try_timeout = Some(Duration::from_millis(30));
+        // Several tries: on a machine so busy that one at the server that answers takes too long too, there are more.
+        let mut declared = web(Protocol::Http1, &[], Some(retry(&[], &[], 5)));
+        declared.rules[0].try_timeout = Some(Duration::from_millis(100));
         declared.endpoints = vec![endpoint("web", silent_at_first().await, 100)];
         let mesh = mesh(&settings(), &[declared]);
         assert_eq!(ask(&mut http1(mesh.outbound).await, get("web", "/")).await.status, 200);
@@ -353,18 +354,18 @@ fn a_try_that_took_too_long_is_not_given_to_the_same_endpoint_again() {
         declared.policy.balancer = Balancer::RingHash;
         declared.policy.retry_budget = Some(RetryBudget { percent: 100, ..RetryBudget::default() });
         declared.rules[0].policy.hash = Some(HashKey::Header("x-user".to_owned()));
-        declared.rules[0].try_timeout = Some(Duration::from_millis(20));
+        // Far longer than the good one needs, also on a busy machine.
+        declared.rules[0].try_timeout = Some(Duration::from_millis(500));
         let mesh = mesh(&settings(), &[declared]);
         let mut client = http1(mesh.outbound).await;
-        for user in 0..20 {
+        // Until two belonged to the silent one.
+        let mut user = 0;
+        while mesh.workers.take().await.counters.retries_made_total < 2 {
+            user += 1;
             let mut request = get("web", "/");
             request.headers_mut().insert("x-user", user.into());
             assert_eq!(ask(&mut client, request).await.status, 200, "{user}");
         }
-        assert!(
-            edges(&mesh.workers, Direction::Outbound).await[0].1.retries > 0,
-            "some belong to the silent one"
-        );
     });
 }
 
