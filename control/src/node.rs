@@ -22,6 +22,7 @@ use runtime::listen::{self, BindError, Share};
 use runtime::signals::Signals;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
@@ -217,12 +218,14 @@ impl Running {
     /// Everything that others may wait for: leadership handed over, streams ended, running calls finished.
     async fn drained(&self) {
         self.serving.lacking("stopping");
+        let begun = Instant::now();
         self.hand_over().await;
         if self.discovery.end_streams("this node drains: connect to another node").await.is_err() {
             warn!("discovery had ended before the drain");
         }
         self.clients.stop();
-        if tokio::time::timeout(self.drain, self.clients.finished()).await.is_err() {
+        let left = self.drain.saturating_sub(begun.elapsed());
+        if tokio::time::timeout(left, self.clients.finished()).await.is_err() {
             warn!(seconds = self.drain.as_secs(), "drain deadline passed; letting go of running calls");
         }
         info!("drained");
@@ -232,7 +235,7 @@ impl Running {
         if self.door.peers().peers().is_empty() {
             return;
         }
-        match self.door.transfer_leadership(None).await {
+        match self.door.hand_over(self.drain).await {
             Ok(successor) => info!(successor = successor.0, "leadership handed over"),
             Err(TransferError::NotLeader) => {}
             Err(error) => warn!(%error, "leadership not handed over"),

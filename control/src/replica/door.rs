@@ -31,7 +31,8 @@ use crate::metrics::DoorMetrics;
 /// Wait before a write is tried again while nothing has changed. An election takes some 20 ms; shorter only spins.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// How long leadership may take to move, with every try. One takes some milliseconds; longer keeps a stop waiting for nobody.
+/// How long leadership may take to move, with every try, where nobody waits longer. One takes some milliseconds; longer keeps a stop
+/// waiting for nobody.
 const TRANSFER_WAIT: Duration = Duration::from_secs(1);
 
 /// Wait before a transfer is tried again that found nobody fit: about a heartbeat, since a voter counts as fit once it was heard
@@ -165,7 +166,18 @@ impl Door {
     /// # Errors
     /// [`TransferError`], after some tries.
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
-        transferred(self.leadership.clone(), || self.replica.send(TransferLeadership { to })).await
+        let ask = || self.replica.send(TransferLeadership { to });
+        transferred(self.leadership.clone(), ask, TRANSFER_WAIT).await
+    }
+
+    /// Hands leadership over before this node ends. A voter that was asked may take `within` for it: on a host that is out of
+    /// breath it answers late, and a leader that does not wait leaves the others an election.
+    ///
+    /// # Errors
+    /// [`TransferError`], after some tries.
+    pub async fn hand_over(&self, within: Duration) -> Result<NodeId, TransferError> {
+        let ask = || self.replica.send(TransferLeadership { to: None });
+        transferred(self.leadership.clone(), ask, within).await
     }
 
     /// Hashes of this node's catalog at recent entries; `None` when the replica has stopped.
@@ -236,10 +248,12 @@ impl Door {
     }
 }
 
-/// Asks a leader to hand over until another node is seen to lead; answers which. `ask` tells whom the leader asked, if anybody.
+/// Asks a leader to hand over until another node is seen to lead; answers which. `ask` tells whom the leader asked, if anybody: only
+/// then, and while it still leads, may it take longer than [`TRANSFER_WAIT`].
 async fn transferred<F>(
     mut leadership: watch::Receiver<Leadership>,
     ask: impl Fn() -> F,
+    within: Duration,
 ) -> Result<NodeId, TransferError>
 where
     F: Future<Output = Result<Option<NodeId>, MailboxError>>,
@@ -247,9 +261,20 @@ where
     if !leadership.borrow().is_here() {
         return Err(TransferError::NotLeader);
     }
-    let until = Instant::now() + TRANSFER_WAIT;
-    let mut failed = TransferError::NobodyFit;
-    while Instant::now() < until {
+    let begun = Instant::now();
+    let (mut failed, mut last_led) = (TransferError::NobodyFit, begun);
+    loop {
+        let now = Instant::now();
+        let leads = leadership.borrow().is_here();
+        last_led = if leads { now } else { last_led };
+        let until = match failed {
+            TransferError::NotTaken(_) if leads => begun + within.max(TRANSFER_WAIT),
+            TransferError::NotTaken(_) => last_led + TRANSFER_WAIT,
+            _ => begun + TRANSFER_WAIT,
+        };
+        if now >= until {
+            return Err(failed);
+        }
         let asked = ask().await.map_err(|_| TransferError::Stopping)?;
         failed = asked.map_or(failed, TransferError::NotTaken);
         let wait = if asked.is_some() { ASK_HEIR_AGAIN } else { FIND_HEIR_AGAIN };
@@ -259,7 +284,6 @@ where
             return leader.ok_or(TransferError::NotLeader);
         }
     }
-    Err(failed)
 }
 
 /// A refusal says that nothing was done. That is not so if an earlier try may have been taken by a leader that is gone.
@@ -288,6 +312,16 @@ mod tests {
     /// What comes of a transfer whose tries the leader answers so, one after the other and the last for ever, when the heir
     /// takes over in the try of that number; and how many tries there were.
     async fn tried(answers: &[Option<NodeId>], taken_in: usize) -> (Result<NodeId, TransferError>, usize) {
+        tried_within(answers, taken_in, TRANSFER_WAIT, usize::MAX).await
+    }
+
+    /// The same within this time, by a leader that loses its office without an heir in the try of the last number.
+    async fn tried_within(
+        answers: &[Option<NodeId>],
+        taken_in: usize,
+        within: Duration,
+        lost_in: usize,
+    ) -> (Result<NodeId, TransferError>, usize) {
         let here = Leadership { role: Role::Leader, ..Leadership::unknown(NodeId(1)) };
         let (told, leadership) = watch::channel(here);
         let tries = Cell::new(0);
@@ -296,10 +330,33 @@ mod tests {
             tries.set(tries.get() + 1);
             if tries.get() == taken_in {
                 told.send_replace(Leadership { leader: Some(HEIR), ..Leadership::unknown(NodeId(1)) });
+            } else if tries.get() == lost_in {
+                told.send_replace(Leadership::unknown(NodeId(1)));
             }
             std::future::ready(Ok(answer))
         };
-        (transferred(leadership, ask).await, tries.get())
+        (transferred(leadership, ask, within).await, tries.get())
+    }
+
+    /// Found by real processes on a starved machine: the leader gave up after a second, ended, and left an election to the others, although
+    /// the one that it had asked was about to take over.
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_ends_waits_for_the_heir_that_it_asked_and_not_for_one_that_there_is_not() {
+        const LONG: Duration = Duration::from_secs(10);
+        assert_eq!(
+            tried_within(&[Some(HEIR)], 20, LONG, usize::MAX).await,
+            (Ok(HEIR), 20),
+            "after five seconds"
+        );
+        assert_eq!(tried_within(&[Some(HEIR)], 99, LONG, usize::MAX).await.1, 40, "as long as it may");
+        let nobody = tried(&[None], usize::MAX).await;
+        assert_eq!(tried_within(&[None], usize::MAX, LONG, usize::MAX).await, nobody);
+        let without_office = tried_within(&[Some(HEIR)], usize::MAX, LONG, 8).await;
+        assert_eq!(
+            without_office,
+            (Err(TransferError::NotTaken(HEIR)), 11),
+            "another second, once it leads no more"
+        );
     }
 
     #[tokio::test(start_paused = true)]
