@@ -27,8 +27,8 @@ fn request(sequence: u64, documents: &[&str]) -> ApplyRequest {
 }
 
 fn apply(group: &Group, node: u64, request: ApplyRequest) -> ApplyResponse {
-    let mut client = group.config(node);
-    group.runtime.block_on(client.apply(request)).unwrap().into_inner()
+    let client = group.config(node);
+    group.answer(async move || client.clone().apply(request.clone()).await).unwrap()
 }
 
 fn actions(response: &ApplyResponse) -> Vec<&str> {
@@ -37,8 +37,8 @@ fn actions(response: &ApplyResponse) -> Vec<&str> {
 }
 
 fn all(group: &Group, node: u64, request: GetRequest) -> Result<GetResponse, Status> {
-    let mut client = group.config(node);
-    group.runtime.block_on(async { client.get(request).await.map(tonic::Response::into_inner) })
+    let client = group.config(node);
+    group.answer(async move || client.clone().get(request.clone()).await)
 }
 
 #[test]
@@ -86,11 +86,11 @@ fn a_retried_apply_gets_its_first_outcome() {
 fn what_does_not_exist_cannot_be_deleted_or_shown_and_what_was_deleted_is_gone() {
     let group = Group::of(1);
     apply(&group, 1, request(1, &[BOOKS, CANARY]));
-    let mut client = group.config(1);
-    let mut delete = |kind: &str, document: &str, sequence| {
+    let client = group.config(1);
+    let delete = |kind: &str, document: &str, sequence| {
         let (id, kind) = (write_id("delete", sequence), kind.to_owned());
         let request = DeleteRequest { id, kind, name: Some(name(document)) };
-        group.runtime.block_on(client.delete(request)).map(tonic::Response::into_inner)
+        group.answer(async || client.clone().delete(request.clone()).await)
     };
     assert_eq!(delete("httproute", "canary", 1).unwrap().outcome.unwrap().action, "deleted");
     assert_eq!(delete("HTTPRoute", "canary", 2).unwrap_err().code(), Code::NotFound);

@@ -20,13 +20,13 @@ use api::v1::{
 use consensus::NodeId;
 use control::{Given, Running, Settings};
 use tokio::runtime::Runtime;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint as Address};
+use tonic::{Code, Response, Status};
 
 use crate::switched_disk::{SwitchedDisk, given};
 
 /// How long anything may take on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A question that was not answered as hoped is asked again, but not in a circle without a breath.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(10);
 
@@ -201,6 +201,18 @@ impl Group {
         answered.unwrap_or_else(|_| panic!("never came: {what}"))
     }
 
+    /// What a call comes to for a client, who asks again while a node cannot answer: where a busy machine holds threads up for longer
+    /// than an election takes to begin, also a sound group is without a leader for a while.
+    pub(crate) fn answer<T>(
+        &self,
+        mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
+    ) -> Result<T, Status> {
+        self.until("an answer", async || match call().await {
+            Err(status) if status.code() == Code::Unavailable => None,
+            answered => Some(answered.map(Response::into_inner)),
+        })
+    }
+
     pub(crate) fn members(&self, node: u64) -> MembersClient<Channel> {
         MembersClient::new(self.channel(node))
     }
@@ -238,14 +250,15 @@ impl Group {
         }
     }
 
-    /// The node that leads, as a running node sees it.
+    /// The node that leads, as a running node sees it. Of two that say so, the one that was elected later does.
     pub(crate) fn leader(&self) -> u64 {
         let mut clients: Vec<_> = self.running().into_iter().map(|node| self.query(node)).collect();
         let running = self.running();
         self.until("a leader", async move || {
             for client in &mut clients {
                 let members = client.members(MembersRequest {}).await.ok()?.into_inner().members;
-                let leader = members.iter().find(|row| row.role == "leader").map(|row| row.node);
+                let leading = members.iter().filter(|row| row.role == "leader");
+                let leader = leading.max_by_key(|row| row.term).map(|row| row.node);
                 if leader.is_some_and(|leader| running.contains(&leader)) {
                     return leader;
                 }
@@ -262,20 +275,25 @@ impl Group {
 
     /// Registers through a node.
     pub(crate) fn register(&self, node: u64, request: RegisterRequest) -> Result<RegisterResponse, Status> {
-        let mut client = self.registration(node);
-        self.runtime.block_on(async { client.register(request).await.map(tonic::Response::into_inner) })
+        let client = self.registration(node);
+        self.answer(async move || client.clone().register(request.clone()).await)
+    }
+
+    /// Writes a [`bulk`] through a node, for as long as a slow disk or an election takes.
+    pub(crate) fn write_bulk(&self, node: u64) {
+        self.until("a large write", async || self.running_node(node).door().propose(bulk()).await.ok());
     }
 
     /// The instances of a service, as a node tells them.
     pub(crate) fn instances(&self, node: u64, service: &str) -> Vec<String> {
-        let mut client = self.query(node);
+        let client = self.query(node);
         let request = EndpointsRequest { service: Some(name(service)), ..EndpointsRequest::default() };
-        match self.runtime.block_on(client.endpoints(request)) {
+        match self.answer(async move || client.clone().endpoints(request.clone()).await) {
             Ok(response) => {
-                let rows = response.into_inner().endpoints;
+                let rows = response.endpoints;
                 rows.into_iter().filter_map(|row| row.endpoint).map(|endpoint| endpoint.instance).collect()
             }
-            Err(status) if status.code() == tonic::Code::NotFound => Vec::new(),
+            Err(status) if status.code() == Code::NotFound => Vec::new(),
             Err(status) => panic!("{status}"),
         }
     }

@@ -1,8 +1,10 @@
 //! Changes of the members, end to end: a node is brought in, gets a vote, leaves; what must not be is refused in words.
 
+use api::v1::members_client::MembersClient;
 use api::v1::{
     AddMemberRequest, MembersChanged, PromoteMemberRequest, RemoveMemberRequest, TransferLeadershipRequest,
 };
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use control::catalog::versions;
@@ -12,17 +14,25 @@ use crate::group::{Group, registration};
 type Changed = Result<MembersChanged, Status>;
 
 fn add(group: &Group, through: u64, node: u64, at: &str, promote: bool) -> Changed {
-    let mut client = group.members(through);
+    let client = group.members(through);
     let request = AddMemberRequest { node, peer_address: at.to_owned(), promote, force: false };
-    group.runtime.block_on(client.add(request)).map(tonic::Response::into_inner)
+    group.answer(async move || client.clone().add(request.clone()).await)
 }
 
 fn remove(group: &Group, through: u64, node: u64, force: bool) -> Changed {
-    let mut client = group.members(through);
-    group
-        .runtime
-        .block_on(client.remove(RemoveMemberRequest { node, force }))
-        .map(tonic::Response::into_inner)
+    let client = group.members(through);
+    group.answer(async move || client.clone().remove(RemoveMemberRequest { node, force }).await)
+}
+
+async fn transfer_once(client: &MembersClient<Channel>, node: u64) -> Result<String, Status> {
+    let moved = client.clone().transfer(TransferLeadershipRequest { node }).await;
+    moved.map(|moved| moved.into_inner().message)
+}
+
+/// Transfers leadership, as often as it takes.
+fn transfer(group: &Group, through: u64, node: u64) {
+    let client = group.members(through);
+    group.until("the transfer", async || transfer_once(&client, node).await.ok());
 }
 
 /// Promotes once the node has caught up.
@@ -95,8 +105,7 @@ fn a_node_that_was_away_follows_a_leader_that_joined_meanwhile() {
     let leader = group.leader();
     add(&group, leader, 4, &at, false).unwrap();
     promote(&group, leader, 4, 0);
-    let mut client = group.members(leader);
-    group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: 4 })).unwrap();
+    transfer(&group, leader, 4);
     group.register(4, registration("web", "meanwhile")).unwrap();
     group.start_again(away);
     group.until_rows(away, "it knows the one that leads", |rows| {
@@ -164,18 +173,17 @@ fn what_would_lose_the_quorum_is_refused_with_words_and_done_when_forced() {
     let leader = group.leader();
     let others: Vec<u64> = group.running().into_iter().filter(|node| *node != leader).collect();
     group.end_abruptly(others[0]);
-    let said = group.until("the dead node is seen as silent", async || {
-        let mut client = group.members(leader);
-        let request = RemoveMemberRequest { node: 99, force: false };
-        assert_eq!(client.remove(request).await.unwrap_err().code(), Code::NotFound);
-        let row = group.running_node(leader).door().status().await?;
-        let silent = row.peers.iter().any(|peer| peer.silence.as_secs() >= 2);
-        if !silent {
-            return None;
+    assert_eq!(remove(&group, leader, 99, false).unwrap_err().code(), Code::NotFound);
+    group.until("the dead node is seen as silent", async || {
+        for node in [leader, others[1]] {
+            let status = group.running_node(node).door().status().await?;
+            if status.peers.iter().any(|peer| peer.silence.as_secs() >= 2) {
+                return Some(());
+            }
         }
-        let request = RemoveMemberRequest { node: others[1], force: false };
-        Some(client.remove(request).await.unwrap_err())
+        None
     });
+    let said = remove(&group, leader, others[1], false).unwrap_err();
     assert_eq!(said.code(), Code::FailedPrecondition);
     assert!(said.message().contains("of which only 1 of 2 answer"), "{}", said.message());
     assert!(remove(&group, leader, others[0], false).is_ok(), "the dead one may go");
@@ -209,12 +217,17 @@ fn a_wrong_address_a_wrong_number_and_a_node_with_a_log_of_its_own_are_refused_b
 fn leadership_is_transferred_to_whom_an_operator_names() {
     let group = Group::of(3);
     let (leader, to) = (group.leader(), group.follower());
-    let mut client = group.members(to);
-    let moved = group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: to })).unwrap();
-    assert_eq!(moved.into_inner().message, format!("node {to} leads"));
-    assert_eq!(group.leader(), to);
-    let refused =
-        group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: 77 })).unwrap_err();
+    let client = group.members(to);
+    group.until("it leads", async || {
+        let said = transfer_once(&client, to).await.ok()?;
+        assert!(said.starts_with(&format!("node {to} leads")), "{said}");
+        let seen = group.running_node(leader).door().leadership();
+        let leads = seen.borrow().leader.is_some_and(|leads| leads.0 == to);
+        leads.then_some(())
+    });
+    let refused = group
+        .answer(async move || client.clone().transfer(TransferLeadershipRequest { node: 77 }).await)
+        .unwrap_err();
     assert!(refused.message().contains("node 77 has no vote"), "{refused}");
     assert_ne!(leader, to);
 }
@@ -232,11 +245,14 @@ fn a_removed_node_says_so_in_its_rows_and_its_readiness_and_leaves_the_others_in
     group.until("its readiness says so", async || {
         crate::starting::http(http, "/ready").contains("was removed from the group").then_some(())
     });
-    let refused = remove(&group, gone, leader, false).unwrap_err();
+    let request = RemoveMemberRequest { node: leader, force: false };
+    let refused = group.runtime.block_on(group.members(gone).remove(request)).unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "another node may take it: {refused}");
-    let term = group.rows(leader).iter().map(|row| row.term).max();
+    let campaigns =
+        || group.rows(gone).iter().filter(|row| row.node == gone).map(|row| row.campaigns).sum::<u64>();
+    let before = campaigns();
     group.register(leader, registration("web", "after")).unwrap();
-    assert_eq!(group.rows(leader).iter().map(|row| row.term).max(), term);
+    assert_eq!(campaigns(), before);
     assert_eq!(group.rows(leader).len(), 2);
 }
 
@@ -274,8 +290,7 @@ fn a_node_that_was_away_follows_a_leader_that_came_back_on_an_empty_disk_meanwhi
     };
     group.until("it is a learner", async || seat().await.filter(|seat| *seat == (true, false)));
     group.until("it votes again", async || seat().await.filter(|seat| *seat == (false, true)));
-    let mut client = group.members(leader);
-    group.runtime.block_on(client.transfer(TransferLeadershipRequest { node: lost })).unwrap();
+    transfer(&group, leader, lost);
     group.register(lost, registration("web", "meanwhile")).unwrap();
     group.start_again(away);
     group.until_rows(away, "it knows the one that leads", |rows| {
@@ -337,9 +352,7 @@ fn nothing_of_a_newer_version_is_proposed_until_the_last_node_is_upgraded() {
         group.register(node, registration("web", &format!("mixed-{node}"))).unwrap();
     }
     let at = group.start_joining(4);
-    let mut client = group.members(group.leader());
-    let request = AddMemberRequest { node: 4, peer_address: at, promote: false, force: false };
-    let refused = group.runtime.block_on(client.add(request)).unwrap_err();
+    let refused = add(&group, group.leader(), 4, &at, false).unwrap_err();
     assert!(refused.message().contains("version 2"), "{refused}");
     for node in [1, 2, 3] {
         assert_eq!(group.version(node), 1, "node {node}");

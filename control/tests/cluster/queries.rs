@@ -10,17 +10,17 @@ fn members_shows_one_leader_and_who_does_not_answer() {
     let mut group = Group::of(3);
     let away = group.follower();
     group.end_abruptly(away);
-    let leader = group.leader();
     for node in group.running() {
         let mut client = group.query(node);
         let response = group.runtime.block_on(client.members(MembersRequest {})).unwrap().into_inner();
-        let roles: Vec<&str> = response.members.iter().map(|row| row.role.as_str()).collect();
-        assert_eq!(roles.iter().filter(|role| **role == "leader").count(), 1, "{roles:?}");
-        assert_eq!(response.members.len(), 3);
-        assert_eq!(response.answered_by, node);
-        let row = |node: u64| response.members.iter().find(|row| row.node == node).unwrap();
-        assert_eq!(row(leader).role, "leader");
-        assert!(!row(away).reachable, "{:?}", row(away));
+        assert_eq!((response.members.len(), response.answered_by), (3, node));
+        // While a new leader is being elected there is none, and for a moment there may be one that does not know yet that it is
+        // none any more.
+        group.until_rows(node, "one leader, and one that does not answer", |rows| {
+            let leading = rows.iter().filter(|row| row.role == "leader").count();
+            let silent: Vec<u64> = rows.iter().filter(|row| !row.reachable).map(|row| row.node).collect();
+            leading == 1 && silent == [away]
+        });
     }
 }
 
@@ -41,8 +41,7 @@ fn services_come_into_being_with_their_first_registration_and_are_counted() {
         group.register(1, registration("web", instance)).unwrap();
     }
     let mut client = group.query(1);
-    let rows =
-        group.runtime.block_on(client.services(ServicesRequest::default())).unwrap().into_inner().services;
+    let rows = group.answer(async || client.services(ServicesRequest::default()).await).unwrap().services;
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].endpoints, rows[0].ready_endpoints, rows[0].routes), (2, 2, 0));
 }
@@ -53,7 +52,7 @@ fn a_service_that_does_not_exist_is_told_with_what_comes_near() {
     group.register(1, registration("books", "books-1")).unwrap();
     let mut client = group.query(1);
     let request = EndpointsRequest { service: Some(name("boks")), ..EndpointsRequest::default() };
-    let status = group.runtime.block_on(client.endpoints(request)).unwrap_err();
+    let status = group.answer(async || client.endpoints(request.clone()).await).unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(status.message(), "service boks.default does not exist; there is books.default");
 }
@@ -63,6 +62,10 @@ fn proxies_names_the_nodes_that_did_not_answer() {
     let mut group = Group::of(3);
     group.end_abruptly(3);
     let mut client = group.query(1);
-    let response = group.runtime.block_on(client.proxies(ProxiesRequest::default())).unwrap().into_inner();
-    assert_eq!((response.missing_nodes, response.proxies.len()), (vec![3], 0));
+    // The other one is given a moment only to answer, which a busy machine may take from it.
+    group.until("an answer of all that are there", async || {
+        let response = client.proxies(ProxiesRequest::default()).await.ok()?.into_inner();
+        assert!(response.missing_nodes.contains(&3) && response.proxies.is_empty(), "{response:?}");
+        (response.missing_nodes == [3]).then_some(())
+    });
 }

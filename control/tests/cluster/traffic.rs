@@ -30,14 +30,14 @@ fn report(proxy: &str, window: u64, successes: u64) -> TrafficReport {
 }
 
 fn send(group: &Group, node: u64, report: TrafficReport) -> Result<ReportResponse, Status> {
-    let mut client = group.reports(node);
-    group.runtime.block_on(async { client.report(report).await.map(tonic::Response::into_inner) })
+    let client = group.reports(node);
+    group.answer(async move || client.clone().report(report.clone()).await)
 }
 
 fn stat(group: &Group, node: u64) -> StatResponse {
-    let mut client = group.query(node);
+    let client = group.query(node);
     let request = StatRequest { window_seconds: 600, ..StatRequest::default() };
-    group.runtime.block_on(client.stat(request)).unwrap().into_inner()
+    group.answer(async move || client.clone().stat(request.clone()).await).unwrap()
 }
 
 fn counts(response: &StatResponse) -> Vec<(u64, Vec<u64>)> {

@@ -2,7 +2,7 @@
 
 use api::v1::{EndpointsRequest, LeaveRequest, RegisterRequest, RevisionRequest};
 
-use crate::group::{Group, bulk, lease, registration, write_id};
+use crate::group::{Group, lease, registration, write_id};
 
 #[test]
 fn a_node_alone_takes_a_registration_and_still_has_it_after_a_restart() {
@@ -41,7 +41,7 @@ fn a_retry_of_a_registration_after_its_leave_does_not_bring_it_back() {
     group.register(1, registration("web", "web-1")).unwrap();
     let leave = LeaveRequest { id: write_id("web-1", 2), lease: Some(lease("web", "web-1")) };
     let mut client = group.registration(1);
-    group.runtime.block_on(client.leave(leave)).unwrap();
+    group.answer(async || client.leave(leave.clone()).await).unwrap();
     group.register(1, registration("web", "web-1")).unwrap();
     assert!(group.instances(1, "web").is_empty());
 }
@@ -54,7 +54,7 @@ fn a_retry_gets_the_first_outcome_after_a_failover_and_from_a_snapshot() {
     // Enough for a snapshot on each node: what is remembered comes from there when they start again.
     let survivors: Vec<u64> = group.running().into_iter().filter(|node| *node != leader).collect();
     for _ in 0..12 {
-        group.runtime.block_on(group.running_node(leader).door().propose(bulk())).unwrap();
+        group.write_bulk(leader);
     }
     group.end_abruptly(leader);
     let again = group.register(survivors[0], registration("web", "web-1")).unwrap();
@@ -123,7 +123,7 @@ fn a_node_that_missed_a_hundred_megabytes_catches_up_by_snapshot_or_log() {
     group.end_abruptly(away);
     let leader = group.leader();
     for _ in 0..35 {
-        group.runtime.block_on(group.running_node(leader).door().propose(bulk())).unwrap();
+        group.write_bulk(leader);
     }
     group.register(leader, registration("web", "missed")).unwrap();
     group.start_again(away);
