@@ -2,18 +2,11 @@
 //! code that says why, or is not read any more; curl is served meanwhile, by either listener.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use proxy::worker::Limits;
 use tokio::process::Command;
 
-use crate::instance::Instance;
 use crate::process::{program, said};
-use crate::sides::{Side, sides};
-use crate::support::{SHORT, run};
-
-/// What callers are held to here: short, and longer than curl ever pauses on a busy machine.
-const LIMITS: Limits = Limits { head: Duration::from_secs(2), idle: Duration::from_secs(5), ..SHORT };
+use crate::sides::{Side, on_either_side};
 
 /// The flooder, which `.ci/run tools` builds.
 fn floods(kind: &str, side: &Side) -> Command {
@@ -28,16 +21,13 @@ fn floods(kind: &str, side: &Side) -> Command {
 
 /// Each listener ends a flood of this `kind` as one of `ends`; at most so many of its requests reach the application.
 fn is_ended(kind: &str, ends: &[&str], reached_max: usize) {
-    run(async {
-        let well = Instance::start("well").await;
-        for side in sides(&well, LIMITS) {
-            let before = well.asked().await;
-            let told = said(floods(kind, &side)).await;
-            assert!(ends.contains(&told.trim()), "{}: {told}", side.name());
-            let reached = well.asked().await - before;
-            assert!(reached <= reached_max, "{}: {reached} requests came to the application", side.name());
-            side.serves_beside(async {}).await;
-        }
+    on_either_side("well", async |well, side| {
+        let before = well.asked().await;
+        let told = said(floods(kind, &side)).await;
+        assert!(ends.contains(&told.trim()), "{}: {told}", side.name());
+        let reached = well.asked().await - before;
+        assert!(reached <= reached_max, "{}: {reached} requests came to the application", side.name());
+        side.serves_beside(async {}).await;
     });
 }
 
@@ -64,41 +54,32 @@ fn empty_pieces_of_a_body_without_end_end_the_connection() {
 
 #[test]
 fn pings_and_settings_of_one_who_reads_no_answer_are_not_taken() {
-    run(async {
-        let well = Instance::start("well").await;
+    on_either_side("well", async |_, side| {
         for kind in ["pings", "settings"] {
-            for side in sides(&well, LIMITS) {
-                let told = side.serves_beside(said(floods(kind, &side))).await;
-                assert!(["unread", "closed"].contains(&told.trim()), "{kind} {}: {told}", side.name());
-            }
+            let told = side.serves_beside(said(floods(kind, &side))).await;
+            assert!(["unread", "closed"].contains(&told.trim()), "{kind} {}: {told}", side.name());
         }
     });
 }
 
 #[test]
 fn answers_for_which_no_window_opens_are_given_up() {
-    run(async {
-        let well = Instance::start("well").await;
-        for side in sides(&well, LIMITS) {
-            let told = side.serves_beside(said(floods("windows", &side))).await;
-            assert_eq!(told.trim(), "streams CANCEL", "{}", side.name());
-            let counters = side.counters().await;
-            assert_eq!((counters.stalled_total, counters.requests_running), (50, 0), "{}", side.name());
-        }
+    on_either_side("well", async |_, side| {
+        let told = side.serves_beside(said(floods("windows", &side))).await;
+        assert_eq!(told.trim(), "streams CANCEL", "{}", side.name());
+        let counters = side.counters().await;
+        assert_eq!((counters.stalled_total, counters.requests_running), (50, 0), "{}", side.name());
     });
 }
 
 /// One byte at a time for each stream and for all of them.
 #[test]
 fn a_caller_with_the_smallest_windows_gets_every_answer() {
-    run(async {
-        let well = Instance::start("well").await;
-        for side in sides(&well, LIMITS) {
-            let (at, own) = (format!("http://{}/", side.address), "--header=:authority: web");
-            let mut h2load = program("h2load");
-            h2load.args(["-n", "200", "-c", "2", "-m", "20", "-w", "1", "-W", "1", own, &at]);
-            let told = side.serves_beside(said(h2load)).await;
-            assert!(told.contains("status codes: 200 2xx, 0 3xx, 0 4xx, 0 5xx"), "{}: {told}", side.name());
-        }
+    on_either_side("well", async |_, side| {
+        let (at, own) = (format!("http://{}/", side.address), "--header=:authority: web");
+        let mut h2load = program("h2load");
+        h2load.args(["-n", "200", "-c", "2", "-m", "20", "-w", "1", "-W", "1", own, &at]);
+        let told = side.serves_beside(said(h2load)).await;
+        assert!(told.contains("status codes: 200 2xx, 0 3xx, 0 4xx, 0 5xx"), "{}: {told}", side.name());
     });
 }

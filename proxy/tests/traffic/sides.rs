@@ -10,10 +10,13 @@ use proxy::worker::Limits;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::instance::{Instance, status, web};
-use crate::support::{Mesh, mesh_with, settings, with_inbound};
+use crate::support::{Mesh, SHORT, mesh_with, run, settings, with_inbound};
 
 /// From one request of curl's to the next.
 const REST: Duration = Duration::from_millis(100);
+
+/// What callers are held to where a bound must end them: short, and longer than curl ever pauses on a busy machine.
+pub const STRICT: Limits = Limits { head: Duration::from_secs(2), idle: Duration::from_secs(5), ..SHORT };
 
 /// One listener.
 pub struct Side {
@@ -22,15 +25,17 @@ pub struct Side {
     mesh: Mesh,
 }
 
-/// The outbound listener of a caller's proxy and the inbound one of the application's, which hold their callers to `limits`.
-pub fn sides(instance: &Instance, limits: Limits) -> [Side; 2] {
-    let outbound = mesh_with(&settings(), limits, &[web(vec![instance.endpoint()])]);
-    let inbound = mesh_with(&with_inbound(instance.address(), Protocol::Http1), limits, &[]);
-    let (out_at, in_at) = (outbound.outbound, inbound.workers.inbound_address.unwrap());
-    [
-        Side { is_outbound: true, address: out_at, mesh: outbound },
-        Side { is_outbound: false, address: in_at, mesh: inbound },
-    ]
+/// Has the outbound listener of a caller's proxy and the inbound one of the application's stand `trial`, before an application that
+/// behaves as `manner` says; both hold their callers to `STRICT`.
+pub fn on_either_side(manner: &str, mut trial: impl AsyncFnMut(&Instance, Side)) {
+    run(async {
+        let instance = Instance::start(manner).await;
+        let outbound = mesh_with(&settings(), STRICT, &[web(vec![instance.endpoint()])]);
+        let inbound = mesh_with(&with_inbound(instance.address(), Protocol::Http1), STRICT, &[]);
+        let (out_at, in_at) = (outbound.outbound, inbound.workers.inbound_address.unwrap());
+        trial(&instance, Side { is_outbound: true, address: out_at, mesh: outbound }).await;
+        trial(&instance, Side { is_outbound: false, address: in_at, mesh: inbound }).await;
+    });
 }
 
 impl Side {

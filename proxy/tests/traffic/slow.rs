@@ -2,19 +2,13 @@
 //! number, answers that nobody reads. Each is ended by a bound and counted, by either listener, and curl is served meanwhile.
 
 use std::process::Stdio;
-use std::time::Duration;
 
-use proxy::worker::Limits;
 use tokio::process::Command;
 
-use crate::instance::Instance;
 use crate::process::{Server, node, program, said};
-use crate::sides::{Side, sides};
+use crate::sides::{STRICT, Side, on_either_side};
 use crate::stage::SPOKEN;
-use crate::support::{SHORT, endpoint, mesh_with, run, service, settings, with_inbound};
-
-/// What callers are held to here: short, and longer than curl ever pauses on a busy machine.
-const LIMITS: Limits = Limits { head: Duration::from_secs(2), idle: Duration::from_secs(5), ..SHORT };
+use crate::support::{endpoint, mesh_with, run, service, settings, with_inbound};
 
 /// Connections of one run.
 const CONNECTIONS: u64 = 60;
@@ -44,36 +38,27 @@ async fn is_cut_off(side: &Side, path: &str, mode: &[&str]) {
 
 #[test]
 fn heads_that_do_not_end_are_cut_off() {
-    run(async {
-        let well = Instance::start("well").await;
-        for side in sides(&well, LIMITS) {
-            is_cut_off(&side, "/", &["-H"]).await;
-            assert_eq!(side.counters().await.head_timeout_total, CONNECTIONS, "{}", side.name());
-        }
+    on_either_side("well", async |_, side| {
+        is_cut_off(&side, "/", &["-H"]).await;
+        assert_eq!(side.counters().await.head_timeout_total, CONNECTIONS, "{}", side.name());
     });
 }
 
 #[test]
 fn bodies_that_do_not_end_are_cut_off_and_free_the_application() {
-    run(async {
-        let reads = Instance::start("reads").await;
-        for side in sides(&reads, LIMITS) {
-            is_cut_off(&side, "/", &["-B"]).await;
-            let counters = side.counters().await;
-            let freed = (counters.stalled_total, counters.requests_running);
-            assert_eq!(freed, (CONNECTIONS, 0), "{}", side.name());
-        }
+    on_either_side("reads", async |_, side| {
+        is_cut_off(&side, "/", &["-B"]).await;
+        let counters = side.counters().await;
+        let freed = (counters.stalled_total, counters.requests_running);
+        assert_eq!(freed, (CONNECTIONS, 0), "{}", side.name());
     });
 }
 
 #[test]
 fn ranges_without_number_never_come_to_the_application() {
-    run(async {
-        let well = Instance::start("well").await;
-        for side in sides(&well, LIMITS) {
-            is_cut_off(&side, "/ranges", &["-R", "-a", "1", "-b", "20000"]).await;
-            assert_eq!(side.counters().await.head_too_large_total, CONNECTIONS, "{}", side.name());
-        }
+    on_either_side("well", async |_, side| {
+        is_cut_off(&side, "/ranges", &["-R", "-a", "1", "-b", "20000"]).await;
+        assert_eq!(side.counters().await.head_too_large_total, CONNECTIONS, "{}", side.name());
     });
 }
 
@@ -85,10 +70,10 @@ fn streams_on_which_no_body_comes_are_answered_and_a_grpc_call_may_begin_as_late
             let server = Server::ours(node("server.mjs", &[spoken])).await;
             let outbound = mesh_with(
                 &settings(),
-                LIMITS,
+                STRICT,
                 &[service("web", protocol, vec![endpoint("web", server.address, 100)])],
             );
-            let inbound = mesh_with(&with_inbound(server.address, protocol), LIMITS, &[]);
+            let inbound = mesh_with(&with_inbound(server.address, protocol), STRICT, &[]);
             for (mesh, at) in
                 [(&outbound, outbound.outbound), (&inbound, inbound.workers.inbound_address.unwrap())]
             {
@@ -105,19 +90,16 @@ fn streams_on_which_no_body_comes_are_answered_and_a_grpc_call_may_begin_as_late
 /// slowhttptest does not look whether the connections are there that it does not read: the proxy's word is taken for it.
 #[test]
 fn answers_that_nobody_reads_are_cut_off_and_free_the_application() {
-    run(async {
-        let well = Instance::start("well").await;
-        for side in sides(&well, LIMITS) {
-            let mode = ["-X", "-n", "300", "-w", "1", "-y", "2", "-z", "1"];
-            let mut reader = slow(&side, "/large", &mode).stdout(Stdio::null()).spawn().unwrap();
-            let given_up = async {
-                while side.counters().await.stalled_total < CONNECTIONS {
-                    assert!(reader.try_wait().unwrap().is_none(), "{}: it waits no longer", side.name());
-                    tokio::task::yield_now().await;
-                }
-            };
-            side.serves_beside(given_up).await;
-            assert_eq!(side.counters().await.requests_running, 0, "{}", side.name());
-        }
+    on_either_side("well", async |_, side| {
+        let mode = ["-X", "-n", "300", "-w", "1", "-y", "2", "-z", "1"];
+        let mut reader = slow(&side, "/large", &mode).stdout(Stdio::null()).spawn().unwrap();
+        let given_up = async {
+            while side.counters().await.stalled_total < CONNECTIONS {
+                assert!(reader.try_wait().unwrap().is_none(), "{}: it waits no longer", side.name());
+                tokio::task::yield_now().await;
+            }
+        };
+        side.serves_beside(given_up).await;
+        assert_eq!(side.counters().await.requests_running, 0, "{}", side.name());
     });
 }
