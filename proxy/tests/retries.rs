@@ -82,8 +82,8 @@ fn a_request_is_saved_by_a_retry_only_if_what_it_came_to_is_no_failure() {
     run(async {
         let answers = Rc::new(Cell::new(0));
         let number = Rc::clone(&answers);
-        // Each second answer is the one after a retry: a failure that the route does not name, and then one of gRPC that only the
-        // trailers tell.
+        // Each second answer is the one after a retry: a failure that the route does not name; statuses of gRPC that only the trailers
+        // tell, a failure, none, none that the route names all the same, and one of the request's own.
         let app = serving(Protocol::Http2, move |_, _| {
             number.set(number.get() + 1);
             let status = |status: &str| {
@@ -96,13 +96,17 @@ fn a_request_is_saved_by_a_retry_only_if_what_it_came_to_is_no_failure() {
                 2 => answer.status(500).body(Full::default().boxed()).unwrap(),
                 4 => answer.body(body(status("13"))).unwrap(),
                 6 => answer.body(body(status("0"))).unwrap(),
+                8 => answer.body(body(status("8"))).unwrap(),
+                10 => answer.body(body(status("5"))).unwrap(),
                 _ => answer.header("grpc-status", "14").body(Full::default().boxed()).unwrap(),
             }
         })
         .await;
-        let named = retry(&[], &[GrpcCode::Unavailable], 1);
-        let mesh = mesh(&settings(), &[web(Protocol::Grpc, &[&app], Some(named))]);
-        for (made, saved) in [(1, 0), (2, 0), (3, 1)] {
+        let named = retry(&[], &[GrpcCode::Unavailable, GrpcCode::ResourceExhausted], 1);
+        let mut declared = web(Protocol::Grpc, &[&app], Some(named));
+        declared.policy.retry_budget = Some(RetryBudget { percent: 100, ..RetryBudget::default() });
+        let mesh = mesh(&settings(), &[declared]);
+        for (made, saved) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)] {
             let call = Request::post("http://web/").header("content-type", "application/grpc");
             let call = call.body(Full::default()).unwrap();
             whole(http2(mesh.outbound).await.send_request(call).await.unwrap()).await;

@@ -43,6 +43,12 @@ impl Verdict {
     }
 }
 
+/// The gRPC status that headers or trailers state, if it is a number.
+#[must_use]
+pub fn grpc_number(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
 fn by_status(headers: &HeaderMap) -> Option<Failure> {
     let status = headers.get("grpc-status").map(http::HeaderValue::as_bytes);
     status.is_none_or(|status| SERVER_FAULTS.contains(&status)).then_some(Failure::Server)

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, request};
-use mesh::Failure;
+use mesh::{Failure, GrpcCode};
 use tokio::net::TcpStream;
 
-use super::classify::Verdict;
+use super::classify::{Verdict, grpc_number};
 use super::refusal::Refusal;
 use super::signs::Signs;
 use super::state::WorkerState;
@@ -37,8 +37,9 @@ pub struct Tally {
     record: Option<Box<Record>>,
     /// Tries beyond the first.
     pub retries: u64,
-    /// A route had it sent again, and would not do so after what came of that: saved, if that is no failure.
-    pub is_saved: bool,
+    /// A route had it sent again, and would not do so after the head of what came of that: saved, if the whole is no failure, and its
+    /// trailers tell none of these, which the route names too.
+    pub saved_unless: Option<Box<[GrpcCode]>>,
     /// Body bytes from caller to callee.
     pub request_bytes: u64,
     /// Body bytes from callee to caller.
@@ -68,7 +69,7 @@ impl Tally {
             status: 0,
             record: None,
             retries: 0,
-            is_saved: false,
+            saved_unless: None,
             request_bytes: 0,
             response_bytes: 0,
             closed: false,
@@ -142,6 +143,8 @@ impl Tally {
             record.note_grpc(trailers);
         }
         let failure = self.verdict.as_ref().map_or(Some(Failure::Reset), |verdict| verdict.failure(trailers));
+        let told = trailers.and_then(grpc_number);
+        self.saved_unless.take_if(|codes| codes.iter().any(|code| told == Some(code.number())));
         self.close(failure, true);
     }
 
@@ -242,7 +245,7 @@ impl Tally {
         }
         self.state.count(|counters| {
             counters.requests_running -= 1;
-            counters.retries_succeeded_total += u64::from(self.is_saved && failure.is_none());
+            counters.retries_succeeded_total += u64::from(self.saved_unless.is_some() && failure.is_none());
         });
         self.signs.running.set(self.signs.running.get().saturating_sub(1));
         self.signs.bytes.set(self.signs.bytes.get() + self.request_bytes + self.response_bytes);

@@ -2,6 +2,7 @@
 
 use mesh::Retry;
 
+use crate::http::classify::grpc_number;
 use crate::http::refusal::Refusal;
 use crate::http::send::{Answer, Unsent};
 
@@ -21,11 +22,7 @@ pub(super) struct Asked {
 /// status that the caller would be told.
 pub(super) fn allows(retry: &Retry, asked: Asked, sent: &Result<Answer, Unsent>) -> bool {
     match sent {
-        Ok(answer) => {
-            let grpc_status = answer.headers.get("grpc-status").and_then(|status| status.to_str().ok());
-            let number = grpc_status.and_then(|status| status.parse().ok());
-            names(retry, answer.status.as_u16(), number)
-        }
+        Ok(answer) => names(retry, answer.status.as_u16(), grpc_number(&answer.headers)),
         Err(Unsent::NotConnected | Unsent::Unbegun | Unsent::Refused) => true,
         Err(Unsent::Lost(refusal @ (Refusal::BrokenOff | Refusal::TimedOut))) => {
             let number = asked.is_grpc.then(|| u32::from(refusal.grpc_status()));

@@ -98,7 +98,8 @@ impl Way<'_> {
             let (picked, sent) = self.send_within(rule.try_timeout, &past, outgoing, tally).await;
             let is_wanted = allows(retry, asked, &sent);
             if number == retry.attempts || !is_wanted {
-                tally.is_saved = number > 0 && !is_wanted;
+                let is_kept = number > 0 && !is_wanted;
+                tally.saved_unless = is_kept.then(|| retry.grpc_codes.as_slice().into());
                 return sent;
             }
             let Some(body) = replay.body() else {
