@@ -170,6 +170,8 @@ pub struct WorkerMetrics {
     pub reused_dead: IntCounter,
     /// Picks that went to another because an endpoint was too new.
     pub slow_start_passed: IntCounter,
+    /// Connections carried as bytes whose host at one end was lost, by end.
+    pub hosts_lost: IntCounterVec,
     /// Retries that were made.
     pub retries_made: IntCounter,
     /// Requests that a retry saved.
@@ -317,6 +319,8 @@ impl WorkerMetrics {
         let dropped = IntCounterVec::new(options, &["of"]).expect(VALID);
         let options = Opts::new("penstock_proxy_ejections_total", "Endpoints ejected");
         let ejections = IntCounterVec::new(options, &["reason"]).expect(VALID);
+        let options = Opts::new("penstock_proxy_hosts_lost_total", "Opaque connections whose host was lost");
+        let hosts_lost = IntCounterVec::new(options, &["end"]).expect(VALID);
         let options = Opts::new("penstock_proxy_faults_injected_total", "Faults injected by policies");
         let faults = IntCounterVec::new(options, &["kind"]).expect(VALID);
         let options =
@@ -353,6 +357,7 @@ impl WorkerMetrics {
                 "Times that no pipe was left to splice",
             ),
             detected: registered(registry, detected),
+            hosts_lost: registered(registry, hosts_lost),
             passed_through: counter(registry, "passed_through_total", "Connections to what is no service's"),
             owner_timeouts: counter(registry, "owner_timeouts_total", "Destinations without word in time"),
             client_addresses_lost: counter(
@@ -406,6 +411,7 @@ mod tests {
         metrics.workers.copies_dropped.with_label_values(&["busy"]).inc();
         metrics.workers.ejections.with_label_values(&["success_rate"]).inc();
         metrics.workers.detected.with_label_values(&["http1", "bytes"]).inc();
+        metrics.workers.hosts_lost.with_label_values(&["endpoint"]).inc();
         metrics.workers.retries_refused.with_label_values(&["budget"]).inc();
         metrics.workers.records_dropped.with_label_values(&["access_log"]).inc();
         metrics.workers.open_connections.with_label_values(&["inbound", "src"]).set(1);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mesh::{Authority, Balancer, Direction, Failure, Protocol, ServicePolicy};
-use proxy::tcp::{Tools, carry};
+use proxy::tcp::{Ends, Tools, carry};
 use proxy::worker::WorkerSettings;
 use socket2::SockRef;
 use support::{
@@ -334,7 +334,8 @@ fn megabytes_pass_unchanged_both_ways_at_once_by_splice_and_by_copy() {
             };
             let counted = std::cell::Cell::new(0);
             let count = |_, bytes: usize| counted.set(counted.get() + bytes);
-            let carried = carry(near, far, Default::default(), Default::default(), &tools, count);
+            let ends = Ends::of(&near, &far);
+            let carried = carry(near, far, Default::default(), Default::default(), &tools, &ends, count);
             let (ended, of_endpoint, of_caller) =
                 tokio::join!(carried, exchange(caller, 1), exchange(endpoint, 2));
             ended.unwrap();

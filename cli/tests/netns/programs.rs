@@ -174,13 +174,15 @@ fn mariadb(stage: &mut Stage) {
     stage.start(Host::Callee, NOBODY, &server);
 }
 
-fn redis(stage: &mut Stage) {
+/// Behind the callee's first proxy.
+pub fn redis(stage: &mut Stage) {
     let server = ["redis-server", "--port", "6379", "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"];
     stage.start(Host::Callee, NOBODY, &server);
     stage.beside(1, "cache", "tcp", 6379, "cache:6379");
 }
 
-fn postgresql(stage: &mut Stage) {
+/// Behind its second one.
+pub fn postgresql(stage: &mut Stage) {
     let programs =
         std::fs::read_dir("/usr/lib/postgresql").unwrap().next().unwrap().unwrap().path().join("bin");
     let program = |name: &str| programs.join(name).display().to_string();

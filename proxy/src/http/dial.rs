@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -65,6 +66,16 @@ pub(crate) fn bound_silence(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Lifts that bound: from here the connection is for bytes of any kind.
+///
+/// # Errors
+/// The socket is gone.
+pub(crate) fn unbound_silence(stream: &TcpStream) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(Duration::ZERO))?;
+    Ok(())
+}
+
 /// Connects to `address` within `time`, for bytes of any kind. A receiver may leave them waiting for as long as it likes:
 /// the kernel's time for unacknowledged bytes also ends connections whose far side only does not read.
 ///
@@ -109,11 +120,12 @@ async fn opened(client: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpSt
     }
 }
 
-/// Has the kernel look after a connection on which nothing may be said for days.
+/// Has the kernel look after a connection on which nothing may be said for days; after those too that are accepted from a listener
+/// (Linux hands its options down).
 ///
 /// # Errors
 /// The socket is gone.
-pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
     let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
-    SockRef::from(stream).set_tcp_keepalive(&probes)
+    SockRef::from(socket).set_tcp_keepalive(&probes)
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::refusal::Refusal;
 use super::{h1, hop};
 use crate::report::edges::EdgeHandle;
 use crate::snapshot::DEMAND_WAIT;
+use crate::tcp::Ends;
 
 /// The times that a worker holds its callers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,8 @@ pub struct Signs {
     pub edge: Cell<Option<EdgeHandle>>,
     /// Body bytes of the requests that ended, both ways; where bytes pass as they are, those that passed.
     pub bytes: Cell<u64>,
+    /// Where bytes pass as they are: between whom.
+    pub ends: RefCell<Option<Rc<Ends>>>,
     /// The head of the running HTTP/1 request as it came, and of the answer to it: how they spell their names.
     pub asked_as: RefCell<Bytes>,
     /// See `asked_as`. Once the answer's head is written, its trailers, when these come.

@@ -239,6 +239,9 @@ impl WorkerState {
     pub fn sweep(&self, now: Instant) {
         for (_, signs) in self.connections.borrow().values() {
             signs.sweep(&self.limits, now);
+            if let Some(ends) = &*signs.ends.borrow() {
+                ends.sweep(&self.tools, now);
+            }
         }
     }
 

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
+use super::dial;
 use super::signs::Signs;
 use super::state::WorkerState;
 use super::upstream::InFlight;
 use crate::report::edges::EdgeHandle;
-use crate::tcp::{self, Way};
+use crate::tcp::{self, End, Ends, Way};
 
 /// A connection to an endpoint, ready to be joined with a caller's.
 #[derive(Debug)]
@@ -43,6 +44,9 @@ impl Tunnel {
     /// of the service and the bytes while it runs: it may be open for days.
     pub async fn carry(mut self, caller: TcpStream, first: Bytes, signs: &Signs) {
         let Some(endpoint) = self.endpoint.take() else { return };
+        let _ = dial::unbound_silence(&endpoint); // fails only on a socket that is gone
+        let ends = Rc::new(Ends::of(&caller, &endpoint));
+        signs.ends.replace(Some(Rc::clone(&ends)));
         signs.edge.set(Some(self.edge));
         let carried = |way: Way, bytes: usize| {
             signs.bytes.set(signs.bytes.get() + bytes as u64);
@@ -53,8 +57,14 @@ impl Tunnel {
             }
         };
         let unread = std::mem::take(&mut self.unread);
-        if let Err(error) = tcp::carry(caller, endpoint, first, unread, &self.state.tools, carried).await {
-            tracing::debug!(%error, "a connection broke off");
+        let carrying = tcp::carry(caller, endpoint, first, unread, &self.state.tools, &ends, carried);
+        if let Err(error) = carrying.await {
+            tracing::debug!(%error, lost = ?ends.lost(), "a connection broke off");
+            self.state.count(|counters| match ends.lost() {
+                Some(End::Caller) => counters.callers_lost_total += 1,
+                Some(End::Endpoint) => counters.endpoints_lost_total += 1,
+                None => {}
+            });
         }
     }
 }

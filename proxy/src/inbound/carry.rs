@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::serve::Inbound;
 use crate::arrival::{Arrival, arrival};
 use crate::http::connection;
-use crate::http::dial::{keep_alive, reach, unconnected};
+use crate::http::dial::{reach, unconnected};
 use crate::http::looked::{Speaks, looked_at};
 use crate::http::signs::Signs;
 use crate::http::state::Opened;
@@ -85,7 +85,6 @@ impl Inbound {
         reached: io::Result<Application>,
         signs: &Signs,
     ) {
-        let _ = keep_alive(&stream); // fails only on a socket that is gone
         let edge = self.edge(0, None);
         match reached {
             Ok(Application { stream: application, in_flight }) => {

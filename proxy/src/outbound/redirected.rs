@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::serve::Outbound;
 use crate::arrival::{Arrival, arrival};
 use crate::http::connection;
-use crate::http::dial::{connect, keep_alive, unconnected};
+use crate::http::dial::{connect, unconnected};
 use crate::http::signs::Signs;
 use crate::http::state::{Opened, WorkerState};
 use crate::http::tunnel::Tunnel;
@@ -104,7 +104,6 @@ pub(crate) async fn pass(
 ) {
     state.count(|counters| counters.passed_through_total += 1);
     let edge = state.edges.borrow_mut().intern(edge);
-    let _ = keep_alive(&stream); // fails only on a socket that is gone
     match connect(destination, PASS_TIMEOUT).await {
         Ok(far) => {
             state.edges.borrow_mut().reached(edge, 0);

@@ -17,7 +17,6 @@ use super::target::Target;
 use crate::detect::{Sight, Spoken, sight};
 use crate::http::body::AnswerBody;
 use crate::http::connection::{self, Serve};
-use crate::http::dial::keep_alive;
 use crate::http::head_bounds::HeadBounds;
 use crate::http::looked::{Speaks, looked_at};
 use crate::http::refusal::Refusal;
@@ -112,7 +111,6 @@ impl Outbound {
         target: &Target,
         signs: &Signs,
     ) {
-        let _ = keep_alive(&stream); // fails only on a socket that is gone
         match reached {
             Ok(reached) => reached.tunnel(&self.state).carry(stream, first.freeze(), signs).await,
             Err(refusal) => {

@@ -247,8 +247,7 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
     open("outbound", counters.outbound_connections);
     open("inbound", counters.inbound_connections);
     metrics.running.set(gauge(counters.requests_running));
-    metrics.tunnels.set(gauge(counters.tunnels));
-    raise(&metrics.pipes_exhausted, counters.pipes_exhausted_total);
+    show_tunnels(metrics, counters);
     for (spoken, how, total) in counters.detected.totals().filter(|(_, _, total)| *total > 0) {
         raise(&metrics.detected.with_label_values(&[spoken, how]), total);
     }
@@ -304,6 +303,15 @@ fn show(metrics: &WorkerMetrics, counters: &Counters) {
         ("loop", counters.loops_refused_total),
     ] {
         raise(&metrics.refused.with_label_values(&[reason]), total);
+    }
+}
+
+fn show_tunnels(metrics: &WorkerMetrics, counters: &Counters) {
+    metrics.tunnels.set(i64::try_from(counters.tunnels).unwrap_or(i64::MAX));
+    raise(&metrics.pipes_exhausted, counters.pipes_exhausted_total);
+    for (end, total) in [("caller", counters.callers_lost_total), ("endpoint", counters.endpoints_lost_total)]
+    {
+        raise(&metrics.hosts_lost.with_label_values(&[end]), total);
     }
 }
 

@@ -48,6 +48,10 @@ pub struct Counters {
     pub out_of_files_total: u64,
     /// Requests given up because their caller neither sent nor read.
     pub stalled_total: u64,
+    /// Connections carried as bytes that ended because the caller's host was lost.
+    pub callers_lost_total: u64,
+    /// The same because the endpoint's was.
+    pub endpoints_lost_total: u64,
     /// Requests cut off at the end of a drain.
     pub cut_off_total: u64,
     /// Idle connections to endpoints that were closed because the pool was full.
@@ -165,6 +169,8 @@ impl Counters {
         self.shed_total += other.shed_total;
         self.out_of_files_total += other.out_of_files_total;
         self.stalled_total += other.stalled_total;
+        self.callers_lost_total += other.callers_lost_total;
+        self.endpoints_lost_total += other.endpoints_lost_total;
         self.cut_off_total += other.cut_off_total;
         self.pool_overflow_total += other.pool_overflow_total;
         self.connects.merge(&other.connects);

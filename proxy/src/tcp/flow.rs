@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use super::outstanding::{Outstanding, Questions};
 use super::pipes::{Lent, PIPE_BYTES, Pipes};
 
 /// What is copied at a time. A read that fills it is the sign that a lot flows. Smaller: messages of a few kilobytes, which
@@ -28,6 +30,7 @@ pub struct Tools {
     buffers: RefCell<Vec<Box<[u8]>>>,
     /// The kernel refused to splice sockets.
     copies_only: Cell<bool>,
+    questions: Questions,
 }
 
 impl Tools {
@@ -41,6 +44,10 @@ impl Tools {
     #[must_use]
     pub fn copying() -> Self {
         Self { copies_only: Cell::new(true), ..Self::default() }
+    }
+
+    pub(super) fn outstanding(&self, local: SocketAddr, peer: SocketAddr) -> Option<Outstanding> {
+        self.questions.outstanding(local, peer)
     }
 
     fn buffer(&self) -> Box<[u8]> {
@@ -59,7 +66,7 @@ impl Tools {
     }
 }
 
-/// Carries bytes until `from` has ended, and ends `to` then; `carried` is told of each piece as it was taken.
+/// Carries bytes until `from` has ended, and ends `to` then; `carried` is told of each piece as it was taken, and of the end as of none.
 ///
 /// # Errors
 /// Either side broke.
@@ -76,6 +83,7 @@ pub(super) async fn flow(
         let written = match read {
             Ok(Some(0)) => {
                 tools.keep(buffer);
+                carried(0);
                 return end(&mut to).await;
             }
             Ok(Some(read)) => {
@@ -95,6 +103,7 @@ pub(super) async fn flow(
             && let Some(pipe) = tools.pipe()
             && spliced(from.as_ref(), to.as_ref(), pipe, tools, &carried).await?
         {
+            carried(0);
             return end(&mut to).await;
         }
     }

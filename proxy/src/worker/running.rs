@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{DrainPlan, Idle, Listeners, Role, Start, Taken};
 use crate::http::connection;
+use crate::http::dial::keep_alive;
 use crate::http::own;
 use crate::http::refusal::Refusal;
 use crate::http::signs::Closing;
@@ -267,6 +268,7 @@ impl Door {
         is_http: bool,
         take: impl Fn(TcpStream, Opened) + 'static,
     ) -> Self {
+        let _ = keep_alive(&listener); // a socket that was bound takes these
         let listener =
             TcpListener::from_std(listener).expect("a listener that does not block can be registered");
         Self { role, listener, direction, is_http, take: Box::new(take) }
