@@ -93,7 +93,10 @@ fn a_head_that_comes_too_slowly_is_answered_408_and_an_idle_connection_is_left_a
             slow.read_to_string(&mut answer).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("penstock-error"), "{answer}");
         }
-        assert_eq!(mesh.workers.take().await.counters.head_timeout_total, 3);
+        let mut hello = TcpStream::connect(mesh.outbound).await.unwrap();
+        hello.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
+        assert_eq!(hello.read(&mut [0; 16]).await.unwrap(), 0, "nothing can be said to TLS");
+        assert_eq!(mesh.workers.take().await.counters.head_timeout_total, 4);
         assert_eq!(ask(&mut idle, get("web", "/")).await.status, 200);
     });
 }

@@ -107,9 +107,13 @@ pub async fn serve_from<S: Serve>(
         // idle connection pays for it.
         Some((first, true)) => Box::pin(serve_h2(stream, first.freeze(), &signs, &state, service)).await,
         Some((first, false)) if first.first() == Some(&TLS_HANDSHAKE) => {
-            let taken = Box::pin(Rc::clone(&service).take_tls(stream, first, Rc::clone(&signs)));
-            if let Some((stream, first)) = taken.await {
-                serve_h1(stream, first, &signs, &state, service).await;
+            signs.head_since.set(Some(Instant::now())); // of the hello
+            let taken = Box::pin(Rc::clone(&service).take_tls(stream, first, Rc::clone(&signs))).await;
+            signs.head_since.set(None);
+            match (taken, signs.refusal.get()) {
+                (Some((stream, first)), _) => serve_h1(stream, first, &signs, &state, service).await,
+                (None, Some(refusal)) => state.count_refusal(refusal),
+                (None, None) => {}
             }
         }
         Some((first, false)) => serve_h1(stream, first, &signs, &state, service).await,

@@ -114,11 +114,12 @@ impl Signs {
         }
     }
 
-    /// Waits until the connection is to end because nothing runs on it.
+    /// Waits until the connection is to end because nothing runs on it, or because its caller takes too long.
     pub async fn closes(&self) {
         std::future::poll_fn(|cx| {
             self.wake_by(cx.waker());
-            if self.closing.get() == Closing::WhenIdle { Poll::Ready(()) } else { Poll::Pending }
+            let is_over = self.closing.get() == Closing::WhenIdle || self.refusal.get().is_some();
+            if is_over { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
