@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::{Authority, Edge, EdgeTraffic, Locality, Protocol, WorkloadName};
+use runtime::listen::{Share, bind};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
@@ -146,7 +147,7 @@ pub struct Workers {
 }
 
 /// Asks running workers for what they have open. Unlike [`Workers`] it does not keep them alive.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Asker {
     workers: Vec<mpsc::WeakSender<Message>>,
 }
@@ -363,27 +364,25 @@ fn twins(
 
 /// `count` listeners of one address; the kernel spreads connections over them. A twin leaves IPv4 to its sibling.
 fn listeners(address: SocketAddr, count: usize, is_twin: bool) -> io::Result<Vec<std::net::TcpListener>> {
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    let first = listener(address, count > 1, is_twin).map_err(named)?;
+    let share = if count > 1 { Share::BetweenWorkers } else { Share::Alone };
+    let first = listener(address, share, is_twin)?;
     let bound = first.local_addr()?;
     let mut all = vec![first];
     for _ in 1..count {
-        all.push(listener(bound, true, is_twin).map_err(named)?);
+        all.push(listener(bound, share, is_twin)?);
     }
     Ok(all)
 }
 
-fn listener(address: SocketAddr, is_shared: bool, is_twin: bool) -> io::Result<std::net::TcpListener> {
+fn listener(address: SocketAddr, share: Share, is_twin: bool) -> io::Result<std::net::TcpListener> {
+    if !is_twin {
+        return bind(address, share).map_err(io::Error::other);
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restarted proxy must be able to listen while its old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    if is_shared {
-        socket.set_reuse_port(true)?;
-    }
-    if is_twin {
-        socket.set_only_v6(true)?;
-    }
+    socket.set_reuse_port(share == Share::BetweenWorkers)?;
+    socket.set_only_v6(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -66,7 +66,8 @@ fn carry(settings: proxy::Settings, start: Start) -> Result<(), Failure> {
             tracing::info!(%stop, "stopping");
         }
         let cut_short = async {
-            signals.next().await;
+            let stop = signals.next().await;
+            tracing::warn!(%stop, "asked to stop once more; what still runs is cut off");
         };
         match stop {
             // A supervisor stops the application as well, which may still need its proxy; a person wants an end.

@@ -137,3 +137,45 @@ async fn a_proxy_ends_with_the_process_that_it_follows() {
     application.wait().unwrap();
     ended(proxy.process.take().unwrap(), &proxy.log).await;
 }
+
+#[tokio::test]
+async fn a_second_signal_cuts_off_what_still_runs_and_says_so() {
+    let (scratch, app) = (Scratch::new("twice"), App::start("web").await);
+    let cluster = Cluster::start("twice", 1);
+    let more = [
+        format!("--application={}", app.address),
+        "--serves=web:80".to_owned(),
+        "--drain-seconds=600".to_owned(),
+    ];
+    let mut proxy = Proxy::new(&scratch, "web-1", "web", &cluster.control(), &more);
+    proxy.start();
+    proxy.until_answer("web", |status, _| status == 200).await;
+    let process = proxy.process.take().unwrap();
+    terminate(&process);
+    proxy
+        .until("it waits for the application", async || {
+            proxy.page("/ready").await.is_some_and(|(status, _)| status == 503)
+        })
+        .await;
+    terminate(&process);
+    ended(process, &proxy.log).await;
+    let said = std::fs::read_to_string(&proxy.log).unwrap();
+    assert!(said.contains("asked to stop once more; what still runs is cut off"), "{said}");
+}
+
+#[test]
+fn a_listener_whose_port_is_taken_names_by_whom() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let words = ["--name=web-1", "--workload=web", "--admin-address=127.0.0.1:0"].map(str::to_owned);
+    for more in [
+        vec![format!("--outbound-address={address}")],
+        vec!["--outbound-address=127.0.0.1:0".to_owned(), format!("--upstreams={address}=db:5432")],
+    ] {
+        let words = [&words[..], &more].concat();
+        let output = crate::cluster::penstock("proxy", &words).stdout(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let reason = format!("cannot listen on {address}: the port is taken by `");
+        assert!(!output.status.success() && said.contains(&reason), "{said}");
+    }
+}

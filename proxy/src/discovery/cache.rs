@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use mesh::Authority;
 use prost::Message;
+use rustix::fs::Access;
 
 use super::decode::Kind;
 use super::owners::{LISTENER, is_of_listeners};
@@ -184,6 +185,15 @@ pub(super) fn confirm(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes `directory` where it is missing.
+///
+/// # Errors
+/// If it cannot be made, or this process may not write there.
+pub(super) fn writable(directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    Ok(rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
 /// Replaces the file of `directory` as a whole: after a crash the old or the new one is there.
 ///
 /// # Errors
@@ -295,6 +305,17 @@ mod tests {
         let mut flipped = good;
         *flipped.last_mut().unwrap() ^= 1;
         assert!(responses(&flipped).unwrap_err().contains("checksum"));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_told_before_there_is_anything_to_write() {
+        let directory = std::env::temp_dir().join(format!("penstock-writable-{}", std::process::id()));
+        writable(&directory.join("made")).unwrap();
+        let file = directory.join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(writable(&file).is_err());
+        assert!(writable(Path::new("/proc/penstock")).is_err());
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

@@ -103,6 +103,12 @@ impl Feed {
                 Vec::new()
             }
         };
+        if let Err(error) = cache::writable(&directory) {
+            warn!(
+                directory = %directory.display(), %error,
+                "the state directory cannot be written: this proxy's next start needs a control node; let its user write there"
+            );
+        }
         self.directory = Some(directory);
         let now = self.now();
         for authority in cache::followed(&kept) {

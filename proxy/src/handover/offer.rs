@@ -4,6 +4,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +48,12 @@ impl Offer {
         let fresh = PathBuf::from(fresh);
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
+        }
+        for taken in [path, &fresh] {
+            if std::fs::symlink_metadata(taken).is_ok_and(|there| !there.file_type().is_socket()) {
+                let reason = format!("{} is no socket, and is left as it is", taken.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+            }
         }
         match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -118,5 +125,30 @@ impl Successor {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a panic is how a test fails
+    use super::*;
+
+    /// Once a wrong `--upgrade-socket` replaced whatever file it named.
+    #[tokio::test]
+    async fn a_socket_takes_the_place_of_a_socket_and_of_nothing_else() {
+        let directory = std::env::temp_dir().join(format!("penstock-offer-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let at = |path: &Path| {
+            let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+            Offer::at(path, "web-1", admin, Asker::default()).map(|_| ())
+        };
+        let (free, file) = (directory.join("upgrade.sock"), directory.join("notes"));
+        at(&free).unwrap();
+        at(&free).unwrap();
+        std::fs::write(&file, "mine").unwrap();
+        let refused = at(&file).unwrap_err();
+        assert!(refused.to_string().contains("is no socket"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
