@@ -16,7 +16,6 @@ use super::signs::Signs;
 use super::state::WorkerState;
 use super::tunnel::Tunnel;
 use super::upstream::{InFlight, Upstream};
-use crate::balance::ASSUMED_LATENCY;
 use crate::records::{Ending, Record};
 use crate::report::edges::{EdgeHandle, Ended};
 
@@ -174,8 +173,12 @@ impl Tally {
         if let Some(in_flight) = self.in_flight.take() {
             in_flight.upstream().ended(true, now);
             let since = now.saturating_duration_since(self.sent);
-            let since = if was_answered { since } else { since.max(ASSUMED_LATENCY) };
-            in_flight.upstream().latency.borrow_mut().observe(since, now);
+            let mut latency = in_flight.upstream().latency.borrow_mut();
+            if was_answered {
+                latency.observe(since, now);
+            } else {
+                latency.observe_unanswered(since, now);
+            }
         }
         self.retries += 1;
     }
@@ -253,13 +256,13 @@ impl Tally {
 }
 
 impl Tally {
-    /// No answer is no good news: an endpoint that hangs up at once must not look like the quickest. What the caller gave up says
-    /// only that it was not quicker than this.
+    /// An endpoint that hangs up at once must not look like the quickest. What the caller gave up says only that it was not quicker
+    /// than this.
     fn unanswered_by(&self, upstream: &Upstream, now: Instant) {
         let since = now.saturating_duration_since(self.sent);
         let mut latency = upstream.latency.borrow_mut();
         if !self.is_blameless {
-            latency.observe(since.max(ASSUMED_LATENCY), now);
+            latency.observe_unanswered(since, now);
         } else if since.as_secs_f64() > latency.seconds_at(now) {
             latency.observe(since, now);
         }
