@@ -34,8 +34,11 @@ pub(crate) struct Answer {
 impl Stage {
     pub(crate) fn new(name: &str) -> Self {
         let scratch = std::env::temp_dir().join(format!("penstock-mesh-{name}-{}", std::process::id()));
-        let control = control::start(control::Settings::alone(scratch.clone())).unwrap();
-        let address = control.client_address;
+        // At a port that no other test's node is given once this one has gone.
+        let address = runtime::ports::addresses(1).unwrap()[0];
+        let settings =
+            control::Settings { client_address: address, ..control::Settings::alone(scratch.clone()) };
+        let control = control::start(settings).unwrap();
         Self { control: Some(control), address, scratch }
     }
 

@@ -29,8 +29,9 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        // At a port that nobody else is given once it has gone: its proxy looks whether anybody listens there.
+        let [address] = free_addresses(1)[..] else { unreachable!("one was asked for") };
+        let listener = TcpListener::bind(address).await.unwrap();
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
