@@ -311,7 +311,7 @@ impl Drop for Cluster {
 }
 
 pub(crate) fn connection(control: Vec<String>) -> Connection {
-    Connection::new(&ConnectionArgs { control, timeout: Span(Duration::from_secs(20)) }).unwrap()
+    Connection::new(&ConnectionArgs { control, timeout: Span(PATIENCE) }).unwrap()
 }
 
 pub(crate) async fn members(connection: &mut Connection) -> Result<MembersResponse, String> {
@@ -319,9 +319,9 @@ pub(crate) async fn members(connection: &mut Connection) -> Result<MembersRespon
     connection.ask(call).await.map_err(|failure| failure.to_string())
 }
 
-/// The row of the leader, as one node sees it.
+/// The row of the leader, as one node sees it. Of two that say so, the one that was elected later does.
 pub(crate) fn leader_of(seen: &MembersResponse) -> Option<&MemberRow> {
-    seen.members.iter().find(|row| row.reachable && row.role == "leader")
+    seen.members.iter().filter(|row| row.reachable && row.role == "leader").max_by_key(|row| row.term)
 }
 
 /// The first log segment of a data directory.

@@ -14,10 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::cluster::{Scratch, free_addresses, penstock};
-
-/// How long proxies may take to start, or to follow; far more than they need.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::cluster::{PATIENCE, Scratch, free_addresses, penstock};
 
 /// A server that answers each request with its own name.
 pub(crate) async fn server(name: &'static str) -> SocketAddr {

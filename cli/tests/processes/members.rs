@@ -86,10 +86,16 @@ async fn a_node_is_added_promoted_made_leader_and_removed_by_command_and_what_is
     cluster.until_seats("node 4 follows", &[(1, VOTER), (2, VOTER), (3, VOTER), (4, LEARNER)]).await;
     // Refused until it has caught up.
     assert!(cluster.done(&["promote", "4"]).await.contains("node 4 has a vote already"));
-    assert!(cluster.done(&["transfer", "4"]).await.contains("node 4 leads already"));
-    let listed = cluster.said(&["list", "-o", "wide"]);
-    assert_eq!(listed.lines().filter(|line| line.contains(VOTER)).count(), 4, "{listed}");
-    assert!(listed.lines().any(|line| line.starts_with("4 ") && line.contains("leader")), "{listed}");
+    // Said again until it leads and both answers know it: each row is that node's own word, if it gives it at once.
+    cluster
+        .until_true("node 4 leads, and the list says so", async || {
+            let said = cluster.members(&["transfer", "4"]).stdout;
+            let listed = cluster.said(&["list", "-o", "wide"]);
+            let voters = listed.lines().filter(|line| line.contains(VOTER)).count();
+            let leads = listed.lines().any(|line| line.starts_with("4 ") && line.contains("leader"));
+            String::from_utf8_lossy(&said).contains("node 4 leads already") && voters == 4 && leads
+        })
+        .await;
 
     assert!(cluster.done(&["remove", "2"]).await.contains("was removed by entry"));
     cluster.says_that_it_was_removed(2).await;
@@ -116,11 +122,12 @@ async fn what_would_lose_the_quorum_is_refused_by_command_and_autopilot_and_heal
     let leader = cluster.leader().await;
     let [dead, other] = Cluster::others(leader, 3)[..] else { unreachable!() };
     cluster.kill(dead);
+    // Of whichever of the two leads when it has been silent for long enough.
+    let held = async |node| cluster.metric(node, "penstock_autopilot_held_nodes").await == 1;
     cluster
-        .until_true("the autopilot takes it for dead", async || {
-            cluster.metric(leader, "penstock_autopilot_held_nodes").await == 1
-        })
+        .until_true("the autopilot takes it for dead", async || held(leader).await || held(other).await)
         .await;
+    let (leader, other) = if held(leader).await { (leader, other) } else { (other, leader) };
     assert_eq!(cluster.logged(leader, "fewer than 3 are never left"), 1, "{}", cluster.logs());
     let refusal = cluster.refused(&["remove", &other.to_string()]);
     assert!(refusal.contains("of which only 1 of 2 answer") && refusal.contains("--force"), "{refusal}");
@@ -157,7 +164,8 @@ async fn the_seat_of_a_dead_node_of_four_goes_by_itself_and_when_it_comes_back_i
     let left: Vec<(u64, &str)> = Cluster::others(dead, 4).into_iter().map(|node| (node, VOTER)).collect();
     cluster.until_seats("its seat is gone", &left).await;
     let buried: usize = (1..=4).map(|node| cluster.logged(node, "a dead node's seat goes")).sum();
-    assert_eq!(buried, 1, "{}", cluster.logs());
+    // Once, and again only if another node was elected before it was done.
+    assert!((1..=2).contains(&buried), "said {buried} times\n{}", cluster.logs());
     cluster.restart(dead);
     cluster.says_that_it_was_removed(dead).await;
     cluster.until_seats("nobody is disturbed", &left).await;
