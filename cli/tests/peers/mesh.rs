@@ -1,7 +1,6 @@
 //! A control plane of three real processes, and what the story asks of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use api::v1::{
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 
+use crate::cluster::Scratch;
 use crate::found::{free_addresses, free_port_on_three_addresses, until};
 use crate::story::Peer;
 
@@ -26,7 +26,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Mesh {
     nodes: Vec<Node>,
-    scratch: PathBuf,
+    scratch: Scratch,
     sequence: u64,
 }
 
@@ -82,15 +82,13 @@ spec:
 impl Mesh {
     /// Three nodes of which one leads.
     pub async fn start() -> Self {
-        let unique = format!("penstock-peers-{}-{:?}", std::process::id(), std::thread::current().id());
-        let scratch = std::env::temp_dir().join(unique.replace(['(', ')'], ""));
-        std::fs::create_dir_all(&scratch).unwrap();
+        let scratch = Scratch::new("peers");
         let clients = free_port_on_three_addresses();
         let addresses: [SocketAddr; 6] = free_addresses();
         let peers: Vec<_> = (0..3).map(|at| format!("{}={}", at + 1, addresses[at])).collect();
         let nodes = (0..3).map(|at| {
             let (client, peer, http) = (clients[at], addresses[at], addresses[at + 3]);
-            let log = std::fs::File::create(scratch.join(format!("node-{}.log", at + 1))).unwrap();
+            let log = std::fs::File::create(scratch.0.join(format!("node-{}.log", at + 1))).unwrap();
             let process = Command::new(env!("CARGO_BIN_EXE_penstock"))
                 .arg("control")
                 .arg(format!("--end-with-parent={}", std::process::id()))
@@ -99,7 +97,7 @@ impl Mesh {
                 .arg(format!("--client-address={client}"))
                 .arg(format!("--peer-address={peer}"))
                 .arg(format!("--http-address={http}"))
-                .arg(format!("--data-directory={}", scratch.join(format!("node-{}", at + 1)).display()))
+                .arg(format!("--data-directory={}", scratch.0.join(format!("node-{}", at + 1)).display()))
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().unwrap())
                 .stderr(log)
@@ -120,7 +118,7 @@ impl Mesh {
     async fn leads(&mut self) -> Option<()> {
         for (at, node) in self.nodes.iter_mut().enumerate() {
             if let Ok(Some(status)) = node.process.try_wait() {
-                let log = self.scratch.join(format!("node-{}.log", at + 1));
+                let log = self.scratch.0.join(format!("node-{}.log", at + 1));
                 panic!("node {} ended, {status}: {}", at + 1, std::fs::read_to_string(log).unwrap());
             }
         }
@@ -245,6 +243,5 @@ impl Mesh {
         for node in self.nodes.iter_mut().filter(|node| node.alive) {
             node.process.kill().await.unwrap();
         }
-        std::fs::remove_dir_all(&self.scratch).unwrap();
     }
 }
