@@ -225,6 +225,11 @@ impl Replica {
         if message.msg_type == MessageType::MsgTimeoutNow && !self.bears_campaign() {
             return Ok(());
         }
+        // Raft would pass it on to whoever leads now, in the name of the one that asked: who takes that for a forgery. That one hears
+        // of the new leader by itself, and asks it.
+        if message.msg_type == MessageType::MsgReadIndex && self.raw.raft.state != StateRole::Leader {
+            return Ok(());
+        }
         self.heard.insert(from.0, self.now);
         self.lost.remove(&from.0);
         if self.raw.raft.leader_id == from.0 || self.raw.raft.state == StateRole::Leader {

@@ -94,6 +94,36 @@ fn reads_go_on_across_the_death_of_the_leader() {
     assert_eq!(cluster.nodes[&survivor].reads.get(&token), Some(&Ok(1)));
 }
 
+/// It was passed on to the new leader in the name of who had asked, which ended the stream between the two leaders: just when one
+/// had handed over to the other under a load of reads.
+#[test]
+fn a_read_that_reaches_a_leader_which_is_none_any_more_is_asked_of_the_next_by_who_asked_it() {
+    let mut cluster = Cluster::new(&[1, 2, 3], 8);
+    let old = cluster.elect();
+    let [asking, heir] = if old == 1 { [2, 3] } else { [1, 5 - old] };
+    cluster.propose(old, "before").unwrap();
+    cluster.run(MILLISECOND * 50);
+    let now = cluster.now;
+    let replica = &mut cluster.nodes.get_mut(&asking).unwrap().replica;
+    replica.read(7, now).unwrap();
+    let asked = replica.outputs(now).into_iter().find_map(|output| match output {
+        Output::Send { to, bytes } if to.0 == old => Some(bytes),
+        _ => None,
+    });
+    cluster.nodes.get_mut(&old).unwrap().replica.transfer_leadership(Some(NodeId(heir))).unwrap();
+    cluster.carry_out(old);
+    cluster.until(MILLISECOND * 100, "the old leader follows", |cluster| {
+        cluster.nodes[&old].replica.status().leader == Some(NodeId(heir))
+    });
+    let now = cluster.now;
+    let replica = &mut cluster.nodes.get_mut(&old).unwrap().replica;
+    replica.receive(NodeId(asking), asked.unwrap(), now).unwrap();
+    let said = replica.outputs(now);
+    assert!(!said.iter().any(|output| matches!(output, Output::Send { .. })), "{said:?}");
+    cluster.run(MILLISECOND * 50);
+    assert_eq!(cluster.nodes[&asking].reads.get(&7), Some(&Ok(1)));
+}
+
 #[test]
 fn a_deposed_leader_that_does_not_know_it_answers_no_read() {
     let mut cluster = Cluster::new(&[1, 2, 3], 7);

@@ -106,6 +106,7 @@ impl World {
 
     /// A message of Raft arrives, perhaps with a snapshot.
     fn raft(&mut self, from: Sender, to: u64, bytes: Bytes, data: Option<Bytes>) -> Result<(), Violation> {
+        let mut malformed = None;
         self.with(to, None, |running, at, _, effects| {
             if !running.hears_frame(from, &bytes) {
                 return;
@@ -115,9 +116,14 @@ impl World {
                 None => running.replica.receive(from, bytes, at),
                 Some(data) => running.replica.receive_snapshot(from, bytes, data, at),
             };
+            if let Err(error @ consensus::ReceiveError::Malformed { .. }) = &received {
+                malformed = Some(error.to_string());
+            }
             refused(received, effects);
             running.heard(from.0);
-        })
+        })?;
+        // The network loses and repeats, but changes nothing.
+        malformed.map_or(Ok(()), |story| Err(Violation::new("peers understand each other", story)))
     }
 
     /// Tells the replica, and dials anew until the peer's host answers, as `control/src/replica/peers/link.rs` does.
