@@ -17,6 +17,8 @@ pub enum Exit {
     Usage = 2,
     /// No control node answered in time.
     Unreachable = 3,
+    /// Somebody ended it by a signal before it was done (128 and the number of SIGINT, as shells have it).
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -78,6 +80,9 @@ pub enum Failure {
     /// Every control node was tried.
     #[error("{0}")]
     Unreachable(String),
+    /// A signal came; what was half done is undone.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl From<Failure> for Answer {
@@ -86,6 +91,7 @@ impl From<Failure> for Answer {
             Failure::Usage(_) => Exit::Usage,
             Failure::Refused(_) => Exit::Failed,
             Failure::Unreachable(_) => Exit::Unreachable,
+            Failure::Interrupted(_) => Exit::Interrupted,
         };
         Self { text: String::new(), notes: vec![format!("error: {failure}")], exit }
     }

@@ -14,6 +14,7 @@ mod health;
 mod init;
 mod interrupted;
 mod members;
+mod partial;
 mod preflight;
 mod program;
 mod proxies;

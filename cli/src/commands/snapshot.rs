@@ -1,17 +1,17 @@
 //! `snapshot`: saves a backup from a running cluster, tells what one holds, restores one into a data directory. The last two
 //! ask no control node; what they do to files is `control::backup`'s.
 
-use std::fs::File;
 use std::io::{BufWriter, ErrorKind};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::v1::backup_client::BackupClient;
 use api::v1::{BackupHead, SavePiece, SaveRequest};
 use control::backup::{BackupWriter, RestoreError};
+use runtime::signals::Signals;
 use tokio::time::timeout;
 use tonic::Streaming;
 
+use super::partial::Partial;
 use super::program::settings;
 use crate::answer::{Answer, Failure};
 use crate::args::{InspectArgs, RestoreArgs, SaveArgs, SnapshotArgs, SnapshotCommand};
@@ -25,13 +25,27 @@ const PIECE_WAIT: Duration = Duration::from_secs(30);
 /// Runs it.
 pub(super) async fn run(args: SnapshotArgs) -> Result<Answer, Failure> {
     match args.command {
-        SnapshotCommand::Save(args) => save(args).await,
+        SnapshotCommand::Save(args) => save_unless_interrupted(&args).await,
         SnapshotCommand::Inspect(args) => inspect(&args),
         SnapshotCommand::Restore(args) => restore(&args),
     }
 }
 
-async fn save(args: SaveArgs) -> Result<Answer, Failure> {
+/// Whoever ends it (Ctrl-C, SIGTERM) finds no half of a file.
+async fn save_unless_interrupted(args: &SaveArgs) -> Result<Answer, Failure> {
+    let listening = Signals::listen();
+    let mut signals =
+        listening.map_err(|error| Failure::Refused(format!("cannot wait for Ctrl-C: {error}")))?;
+    tokio::select! {
+        saved = save(args) => saved,
+        signal = signals.next() => {
+            let file = args.file.display();
+            Err(Failure::Interrupted(format!("ended by {signal}: {file} was not written; run it again")))
+        }
+    }
+}
+
+async fn save(args: &SaveArgs) -> Result<Answer, Failure> {
     if args.file.exists() && !args.force {
         let file = args.file.display();
         return Err(Failure::Usage(format!("{file} is there already; name another file, or say --force")));
@@ -83,45 +97,6 @@ async fn next(pieces: &mut Streaming<SavePiece>) -> Result<Option<SavePiece>, Fa
 
 fn broken(why: &str) -> Failure {
     Failure::Unreachable(format!("the backup broke off: {why}; no file was written, run it again"))
-}
-
-/// The file while it is not whole: beside its place, under another name, gone when it is given up.
-struct Partial {
-    path: PathBuf,
-    file: File,
-}
-
-impl Partial {
-    fn create(target: &Path) -> Result<Self, Failure> {
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.partial", std::process::id()));
-        let path = target.with_file_name(name);
-        match File::create(&path) {
-            Ok(file) => Ok(Self { path, file }),
-            Err(error) => Err(Failure::Refused(format!("cannot write {}: {error}", path.display()))),
-        }
-    }
-
-    fn refused(&self, action: &str, error: &std::io::Error) -> Failure {
-        Failure::Refused(format!("cannot {action} {}: {error}", self.path.display()))
-    }
-
-    /// Gives it its name, durably.
-    fn keep(self, target: &Path) -> Result<(), Failure> {
-        self.file.sync_all().map_err(|error| self.refused("sync", &error))?;
-        std::fs::rename(&self.path, target).map_err(|error| self.refused("rename", &error))?;
-        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let synced =
-            File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| self.refused("sync the directory of", &error))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Under its name it is kept: then there is nothing left here to remove.
-        let _renamed = std::fs::remove_file(&self.path);
-    }
 }
 
 fn inspect(args: &InspectArgs) -> Result<Answer, Failure> {

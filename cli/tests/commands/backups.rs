@@ -1,9 +1,12 @@
 //! `snapshot` and `recover` where they are refused: what is left on the disk, which exit code, and what is said.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::process::Signal;
 
 use crate::stand_in::{Giving, StandIn, refusing_address};
-use crate::{assert_exit, err, out, penstock};
+use crate::{assert_exit, command, err, out, penstock, send};
 
 /// A folder for one test.
 struct Folder(PathBuf);
@@ -89,6 +92,40 @@ fn a_backup_that_broke_off_or_changed_on_its_way_leaves_no_file() {
     }
     assert_exit(&penstock(&["snapshot", "save", &file, "--control", &refusing_address()]), 3);
     assert_eq!(folder.names(), [""; 0]);
+}
+
+/// Ctrl-C left `mesh.backup.4711.partial` beside the place.
+#[test]
+fn who_ends_a_save_finds_no_half_of_a_file_and_is_told_so_in_a_line() {
+    let folder = Folder::new("ended");
+    let (node, file) = (StandIn::giving(Giving::Halting), folder.file("mesh.backup"));
+    for (signal, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM")] {
+        let words = ["snapshot", "save", &file, "--control", &node.address];
+        let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while folder.names().is_empty() {
+            std::thread::yield_now();
+        }
+        send(signal, &child);
+        let output = child.wait_with_output().unwrap();
+        assert_exit(&output, 130);
+        assert_eq!(err(&output), format!("error: ended by {name}: {file} was not written; run it again\n"));
+        assert_eq!((out(&output), folder.names()), (String::new(), Vec::new()));
+    }
+}
+
+#[test]
+fn what_a_killed_save_left_is_gone_after_the_next_one() {
+    let folder = Folder::new("killed");
+    let (node, file) = (StandIn::giving(Giving::Halting), folder.file("mesh.backup"));
+    let mut child = command(&["snapshot", "save", &file, "--control", &node.address]).spawn().unwrap();
+    while folder.names().is_empty() {
+        std::thread::yield_now();
+    }
+    send(Signal::KILL, &child);
+    child.wait().unwrap();
+    assert_eq!(folder.names(), [format!("mesh.backup.{}.partial", child.id())]);
+    saved(&folder);
+    assert_eq!(folder.names(), ["mesh.backup"]);
 }
 
 #[test]

@@ -7,8 +7,9 @@ mod simulations;
 mod stand_in;
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use stand_in::{StandIn, refusing_address};
 
 /// Runs the program with `words`, nothing of our own environment's settings, and `input` as its standard input.
@@ -27,6 +28,11 @@ fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
     command.args(words).env_remove("PENSTOCK_CONTROL");
     command
+}
+
+fn send(signal: Signal, child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 fn out(output: &Output) -> String {

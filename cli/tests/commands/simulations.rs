@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::{assert_exit, command, err, out, penstock};
+use crate::{assert_exit, command, err, out, penstock, send};
 
 /// A mesh so small that a debug build lives through it in a moment.
 const SMALL: &str = "shape nodes=1 zones=1 proxies=1 services=1 instances=1 clients=1 requests_per_second=5 workloads=0 safety=1s healing=5s\n";
@@ -21,11 +21,6 @@ fn scenario(name: &str, text: &str) -> String {
     let file = file(name);
     std::fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_owned()
-}
-
-fn interrupt(child: &Child) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
 }
 
 /// Ready once an interrupt would not end the process by itself.
@@ -86,7 +81,7 @@ fn who_interrupts_many_seeds_is_told_what_came_of_those_that_were_run() {
     let words = ["simulate", &scenario, "--seeds", "1000000", "--picture", drawn.to_str().unwrap()];
     let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until_it_listens(&child);
-    interrupt(&child);
+    send(Signal::INT, &child);
     let output = child.wait_with_output().unwrap();
     assert_exit(&output, 1);
     assert!(err(&output).contains(" of 1000000 seeds were run"), "{}", err(&output));
@@ -104,7 +99,7 @@ fn who_ends_runs_at_once_finds_no_empty_picture_and_the_one_that_stood_there_as_
         let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         until_it_listens(&child);
         let status = loop {
-            interrupt(&child); // two that come together are one
+            send(Signal::INT, &child); // two that come together are one
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }

@@ -6,6 +6,7 @@ use api::v1;
 use api::v1::backup_server::{Backup, BackupServer};
 use api::v1::config_server::{Config, ConfigServer};
 use api::v1::query_server::{Query, QueryServer};
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -88,6 +89,8 @@ pub(crate) enum Giving {
     Short,
     /// A byte changes on the way.
     Damaged,
+    /// The rest never comes.
+    Halting,
 }
 
 #[tonic::async_trait]
@@ -117,13 +120,17 @@ impl Backup for Answers {
         ];
         match self.backup {
             Giving::Whole | Giving::Damaged => {}
-            Giving::Short => pieces.truncate(2),
+            Giving::Short | Giving::Halting => pieces.truncate(2),
             Giving::BrokenOff => {
                 pieces.truncate(2);
                 pieces.push(Err(Status::unavailable("this node is stopping")));
             }
         }
-        Ok(Response::new(Box::pin(futures_util::stream::iter(pieces))))
+        let given = futures_util::stream::iter(pieces);
+        if self.backup == Giving::Halting {
+            return Ok(Response::new(Box::pin(given.chain(futures_util::stream::pending()))));
+        }
+        Ok(Response::new(Box::pin(given)))
     }
 }
 
