@@ -128,6 +128,8 @@ pub struct PeerMetrics {
     pub snapshot_bytes: IntCounter,
     /// Snapshots that went on where an earlier try broke off.
     pub snapshot_resumes: IntCounter,
+    /// Calls of strangers refused because as many are heard as may be.
+    pub guests_refused: IntCounter,
 }
 
 /// Forwarding.
@@ -328,6 +330,10 @@ impl PeerMetrics {
             snapshot_resumes: make.counter(
                 "penstock_peer_snapshot_resumes_total",
                 "Snapshots that went on where an earlier try broke off",
+            ),
+            guests_refused: make.counter(
+                "penstock_peer_guests_refused_total",
+                "Calls of unknown nodes refused while no leader is known, because as many are heard as may be",
             ),
         }
     }

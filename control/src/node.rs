@@ -135,7 +135,14 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
     let (discovery, discovery_thread) = Discovery::start(metrics.discovery.clone(), load)?;
     let clients = Clients::start(settings.limits.client_threads)?;
-    let identity = own::identity(&settings, client_address, peer_address, &unstarted, given.commands);
+    let identity = own::identity(
+        &settings,
+        client_address,
+        peer_address,
+        &unstarted,
+        given.commands,
+        &metrics.peers,
+    );
     let calls = {
         let _clients = clients.handle().enter();
         PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone())

@@ -204,6 +204,22 @@ pub fn is_address(address: &str) -> bool {
             .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
+/// Members as tests begin with them: those of these numbers, peer addresses and disks, and those that entry 40 removed.
+#[cfg(test)]
+pub(crate) fn fixture(known: &[(u64, &str, u64)], removed: &[u64]) -> Members {
+    let member = |(node, address, disk): &(u64, &str, u64)| MemberState {
+        node: *node,
+        peer_address: (*address).to_owned(),
+        disk: *disk,
+        ..MemberState::default()
+    };
+    Members::restored(Some(MembersState {
+        version: 2,
+        members: known.iter().map(member).collect(),
+        removed: removed.iter().map(|node| RemovedMember { node: *node, index: 40 }).collect(),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails

@@ -47,7 +47,7 @@ where
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
     let discovery = Discovery::start_here(metrics.discovery.clone(), load);
     let (client_address, peer_address) = (settings.client_address, settings.peer_address);
-    let identity = own::identity(&settings, client_address, peer_address, &unstarted, None);
+    let identity = own::identity(&settings, client_address, peer_address, &unstarted, None, &metrics.peers);
     let calls = PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone());
     let Started { faces, peers: service, .. } = truth::set_up(TruthParts {
         unstarted,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::catalog::versions;
+use crate::metrics::PeerMetrics;
 use crate::replica::Unstarted;
 use crate::replica::peers::{Identity, Own, Roster};
 use crate::settings::Settings;
@@ -15,9 +16,11 @@ pub(super) fn identity(
     peer: SocketAddr,
     unstarted: &Unstarted,
     commands: Option<u32>,
+    metrics: &PeerMetrics,
 ) -> Arc<Identity> {
     let own = of(settings, client, peer, unstarted.disk(), commands.unwrap_or(versions::NEWEST));
-    Arc::new(Identity::new(own, Arc::new(Roster::new(settings.node, &settings.peers)), unstarted.life()))
+    let roster = Arc::new(Roster::new(settings.node, &settings.peers));
+    Arc::new(Identity::new(own, roster, unstarted.life(), metrics))
 }
 
 /// Of a node that listens on these addresses.

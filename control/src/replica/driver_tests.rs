@@ -49,7 +49,7 @@ impl Alone {
             commands: versions::NEWEST,
         };
         let roster = std::sync::Arc::new(Roster::new(node, &BTreeMap::new()));
-        let identity = std::sync::Arc::new(Identity::new(own, roster, life.clone()));
+        let identity = std::sync::Arc::new(Identity::new(own, roster, life.clone(), &metrics.peers));
         let files = log.snapshots();
         let (told, durable) = watch::channel(0);
         let parts = Parts {

@@ -50,9 +50,8 @@ pub fn consequences(own: NodeId, disk: u64, before: Option<&Members>, now: &Memb
 
 #[cfg(test)]
 mod tests {
-    use api::log::v1::{MemberState, MembersState, RemovedMember};
-
     use super::*;
+    use crate::catalog::members::fixture as members;
 
     #[test]
     fn a_founder_trusts_its_empty_disk_only_when_a_majority_has_not_begun_and_nobody_has() {
@@ -75,26 +74,14 @@ mod tests {
 
     #[test]
     fn a_disk_that_the_log_names_ends_a_doubt_and_another_one_of_another_node_ends_what_it_confirmed() {
-        let members = |known: &[(u64, u64)], removed: &[u64]| {
-            let member = |(node, disk): &(u64, u64)| MemberState {
-                node: *node,
-                disk: *disk,
-                ..MemberState::default()
-            };
-            Members::restored(Some(MembersState {
-                version: 2,
-                members: known.iter().map(member).collect(),
-                removed: removed.iter().map(|node| RemovedMember { node: *node, index: 40 }).collect(),
-            }))
-        };
-        let (first, own) = (members(&[(1, 7), (2, 8), (3, 0)], &[]), NodeId(1));
+        let (first, own) = (members(&[(1, "a", 7), (2, "b", 8), (3, "c", 0)], &[]), NodeId(1));
         assert_eq!(
             consequences(own, 9, None, &first),
             Consequences::default(),
             "it is known with another disk"
         );
         assert!(consequences(own, 7, None, &first).named);
-        let later = members(&[(1, 9), (2, 5), (3, 6)], &[]);
+        let later = members(&[(1, "a", 9), (2, "b", 5), (3, "c", 6)], &[]);
         let expected = Consequences { removed: None, named: true, began_anew: vec![NodeId(2)] };
         assert_eq!(
             consequences(own, 9, Some(&first), &later),
@@ -102,6 +89,6 @@ mod tests {
             "node 3 had confirmed nothing by another"
         );
         assert_eq!(consequences(own, 9, None, &later).began_anew, [], "nothing was known before");
-        assert_eq!(consequences(own, 9, Some(&later), &members(&[(2, 5)], &[1])).removed, Some(40));
+        assert_eq!(consequences(own, 9, Some(&later), &members(&[(2, "b", 5)], &[1])).removed, Some(40));
     }
 }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use consensus::NodeId;
+use prometheus::IntCounter;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
 use super::life::{Life, OwnLife};
-use super::roster::{Roster, Standing};
+use super::roster::{GUESTS_MAX, Roster, Standing};
+use crate::metrics::PeerMetrics;
 
 const CLUSTER: &str = "penstock-cluster";
 const NODE: &str = "penstock-node";
@@ -52,6 +54,7 @@ pub struct Identity {
     roster: Arc<Roster>,
     cluster_value: MetadataValue<Ascii>,
     life: OwnLife,
+    guests_refused: IntCounter,
 }
 
 impl Identity {
@@ -59,10 +62,11 @@ impl Identity {
     ///
     /// # Panics
     /// If the cluster's name is not plain text; the settings see to it.
-    pub fn new(own: Own, roster: Arc<Roster>, life: OwnLife) -> Self {
+    pub fn new(own: Own, roster: Arc<Roster>, life: OwnLife, metrics: &PeerMetrics) -> Self {
         let cluster_value =
             own.cluster.parse().expect("the settings allow only plain letters in a cluster's name");
-        Self { own: Arc::new(own), roster, cluster_value, life }
+        let guests_refused = metrics.guests_refused.clone();
+        Self { own: Arc::new(own), roster, cluster_value, life, guests_refused }
     }
 
     /// A peer opened a stream, or its stream ended: whether it is there is to be found out without waiting longer.
@@ -168,6 +172,12 @@ impl Identity {
             Standing::Stranger => Err(Status::permission_denied(format!(
                 "node {node} is no member, as far as node {own} knows; `penstock members add {node} HOST:PORT` brings it in"
             ))),
+            Standing::OneTooMany => {
+                self.guests_refused.inc();
+                Err(Status::permission_denied(format!(
+                    "node {node} is not known to node {own}, which knows no leader and hears {GUESTS_MAX} strangers already, the most that it may; it hears node {node} once the log names it"
+                )))
+            }
             Standing::OtherDisk => Err(Status::permission_denied(format!(
                 "the group knows node {node} with another disk than the caller's"
             ))),
@@ -220,11 +230,11 @@ fn number(metadata: &MetadataMap, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)] // a panic is how a test fails
-    use api::log::v1::{MemberState, MembersState};
     use consensus::Membership;
 
     use super::*;
-    use crate::catalog::Members;
+    use crate::catalog::members::fixture;
+    use crate::metrics::Metrics;
 
     fn identity(node: u64, cluster: &str) -> Identity {
         of_life(node, cluster, Life::Begun(700))
@@ -240,7 +250,8 @@ mod tests {
             disk: 7,
             commands: 1,
         };
-        Identity::new(own, Arc::new(Roster::new(NodeId(node), &founders.into())), OwnLife::new(life))
+        let roster = Arc::new(Roster::new(NodeId(node), &founders.into()));
+        Identity::new(own, roster, OwnLife::new(life), &Metrics::new().peers)
     }
 
     #[test]
@@ -261,9 +272,7 @@ mod tests {
     #[test]
     fn who_is_on_another_disk_is_let_in_only_to_be_heard_as_a_leader() {
         let here = identity(1, "a");
-        let member = MemberState { node: 2, disk: 8, ..MemberState::default() };
-        let members = MembersState { version: 1, members: vec![member], removed: Vec::new() };
-        here.roster().follow(&Membership::of_voters([1, 2].map(NodeId)), &Members::restored(Some(members)));
+        here.roster().follow(&Membership::of_voters([1, 2].map(NodeId)), &fixture(&[(2, "b:4101", 8)], &[]));
         let signed = identity(2, "a").sign(());
         let refused = here.speaker(signed.metadata(), false).unwrap_err();
         assert!(refused.message().contains("node 2 with another disk"), "{refused}");
@@ -273,6 +282,19 @@ mod tests {
         let other = identity(3, "a").sign(());
         assert_eq!(here.speaker(other.metadata(), true).unwrap(), NodeId(3), "nobody leads: a guest");
         assert_eq!(here.still(NodeId(3), other.metadata()).unwrap(), Heard::Wholly);
+    }
+
+    #[test]
+    fn one_stranger_too_many_is_refused_in_words_of_its_own_and_counted() {
+        let here = identity(1, "a");
+        let strangers = 10..10 + GUESTS_MAX as u64;
+        for node in strangers.clone() {
+            here.caller(identity(node, "a").sign(()).metadata()).unwrap();
+        }
+        assert_eq!(here.guests_refused.get(), 0);
+        let refused = here.caller(identity(strangers.end, "a").sign(()).metadata()).unwrap_err();
+        assert!(refused.message().contains("knows no leader and hears 16 strangers already"), "{refused}");
+        assert_eq!(here.guests_refused.get(), 1);
     }
 
     #[test]

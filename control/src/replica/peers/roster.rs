@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::catalog::Members;
 
 /// Strangers that are heard while this node knows no leader, at most: far more than ever join while a node is away.
-const GUESTS_MAX: usize = 16;
+pub(super) const GUESTS_MAX: usize = 16;
 
 /// One other node.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,8 @@ pub enum Standing {
     Peer,
     /// Nobody that this node knows.
     Stranger,
+    /// The same, while this node knows no leader and would hear it, if it did not hear as many strangers as it may already.
+    OneTooMany,
     /// It was one of the group, until the entry of this index.
     Removed(u64),
     /// The group knows its number with another disk.
@@ -151,8 +153,9 @@ impl Roster {
             None if known.waiting => Standing::Peer,
             None => match known.removed.get(&node) {
                 Some(index) => Standing::Removed(*index),
-                None if !known.led && known.guests.len() < GUESTS_MAX => Standing::Peer,
-                None => Standing::Stranger,
+                None if known.led => Standing::Stranger,
+                None if known.guests.len() < GUESTS_MAX => Standing::Peer,
+                None => Standing::OneTooMany,
             },
         }
     }
@@ -202,27 +205,12 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use api::log::v1::{MemberState, MembersState, RemovedMember};
-
     use super::*;
+    use crate::catalog::members::fixture as members;
 
     fn founded() -> Roster {
         let founders = [1, 2, 3].map(|node| (NodeId(node), format!("founder-{node}:4101")));
         Roster::new(NodeId(1), &founders.into())
-    }
-
-    fn members(known: &[(u64, &str, u64)], removed: &[u64]) -> Members {
-        let member = |(node, address, disk): &(u64, &str, u64)| MemberState {
-            node: *node,
-            peer_address: (*address).to_owned(),
-            disk: *disk,
-            ..MemberState::default()
-        };
-        Members::restored(Some(MembersState {
-            version: 2,
-            members: known.iter().map(member).collect(),
-            removed: removed.iter().map(|node| RemovedMember { node: *node, index: 40 }).collect(),
-        }))
     }
 
     fn addresses(roster: &Roster) -> Vec<(u64, String)> {
@@ -286,7 +274,9 @@ mod tests {
             assert_eq!(roster.standing(NodeId(node), 1), Standing::Peer);
             roster.met(NodeId(node), "x:4101");
         }
-        assert_eq!(roster.standing(NodeId(99), 1), Standing::Stranger, "guests are bounded");
+        assert_eq!(roster.standing(NodeId(99), 1), Standing::OneTooMany, "guests are bounded");
+        roster.led(true);
+        assert_eq!(roster.standing(NodeId(99), 1), Standing::Stranger);
     }
 
     #[test]
