@@ -44,6 +44,22 @@ fn a_leader_that_is_told_to_stop_costs_no_outage() {
     assert_eq!(measured.outages(), [], "{}", report.story);
 }
 
+/// The story of a rolling upgrade killed nodes that had been stopped in peace.
+#[test]
+fn a_node_that_is_down_already_is_not_said_to_be_killed() {
+    let text = "seed 3\nshape proxies=1 services=1 workloads=0 older=3 safety=6s healing=6s\n\
+        1s stop node=1 dead=3s\n2s upgrade node=1 dead=2s\n3s kill node=1 dead=1s\n5s kill node=1 dead=100ms\n";
+    let (report, measured) = run_measured(&Scenario::read(text).unwrap());
+    let said: Vec<&str> = measured.acts.iter().map(|(_, said)| said.as_str()).collect();
+    let expected = [
+        "node 1 is told to stop, hands over what it leads, and starts again 3s after its end",
+        "node 1 is down, and is to start with the newer program",
+        "(kill comes too late: node 1 is down already)",
+        "node 1 is killed and stays dead for 100ms",
+    ];
+    assert_eq!(said, expected, "{}", report.unwrap().story);
+}
+
 #[test]
 fn all_proxies_lose_their_connections_at_once_and_follow_again() {
     let text = "seed 3\nshape proxies=40 services=2 workloads=0 safety=4s healing=6s\n2s storm times=2\n";

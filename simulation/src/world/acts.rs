@@ -28,8 +28,9 @@ impl World {
             return Ok(());
         }
         let act = self.resolved(step);
-        self.tell(act.sentence());
-        self.measures.act(self.heap.now(), act.sentence());
+        let sentence = self.sentence(&act);
+        self.tell(sentence.clone());
+        self.measures.act(self.heap.now(), sentence);
         self.trace.tell(act.verb().as_bytes());
         if let Some(lasts) = self.begin_act(&act)? {
             self.heap.put_in(lasts, Event::Over(step));
@@ -43,6 +44,32 @@ impl World {
         let act = &mut self.scenario.plan.steps[step].act;
         *act = act.at_leader(leader);
         act.clone()
+    }
+
+    /// What an act does as things are: a node that is down already is not killed, and hears nothing.
+    fn sentence(&self, act: &Act) -> String {
+        let sentence = act.sentence();
+        let node = match act {
+            Act::Kill { node, .. }
+            | Act::Stop { node, .. }
+            | Act::Pause { node, .. }
+            | Act::Upgrade { node, .. }
+            | Act::Downgrade { node, .. }
+            | Act::Wipe { node, .. }
+            | Act::FailRead { node, .. } => *node,
+            _ => return sentence,
+        };
+        if self.nodes[&node].running.is_some() {
+            return sentence;
+        }
+        match act {
+            Act::Kill { .. } | Act::Stop { .. } | Act::Pause { .. } => {
+                format!("({} comes too late: node {node} is down already)", act.verb())
+            }
+            Act::Upgrade { .. } => format!("node {node} is down, and is to start with the newer program"),
+            Act::Downgrade { .. } => format!("node {node} is down, and is to start with the older program"),
+            _ => sentence.replacen("is killed", "is down already", 1),
+        }
     }
 
     /// Does an act; says how long it lasts, if it has to be undone.
