@@ -11,11 +11,12 @@ mod tasks;
 mod truth;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::OpenError;
+use consensus::{NodeId, OpenError};
 use futures_util::Stream;
 use runtime::admin::{self, Admin, Condition, Readiness};
 use runtime::listen::{self, BindError, Share};
@@ -53,7 +54,19 @@ const CALLS_PER_CONNECTION_MAX: u32 = 1024;
 pub enum StartError {
     /// The data directory was refused.
     #[error("{}", with_source(.0))]
-    Data(#[from] OpenError),
+    Data(OpenError),
+    /// The data directory is empty, and who would be founded there belongs to a cluster that nothing is said of.
+    #[error(
+        "{directory} is empty, and node {node} of cluster {cluster:?} is told neither `peers` nor `join`: it does not found a cluster of its own, which clients and proxies of the real one might reach; say --peers as the other nodes of the cluster do, or --join to be brought in by them; for a cluster of this node alone say --peers {node}=HOST:PORT, its own address"
+    )]
+    Unfounded {
+        /// The data directory.
+        directory: PathBuf,
+        /// Which node.
+        node: NodeId,
+        /// Of which cluster.
+        cluster: String,
+    },
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -126,7 +139,7 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     peer_socket.set_nonblocking(true)?;
     let (client_address, peer_address) = (client_socket.local_addr()?, peer_socket.local_addr()?);
     let surroundings = given.surroundings;
-    let unstarted = Unstarted::open(&surroundings, &settings)?;
+    let unstarted = opened_data(&surroundings, &settings)?;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let serving = readiness.condition("serving", "starting");
     let tasks = Tasks::of(&settings, &metrics, &readiness);
@@ -135,14 +148,8 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);
     let (discovery, discovery_thread) = Discovery::start(metrics.discovery.clone(), load)?;
     let clients = Clients::start(settings.limits.client_threads)?;
-    let identity = own::identity(
-        &settings,
-        client_address,
-        peer_address,
-        &unstarted,
-        given.commands,
-        &metrics.peers,
-    );
+    let identity =
+        own::identity(&settings, client_address, peer_address, &unstarted, given.commands, &metrics.peers);
     let calls = {
         let _clients = clients.handle().enter();
         PeerCalls::new(Arc::clone(&identity), surroundings.dialler.clone())
@@ -182,6 +189,15 @@ pub fn start_with(settings: Settings, given: Given) -> Result<Running, StartErro
         truth,
         discovery_thread: Some(discovery_thread),
         admin,
+    })
+}
+
+fn opened_data(surroundings: &Surroundings, settings: &Settings) -> Result<Unstarted, StartError> {
+    Unstarted::open(surroundings, settings).map_err(|error| match error {
+        OpenError::Unfounded { directory } => {
+            StartError::Unfounded { directory, node: settings.node, cluster: settings.cluster.clone() }
+        }
+        other => StartError::Data(other),
     })
 }
 

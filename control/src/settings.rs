@@ -33,6 +33,9 @@ pub struct Settings {
     pub peers: BTreeMap<NodeId, String>,
     /// Found nothing: wait with an empty log until a leader brings this node in. Without meaning once it has a log.
     pub join: bool,
+    /// Whether an empty data directory is founded. Not where `node` or `cluster` is said, and neither `peers` nor `join`: such a
+    /// node may have lost its disk, and would found a cluster beside its own.
+    pub may_found: bool,
     /// The host under which others reach this node, where it cannot tell from `peers` or the addresses that it listens on.
     pub advertise_host: Option<String>,
     /// Where clients are served: discovery, registration, config, query, reports.
@@ -130,6 +133,7 @@ impl Settings {
             data_directory,
             peers: BTreeMap::from([(NodeId(1), String::new())]),
             join: false,
+            may_found: true,
             advertise_host: None,
             client_address: any_port,
             peer_address: any_port,
@@ -151,11 +155,13 @@ impl Settings {
         let mut reader = Reader::new(sources);
         let numbered = reader.optional("node", parse::whole(1..=u64::MAX));
         let node = numbered.unwrap_or(1);
-        let cluster = reader.or("cluster", cluster_name, "penstock".to_owned());
+        let named = reader.optional("cluster", cluster_name);
         let data_directory = reader.or("data_directory", parse::path, PathBuf::from("penstock-data"));
         let join = reader.or("join", parse::boolean, false);
         let peers = read_peers(&mut reader, NodeId(node));
         check_join(&mut reader, join, numbered.is_some(), &peers);
+        let may_found = join || !is_unlisted(&peers) || (numbered.is_none() && named.is_none());
+        let cluster = named.unwrap_or_else(|| "penstock".to_owned());
         let advertise_host = reader.optional("advertise_host", advertised_host);
         let client_address = reader.or("client_address", parse::socket_address, anywhere(4100));
         let peer_address = reader.or("peer_address", parse::socket_address, anywhere(4101));
@@ -175,6 +181,7 @@ impl Settings {
                 data_directory,
                 peers,
                 join,
+                may_found,
                 advertise_host,
                 client_address,
                 peer_address,
@@ -223,14 +230,19 @@ fn advertised_host(raw: &str) -> parse::Parsed<String> {
     }
 }
 
+/// Whether `peers` were not said.
+fn is_unlisted(peers: &BTreeMap<NodeId, String>) -> bool {
+    peers.values().all(String::is_empty)
+}
+
 fn check_join(reader: &mut Reader, join: bool, numbered: bool, peers: &BTreeMap<NodeId, String>) {
-    let alone = peers.values().all(String::is_empty);
+    let rule = "needs `node` too: a new node has a number that no other ever had";
+    reader.check("join", !join || numbered, rule);
     reader.check(
         "join",
-        !join || numbered,
-        "needs `node` too: a new node has a number that no other ever had",
+        !join || is_unlisted(peers),
+        "does not go with `peers`: who joins learns the others from them",
     );
-    reader.check("join", !join || alone, "does not go with `peers`: who joins learns the others from them");
 }
 
 fn read_peers(reader: &mut Reader, node: NodeId) -> BTreeMap<NodeId, String> {
@@ -418,6 +430,14 @@ mod tests {
         let file = "node: 4\njoin: true\nadvertise_host: 2001:db8::4\n";
         let settings = Settings::read(Sources::new().with_file("control.yaml", file)).unwrap();
         assert_eq!((settings.join, settings.advertise_host.as_deref()), (true, Some("[2001:db8::4]")));
+    }
+
+    /// A host of a cluster that had lost its disk, and whose settings had lost `peers`, became a second cluster of that name.
+    #[test]
+    fn who_names_a_node_or_a_cluster_founds_nothing_unless_it_says_with_whom() {
+        let read = |text| Settings::read(Sources::new().with_file("control.yaml", text)).unwrap().may_found;
+        assert!(read("") && read("cluster: lab\npeers: [1=a:4101]\n") && read("node: 4\njoin: true\n"));
+        assert!(!read("node: 1\n") && !read("cluster: production\n"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn a_node_alone_takes_environment_over_file_serves_and_ends_well_when_asked_to()
     let file = folder.join("control.yaml");
     let [client, peer, http] = runtime::ports::addresses(3).unwrap().try_into().unwrap();
     let text = format!(
-        "node: 7\nclient_address: {client}\npeer_address: {peer}\nhttp_address: 127.0.0.1:1\ndata_directory: {}\n",
+        "node: 7\npeers: [7={peer}]\nclient_address: {client}\npeer_address: {peer}\nhttp_address: 127.0.0.1:1\ndata_directory: {}\n",
         folder.join("data").display()
     );
     std::fs::write(&file, text).unwrap();

@@ -92,7 +92,8 @@ pub struct ControlArgs {
     #[arg(long, value_name = "HOST")]
     advertise_host: Option<String>,
 
-    /// Every node of the cluster, this one included, by its peer address; none for one node alone
+    /// Every node of the cluster, this one included, by its peer address; may be left out, with --node and --cluster, by one
+    /// node alone
     #[arg(long, value_name = "NODE=HOST:PORT,...")]
     peers: Vec<String>,
 

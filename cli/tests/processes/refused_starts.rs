@@ -65,10 +65,27 @@ fn peers_that_make_no_quorum_or_leave_this_node_out_are_refused() {
     assert!(said.contains("must name this node too"), "{said}");
 }
 
+/// It became a second cluster under the name of the first, in a later life, which proxies would have followed.
+#[test]
+fn a_node_of_a_cluster_that_lost_its_disk_and_its_peers_founds_no_other_and_leaves_nothing() {
+    let scratch = Scratch::new("unfounded");
+    for (words, named) in [
+        (
+            &["--cluster=production"][..],
+            "node 1 of cluster \"production\" is told neither `peers` nor `join`",
+        ),
+        (&["--node=4"], "node 4 of cluster \"penstock\""),
+    ] {
+        let said = refused(&alone(&scratch, words), 1);
+        assert!(said.contains(named) && said.contains("say --peers as the other nodes"), "{said}");
+        assert!(!scratch.0.join("data").exists(), "a backup may be restored there");
+    }
+}
+
 #[tokio::test]
 async fn data_of_another_cluster_or_node_or_of_a_running_one_is_left_alone() {
-    let scratch = Scratch::new("foreign");
-    let mut first = penstock("control", &alone(&scratch, &["--cluster=one"]))
+    let (scratch, peers) = (Scratch::new("foreign"), "--peers=1=a.example:4101");
+    let mut first = penstock("control", &alone(&scratch, &["--cluster=one", peers]))
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -79,11 +96,11 @@ async fn data_of_another_cluster_or_node_or_of_a_running_one_is_left_alone() {
         line.clear();
         assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "it ended");
     }
-    let said = refused(&alone(&scratch, &["--cluster=one"]), 1);
+    let said = refused(&alone(&scratch, &["--cluster=one", peers]), 1);
     assert!(said.contains("is in use by another process"), "{said}");
     first.kill().unwrap();
     first.wait().unwrap();
-    let said = refused(&alone(&scratch, &["--cluster=two"]), 1);
+    let said = refused(&alone(&scratch, &["--cluster=two", peers]), 1);
     assert!(said.contains("cluster \"one\"") && said.contains("cluster \"two\""), "{said}");
     let said = refused(&alone(&scratch, &["--cluster=one", "--node=2"]), 1);
     assert!(said.contains("node 1") && said.contains("node 2"), "{said}");

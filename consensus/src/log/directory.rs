@@ -18,6 +18,7 @@ pub(super) const FORMAT: u64 = 1;
 pub(super) const META: &str = "meta";
 /// In `meta`: founded, but the node may have promised something on another disk.
 pub(super) const DOUBTFUL: &str = "doubtful";
+const LOCK: &str = "lock";
 const SEGMENT_PREFIX: &str = "log-";
 const SEGMENT_SUFFIX: &str = ".segment";
 const SPARE_PREFIX: &str = "spare-";
@@ -50,11 +51,20 @@ impl Directory {
         self.path.join(name)
     }
 
+    /// Whether nothing was ever in it but the lock of a start that was refused. Looks before [`Self::lock`] makes it.
+    pub(super) fn is_untouched(&self) -> Result<bool, OpenError> {
+        match self.vfs.list(&self.path) {
+            Ok(names) => Ok(names.iter().all(|name| name == LOCK)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(open_error("list", &self.path, error)),
+        }
+    }
+
     /// Makes the directory if need be and takes its lock.
     pub(super) fn lock(&self) -> Result<FileLock, OpenError> {
         let made = self.vfs.create_dir_all(&self.path);
         made.map_err(|error| open_error("make the directory", &self.path, error))?;
-        let file = self.file("lock");
+        let file = self.file(LOCK);
         self.vfs.lock(&file).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::InUse { directory: self.path.clone() },
             _ => open_error("lock", &file, error),

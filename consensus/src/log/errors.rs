@@ -26,6 +26,12 @@ pub enum OpenError {
         /// Whom it was opened for.
         wanted: String,
     },
+    /// It holds no log, and [`crate::LogSettings::may_found`] says that none is to be made.
+    #[error("{directory} holds no log, and none is to be founded there")]
+    Unfounded {
+        /// The data directory.
+        directory: PathBuf,
+    },
     /// A newer version of this program wrote it.
     #[error(
         "{directory} has format {found}, this program knows up to {known}; start the newer program again, or restore a backup"

@@ -41,14 +41,17 @@ pub struct LogSettings {
     /// With whom the group is founded, if the directory is new; empty: wait to be brought into a group by its
     /// leader.
     pub founders: Membership,
+    /// Whether a directory without a log gets one; else it is refused, and left as it is.
+    pub may_found: bool,
     /// Length of one segment.
     pub segment_bytes: u64,
 }
 
 impl LogSettings {
-    /// Settings with the default length of segments.
+    /// Settings with the default length of segments, of a log that may be founded.
     pub fn new(directory: PathBuf, cluster: &str, node: NodeId, founders: Membership) -> Self {
-        Self { directory, cluster: cluster.to_owned(), node, founders, segment_bytes: SEGMENT_BYTES }
+        let (cluster, segment_bytes) = (cluster.to_owned(), SEGMENT_BYTES);
+        Self { directory, cluster, node, founders, may_found: true, segment_bytes }
     }
 }
 
@@ -107,6 +110,10 @@ impl Log {
             "the name of a cluster is one line; whoever reads settings from people checks that first"
         );
         let directory = Directory { vfs, path: settings.directory.clone() };
+        let unfounded = || OpenError::Unfounded { directory: settings.directory.clone() };
+        if !settings.may_found && directory.is_untouched()? {
+            return Err(unfounded());
+        }
         let lock = directory.lock()?;
         let standing = directory.check_owner(&settings.cluster, settings.node)?;
         let snapshots = SnapshotFiles::new(Arc::clone(&directory.vfs), directory.path.clone());
@@ -117,6 +124,7 @@ impl Log {
                 directory.write_meta(&settings.cluster, settings.node, disk, "yes")?;
                 (disk, false)
             }
+            Standing::New | Standing::HalfFounded if !settings.may_found => return Err(unfounded()),
             Standing::New | Standing::HalfFounded => {
                 found(&directory, &snapshots, settings, disk)?;
                 (disk, is_doubtful(settings, disk))

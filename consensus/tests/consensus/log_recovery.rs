@@ -58,6 +58,16 @@ fn a_new_directory_holds_the_founders_and_nothing_else() {
 }
 
 #[test]
+fn a_directory_that_is_not_to_be_founded_is_refused_while_it_holds_no_log_and_nothing_is_made_in_it() {
+    let (disk, told) = (Disk::new(), LogSettings { may_found: false, ..settings() });
+    let refused = || Log::open(disk.vfs(), &told).map(|_| ()).unwrap_err();
+    assert!(matches!(refused(), OpenError::Unfounded { .. }));
+    assert_eq!(disk.names(), [""; 0]);
+    drop(open(&disk).unwrap());
+    Log::open(disk.vfs(), &told).map(|_| ()).unwrap();
+}
+
+#[test]
 fn what_was_persisted_is_read_back_over_many_segments() {
     let disk = Disk::new();
     let (mut log, _) = open(&disk).unwrap();

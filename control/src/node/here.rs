@@ -13,11 +13,11 @@ use tonic::transport::server::Connected;
 
 use super::tasks::Tasks;
 use super::truth::{self, Started, TruthParts};
-use super::{LOAD_REPORTS_MAX, StartError, own, serve_clients};
+use super::{LOAD_REPORTS_MAX, StartError, opened_data, own, serve_clients};
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
 use crate::replica::peers::PeerCalls;
-use crate::replica::{Door, Surroundings, Unstarted};
+use crate::replica::{Door, Surroundings};
 use crate::settings::Settings;
 
 /// Accepted connections, without end.
@@ -41,7 +41,7 @@ where
     I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let surroundings = Surroundings { is_threadless: true, ..surroundings };
-    let unstarted = Unstarted::open(&surroundings, &settings)?;
+    let unstarted = opened_data(&surroundings, &settings)?;
     let metrics = Metrics::new();
     let tasks = Tasks::of(&settings, &metrics, &Readiness::new());
     let (load, load_reports) = mpsc::channel(LOAD_REPORTS_MAX);

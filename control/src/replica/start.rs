@@ -16,7 +16,7 @@ use consensus::{
 };
 use prost::Message as _;
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::actor::ReplicaActor;
 use super::clock::Clock;
@@ -80,9 +80,17 @@ impl Unstarted {
         let founders = Membership::of_voters(founders);
         let directory = settings.data_directory.clone();
         let log_settings = LogSettings::new(directory, &settings.cluster, settings.node, founders);
+        let log_settings = LogSettings { may_found: settings.may_found, ..log_settings };
         let (vfs, disk) = (Arc::clone(&surroundings.disk), surroundings.seed.max(1));
         let (log, recovered) = Log::open_as(vfs, &log_settings, disk)?;
         told(&settings.data_directory, &recovered);
+        if !settings.join && settings.peers.values().all(String::is_empty) && is_new(&recovered) {
+            warn!(
+                cluster = settings.cluster,
+                node = settings.node.0,
+                "founded a cluster of this node alone, for neither `peers` nor `join` was said and the data directory was empty; if this host belongs to a cluster, stop it, move the directory away, and say one of them"
+            );
+        }
         let life = OwnLife::new(life_of(&recovered));
         Ok(Self { log, recovered, life })
     }
@@ -173,6 +181,11 @@ fn replica_settings(settings: &Settings, seed: u64) -> ReplicaSettings {
         election_timeout_min: timings.election_timeout,
         ..ReplicaSettings::new(settings.node, seed)
     }
+}
+
+/// Whether a directory holds its founding and nothing else.
+fn is_new(recovered: &Recovered) -> bool {
+    recovered.entries.is_empty() && recovered.hard_state.commit <= 1
 }
 
 fn told(directory: &Path, recovered: &Recovered) {

@@ -101,6 +101,7 @@ impl Node {
             cluster: "simulated".to_owned(),
             node: NodeId(self.id),
             founders: Membership::of_voters((1..=shape.nodes).map(NodeId)),
+            may_found: true,
             segment_bytes: SEGMENT_BYTES,
         }
     }
