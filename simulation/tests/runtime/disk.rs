@@ -1,5 +1,5 @@
 //! A host's simulated disk as the log's file system: what was not synced is lost in a crash, a write may be torn at its
-//! blocks, a file whose directory was not synced is gone.
+//! blocks, a file whose directory was not synced is gone. A scenario decides how much room there is.
 
 use std::any::Any;
 use std::io;
@@ -14,20 +14,60 @@ use turmoil::fs::shim::std::fs;
 /// Where an open file is now: the simulated disk knows files by their paths, and ours stay open over a rename.
 type Place = Mutex<PathBuf>;
 
+/// Room on a disk of which no scenario speaks.
+const ROOM: u64 = 1 << 40;
+
+/// Bytes that may still be written to a host's disk. Clones are of the same disk; a scenario holds one.
+#[derive(Clone)]
+pub(crate) struct Room(Arc<Mutex<u64>>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(ROOM)))
+    }
+}
+
+impl Room {
+    /// So many bytes are left from now on.
+    pub(crate) fn leave(&self, bytes: u64) {
+        *self.0.lock().unwrap() = bytes;
+    }
+
+    /// As much as on a disk of which no scenario speaks.
+    pub(crate) fn make(&self) {
+        self.leave(ROOM);
+    }
+
+    fn left(&self) -> u64 {
+        *self.0.lock().unwrap()
+    }
+
+    fn take(&self, bytes: u64) -> io::Result<()> {
+        let mut left = self.0.lock().unwrap();
+        *left = left.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: u64) {
+        *self.0.lock().unwrap() += bytes;
+    }
+}
+
 /// The disk of the host on which it was made.
 #[derive(Clone)]
 pub(crate) struct HostDisk {
     handle: Arc<FsHandle>,
+    room: Room,
     open: Arc<Mutex<Vec<Weak<Place>>>>,
 }
 
 impl HostDisk {
-    /// The current host's disk.
+    /// The current host's disk, with this room.
     ///
     /// # Panics
     /// Outside of a simulated host.
-    pub(crate) fn here() -> Self {
-        Self { handle: Arc::new(FsHandle::current()), open: Arc::default() }
+    pub(crate) fn here(room: Room) -> Self {
+        Self { handle: Arc::new(FsHandle::current()), room, open: Arc::default() }
     }
 
     /// Does it on this disk, also from the threads of the pool for what blocks (snapshots).
@@ -49,12 +89,18 @@ fn writable(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().read(true).write(true).open(path)
 }
 
+/// How long a file is; 0 where there is none.
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
 impl Vfs for HostDisk {
     fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
         self.on(|| fs::create_dir_all(directory))
     }
 
     fn create(&self, file: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.room.give_back(self.on(|| Ok(length(file)))?);
         self.on(|| fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(file))?;
         Ok(self.opened(file))
     }
@@ -76,7 +122,10 @@ impl Vfs for HostDisk {
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {
-        self.on(|| fs::remove_file(file))
+        let freed = self.on(|| Ok(length(file)))?;
+        self.on(|| fs::remove_file(file))?;
+        self.room.give_back(freed);
+        Ok(())
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -92,6 +141,10 @@ impl Vfs for HostDisk {
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         self.on(|| fs::sync_dir(directory))
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<Option<u64>> {
+        Ok(Some(self.room.left()))
     }
 
     /// A host has its disk for itself.
@@ -122,7 +175,11 @@ impl VfsFile for HostFile {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.on(|file| file.write_all_at(bytes, offset))
+        let end = offset + bytes.len() as u64;
+        self.on(|file| {
+            self.disk.room.take(end.saturating_sub(file.metadata()?.len()))?;
+            file.write_all_at(bytes, offset)
+        })
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
@@ -130,6 +187,9 @@ impl VfsFile for HostFile {
     }
 
     fn preallocate(&mut self, length: u64) -> io::Result<()> {
-        self.on(|file| if file.metadata()?.len() < length { file.set_len(length) } else { Ok(()) })
+        self.on(|file| match length.saturating_sub(file.metadata()?.len()) {
+            0 => Ok(()),
+            more => self.disk.room.take(more).and_then(|()| file.set_len(length)),
+        })
     }
 }

@@ -211,6 +211,56 @@ fn a_rolling_restart_costs_no_acknowledged_write() {
     });
 }
 
+/// Less than the reserve of a node (64 MiB), and more than what is taken already needs.
+const SHORT: u64 = 32 << 20;
+
+#[test]
+fn a_leader_whose_disk_runs_full_hands_over_and_writes_go_on() {
+    each_seed("scenarios::a_leader_whose_disk_runs_full_hands_over_and_writes_go_on", |seed| {
+        let (mut stage, book, seen) = under_way(seed, plain);
+        let short = writer::leader(&mut stage, 1);
+        stage.room(short).leave(SHORT);
+        stage.pass(2 * SECOND);
+        let asked = short % NODES + 1;
+        assert_ne!(writer::leader(&mut stage, asked), short, "it has no room for writes");
+        let before = book.lock().unwrap().acknowledged;
+        stage.pass(2 * SECOND);
+        assert!(book.lock().unwrap().acknowledged > before, "{book:?}");
+        stage.room(short).make();
+        holds(stage, &book, &seen);
+    });
+}
+
+#[test]
+fn full_disks_refuse_writes_early_and_reads_go_on_and_room_heals_them_without_a_restart() {
+    each_seed(
+        "scenarios::full_disks_refuse_writes_early_and_reads_go_on_and_room_heals_them_without_a_restart",
+        |seed| {
+            let (mut stage, book, seen) = under_way(seed, plain);
+            (1..=NODES).for_each(|node| stage.room(node).leave(SHORT));
+            let told = std::sync::Arc::clone(&book);
+            let refused = move || told.lock().unwrap().failure.contains("less than its reserve of 64 MiB");
+            assert!(stage.until(5 * SECOND, refused), "refused before it is full, with the reason: {book:?}");
+            // Not a byte is left for a new file; what was preallocated holds the group's own records.
+            (1..=NODES).for_each(|node| stage.room(node).leave(0));
+            let before = book.lock().unwrap().acknowledged;
+            stage.pass(4 * SECOND);
+            assert_eq!(book.lock().unwrap().acknowledged, before, "nobody has room for a write");
+            for node in 1..=NODES {
+                assert!(
+                    writer::held(&mut stage, node, "ledger").len() as u64 >= before,
+                    "node {node} reads on"
+                );
+            }
+            (1..=NODES).for_each(|node| stage.room(node).make());
+            let told = std::sync::Arc::clone(&book);
+            let more = move || told.lock().unwrap().acknowledged >= before + 20;
+            assert!(stage.until(10 * SECOND, more), "room is enough, nobody restarts anything: {book:?}");
+            holds(stage, &book, &seen);
+        },
+    );
+}
+
 /// Not over seeds, but over processes: what a failure's seed says must be true tomorrow.
 #[test]
 fn one_seed_is_one_story_in_two_processes() {

@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use turmoil::Sim;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::disk::HostDisk;
+use crate::disk::{HostDisk, Room};
 
 /// Nodes of the group.
 pub(crate) const NODES: u64 = 3;
@@ -36,6 +36,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// A simulated world. Time passes in [`Stage::pass`] alone.
 pub(crate) struct Stage {
     pub(crate) sim: Sim<'static>,
+    rooms: BTreeMap<u64, Room>,
 }
 
 impl Stage {
@@ -56,10 +57,17 @@ impl Stage {
         builder.fs().block_size(512);
         adjust(&mut builder);
         let mut sim = builder.build();
-        for node in 1..=NODES {
-            sim.host(host(node), move || serve(node, seed));
+        let rooms: BTreeMap<u64, Room> = (1..=NODES).map(|node| (node, Room::default())).collect();
+        for (&node, room) in &rooms {
+            let room = room.clone();
+            sim.host(host(node), move || serve(node, seed, room.clone()));
         }
-        Self { sim }
+        Self { sim, rooms }
+    }
+
+    /// The room on a node's disk.
+    pub(crate) fn room(&self, node: u64) -> &Room {
+        &self.rooms[&node]
     }
 
     /// Lets time pass.
@@ -123,9 +131,9 @@ pub(crate) fn address(node: u64) -> String {
 }
 
 /// The program of a node's host.
-async fn serve(node: u64, seed: u64) -> turmoil::Result {
+async fn serve(node: u64, seed: u64, room: Room) -> turmoil::Result {
     let surroundings = Surroundings {
-        disk: Arc::new(HostDisk::here()),
+        disk: Arc::new(HostDisk::here(room)),
         wall,
         dialler: dialler(),
         // Each start of a node draws other timeouts, as it does in a process.
