@@ -36,6 +36,7 @@ marks! {
     OwnedUp "a lying disk was spared, because a copy would have been lost";
     Out "a node refused its damaged directory, or found that its log was lost";
     Restored "every node was restored from a backup";
+    BeginUnsettled "a node started on a directory whose begin of the cluster's life is not known to be committed";
     Outdated "a program ended itself, because the log takes commands that it does not know";
     Reseated "a node that lost its disk was let in again without a vote";
     VoteBack "a node that lost its disk got its vote back";

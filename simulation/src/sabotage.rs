@@ -56,6 +56,7 @@ sabotages! {
     EarlyExpiry "early-expiry" 60 "A new leader counts the silence before its time against leases";
     Unbraked "unbraked" 60 "Everything that falls silent at once expires at once";
     EpochKept "epoch-kept" 60 "A restored backup goes on in the epoch that it was taken in";
+    BeginUncommitted "begin-uncommitted" 200 "A node takes a begin on its disk for the cluster's, though it may never be committed";
     HeartbeatVouches "heartbeat-vouches" 60 "A node takes a heartbeat of its leader for a proof that its catalog is fresh";
     StopUnasked "stop-unasked" 60 "A node that is told to stop ends before it has handed over what it leads";
     EmptyDiskVotes "empty-disk-votes" 200 "A node that comes back with an empty disk does not doubt it, and votes";

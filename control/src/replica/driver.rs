@@ -347,7 +347,7 @@ impl Driver {
                 None => {}
             }
         }
-        self.life.became(Life::of(catalog.applied().epoch, catalog.is_begun()));
+        self.life.became(Life::of(&catalog));
         drop(catalog);
         self.metrics.applied.set(i64::try_from(last).unwrap_or(i64::MAX));
         tell_sizes(&self.metrics.held, &self.catalog.borrow().sizes());
@@ -382,7 +382,7 @@ impl Driver {
             panic!("a snapshot cannot be installed: {failure}")
         });
         self.end_if_too_old(&catalog);
-        self.life.became(Life::of(catalog.applied().epoch, catalog.is_begun()));
+        self.life.became(Life::of(&catalog));
         self.catalog.replace(catalog);
         self.checkpoints.clear();
         self.subscribers.replaced();

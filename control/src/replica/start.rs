@@ -9,12 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
-use api::log::v1::Command;
-use api::log::v1::command::Body;
 use consensus::{
     Log, LogSettings, Membership, OpenError, Recovered, Replica, ReplicaSettings, SnapshotFiles,
 };
-use prost::Message as _;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -91,7 +88,7 @@ impl Unstarted {
                 "founded a cluster of this node alone, for neither `peers` nor `join` was said and the data directory was empty; if this host belongs to a cluster, stop it, move the directory away, and say one of them"
             );
         }
-        let life = OwnLife::new(life_of(&recovered));
+        let life = OwnLife::new(Life::of_directory(&recovered));
         Ok(Self { log, recovered, life })
     }
 
@@ -154,25 +151,6 @@ impl Unstarted {
     }
 }
 
-/// The life of what was read. That it has begun may stand in the newest snapshot, or in an entry after it that is known to be
-/// committed. One that is not may never be: its leader died, the next one began the life with another epoch, and would be refused
-/// for ever. (What is committed and not known to be so fits both, until it is applied.)
-fn life_of(recovered: &Recovered) -> Life {
-    let snapshot = recovered.snapshot.as_ref().filter(|snapshot| !snapshot.data.is_empty());
-    let (epoch, is_begun) = snapshot.map_or((1, false), |snapshot| Catalog::life_of(&snapshot.data));
-    let begin = |data: &[u8]| match Command::decode(data).ok()?.body? {
-        Body::Begin(begin) => Some(Life::Begun(begin.epoch)),
-        _ => None,
-    };
-    if is_begun {
-        return Life::Begun(epoch);
-    }
-    let covered = snapshot.map_or(0, |snapshot| snapshot.index);
-    let committed = covered + 1..=recovered.hard_state.commit;
-    let mut later = recovered.entries.iter().filter(|entry| committed.contains(&entry.index));
-    later.find_map(|entry| begin(&entry.data)).unwrap_or(Life::After(epoch))
-}
-
 fn replica_settings(settings: &Settings, seed: u64) -> ReplicaSettings {
     let timings = settings.timings;
     ReplicaSettings {
@@ -198,68 +176,4 @@ fn told(directory: &Path, recovered: &Recovered) {
         torn_bytes = recovered.torn_bytes,
         "data directory opened"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use api::log::v1::Begin;
-    use consensus::{HardState, LogEntry, Snapshot};
-
-    use super::*;
-
-    fn begin(epoch: u32) -> Vec<u8> {
-        Command { id: None, at_ms: 0, body: Some(Body::Begin(Begin { epoch })) }.encode_to_vec()
-    }
-
-    /// What a directory holds whose snapshot is of this catalog, with these entries from index 2 on, all committed.
-    fn recovered(catalog: Option<&Catalog>, entries: &[Vec<u8>]) -> Recovered {
-        let entry =
-            |(index, data): (u64, &Vec<u8>)| LogEntry { kind: 0, term: 1, index, data: data.clone().into() };
-        let snapshot = catalog.map(|catalog| Snapshot {
-            index: catalog.applied().index.max(1),
-            term: 1,
-            membership: Membership::of_voters([consensus::NodeId(1)]),
-            data: catalog.snapshot().into(),
-        });
-        let hard_state = HardState { term: 1, vote: 0, commit: 1 + entries.len() as u64 };
-        Recovered {
-            snapshot,
-            entries: (2..).zip(entries).map(entry).collect(),
-            hard_state,
-            ..Recovered::default()
-        }
-    }
-
-    #[test]
-    fn a_directory_knows_its_life_by_its_snapshot_or_by_the_entry_that_began_it() {
-        let mut begun = Catalog::new(1);
-        begun.apply(2, &begin(700));
-        let to_begin = begun.clone().for_another_life();
-        let founding = Recovered::founding(Membership::of_voters([consensus::NodeId(1)]));
-        for (held, life) in [
-            (founding, Life::After(1)),
-            (Recovered::default(), Life::After(1)),
-            (recovered(None, &[Vec::new(), begin(700)]), Life::Begun(700)),
-            // Two leaders had proposed it: the first one counts, as in the catalog.
-            (recovered(None, &[Vec::new(), begin(700), begin(800)]), Life::Begun(700)),
-            (recovered(Some(&begun), &[]), Life::Begun(700)),
-            (recovered(Some(&to_begin), &[]), Life::After(700)),
-            (recovered(Some(&to_begin), &[Vec::new(), begin(800)]), Life::Begun(800)),
-            // The begin of the life before stands below the snapshot of the next one.
-            (recovered(Some(&to_begin), &[begin(700)]), Life::After(700)),
-        ] {
-            assert_eq!(life_of(&held), life);
-        }
-    }
-
-    /// A leader that was killed before its begin was committed came back as of that life, and was refused by the others for ever:
-    /// the next leader had begun theirs a second later.
-    #[test]
-    fn a_begin_that_is_not_known_to_be_committed_is_no_life_yet() {
-        let mut held = recovered(None, &[Vec::new(), begin(700), begin(800)]);
-        held.hard_state.commit = 2;
-        assert_eq!(life_of(&held), Life::After(1));
-        held.hard_state.commit = 3;
-        assert_eq!(life_of(&held), Life::Begun(700));
-    }
 }

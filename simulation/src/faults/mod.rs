@@ -24,6 +24,11 @@ pub(crate) const CLASSES: [&[Class]; 6] = [
     proxies::CLASSES,
 ];
 
+/// What comes while a cluster is founded, from these classes, each of the first two at once: who proposes the first entries of the log
+/// dies, the next one's clock may show another time, and the rest holds them up.
+pub(crate) const AT_FOUNDING: [&str; 7] =
+    ["kill-next-leader", "jump", "kill", "one-way", "lose", "delay", "slow-disk"];
+
 /// A time of so many milliseconds, in whole ones.
 fn millis(chance: &mut Chance, low: u64, high: u64) -> Duration {
     Duration::from_millis(low + chance.below(high - low + 1))

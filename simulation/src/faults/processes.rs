@@ -1,4 +1,6 @@
-//! What goes wrong with processes of nodes: they are killed, told to stop, stand still, and are started with another program.
+//! What goes wrong with processes of nodes: they are killed (new leaders too), told to stop, stand still, and are started with another program.
+
+use std::time::Duration;
 
 use super::{millis, node};
 use crate::plan::{Act, Class};
@@ -13,6 +15,16 @@ pub(super) const CLASSES: &[Class] = &[
         name: "kill-all",
         weight: 1,
         draw: |chance, _| Some(Act::KillAll { dead: millis(chance, 1, 1500) }),
+    },
+    Class {
+        name: "kill-next-leader",
+        weight: 2,
+        draw: |chance, _| {
+            // Mostly within the few round trips in which a leader gets its first entries committed.
+            let micros_max = if chance.happens(700) { 4000 } else { 100_000 };
+            let reign = Duration::from_micros(chance.below(micros_max));
+            Some(Act::KillNextLeader { reign, dead: millis(chance, 1, 3000) })
+        },
     },
     Class {
         name: "stop",

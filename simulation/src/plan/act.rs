@@ -64,6 +64,9 @@ acts! {
     Kill "kill" { node: u64, dead: Duration } "node {node} is killed and stays dead for {dead:?}";
     /// kill -9 of every node at once.
     KillAll "kill-all" { dead: Duration } "every node is killed and stays dead for {dead:?}";
+    /// Whoever is elected next dies before it has done much.
+    KillNextLeader "kill-next-leader" { reign: Duration, dead: Duration }
+        "whoever leads next is killed {reign:?} after its election, and stays dead for {dead:?}";
     /// SIGTERM: leadership is handed over, then the process ends.
     Stop "stop" { node: u64, dead: Duration }
         "node {node} is told to stop, hands over what it leads, and starts again {dead:?} after its end";
@@ -197,7 +200,7 @@ impl Act {
             let verb = self.verb();
             let wrong =
                 |allowed: String| Err(PlanError(format!("{verb}: {name}={value}: must be {allowed}")));
-            if matches!(name, "dead" | "lasts" | "usual" | "back") {
+            if matches!(name, "dead" | "lasts" | "usual" | "back" | "reign") {
                 if Duration::read(name, &value)? > TIME_MAX {
                     return wrong(format!("at most {}", TIME_MAX.written()));
                 }

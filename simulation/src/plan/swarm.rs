@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::act::Act;
 use super::scenario::{Plan, Step};
 use crate::chance::Chance;
-use crate::faults::CLASSES;
+use crate::faults::{AT_FOUNDING, CLASSES};
 use crate::shape::Shape;
 
 /// One class of faults.
@@ -22,6 +22,13 @@ pub struct Class {
 /// Of 1,000 seeds, so many have a given class switched on.
 const ON_PER_MILLE: u32 = 400;
 
+/// Of 1,000 seeds, so many have faults while the cluster is founded: the first leaders' first moments are a thousandth of a run,
+/// and hardly any fault of the rest of the plan would meet them.
+const AT_FOUNDING_PER_MILLE: u32 = 300;
+
+/// Within this time every founding without faults is over.
+const FOUNDING: Duration = Duration::from_millis(600);
+
 /// Draws which classes happen, how often, and then each act.
 pub(super) fn drawn(chance: &mut Chance, shape: &Shape) -> Plan {
     let on: Vec<&Class> =
@@ -35,7 +42,33 @@ pub(super) fn drawn(chance: &mut Chance, shape: &Shape) -> Plan {
         }
         at += pause(every, chance);
     }
+    steps.extend(at_founding(chance, shape));
+    steps.sort_by_key(|step| step.at);
     Plan { steps }
+}
+
+/// The first leader does not reign for long, in some seeds, and more goes wrong about that time.
+fn at_founding(chance: &mut Chance, shape: &Shape) -> Vec<Step> {
+    if !chance.happens(AT_FOUNDING_PER_MILLE) {
+        return Vec::new();
+    }
+    let classes: Vec<&Class> = AT_FOUNDING.iter().map(|name| named(name)).collect();
+    let more = 1 + chance.index(4);
+    let mut steps = Vec::new();
+    for number in 0..more + 2 {
+        let (class, at) = match number {
+            0 | 1 => (classes[number], Duration::ZERO),
+            _ => (pick(&classes, chance), pause(FOUNDING / 4, chance).min(FOUNDING)),
+        };
+        steps.extend((class.draw)(chance, shape).map(|act| Step { at, act }));
+    }
+    steps
+}
+
+/// The class of this name.
+fn named(name: &str) -> &'static Class {
+    let found = CLASSES.iter().flat_map(|family| family.iter()).find(|class| class.name == name);
+    found.expect("what comes at a founding is drawn from the classes that there are")
 }
 
 fn pick<'a>(on: &[&'a Class], chance: &mut Chance) -> &'a Class {

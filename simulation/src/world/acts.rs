@@ -77,6 +77,7 @@ impl World {
         let now = self.heap.now();
         match *act {
             Act::Kill { node, dead } => self.kill(node, dead),
+            Act::KillNextLeader { reign, dead } => self.reigns.push_back((reign, dead)),
             Act::Stop { node, dead } => self.tell_to_stop(node, dead),
             Act::KillAll { dead } => (1..=self.scenario.shape.nodes).for_each(|node| self.kill(node, dead)),
             Act::Upgrade { node, dead } => self.start_with(node, programs::NEWER, dead),
@@ -253,6 +254,21 @@ impl World {
         if self.nodes[&id].running.is_some() {
             self.die(id);
             self.heap.put_in(dead, Event::Restart(id));
+        }
+    }
+
+    /// A node was elected, perhaps to be killed for that.
+    pub(super) fn elected(&mut self, id: u64) {
+        if let Some((reign, dead)) = self.reigns.pop_front() {
+            self.heap.put_in(reign, Event::ReignEnds { node: id, life: self.nodes[&id].life, dead });
+        }
+    }
+
+    /// A leader is killed for having been elected.
+    pub(super) fn reign_ends(&mut self, id: u64, life: u64, dead: Duration) {
+        if !self.healed && self.nodes[&id].life == life && self.nodes[&id].running.is_some() {
+            self.tell(format!("node {id} is killed, soon after its election"));
+            self.kill(id, dead);
         }
     }
 

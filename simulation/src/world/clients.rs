@@ -147,7 +147,7 @@ impl World {
         // Who bears some age asks whichever node is near, which may be one that lags.
         let node = if doing.bears.is_some() { self.chance.below(client.nodes) + 1 } else { client.node };
         if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {
-            self.heap.put(at, Event::Request { from, to: node, call, body });
+            self.heap.put(at, Event::Request { from, signed: None, to: node, call, body });
         }
         let listens = self.nodes[&node].running.is_some();
         let again = if listens { ASK_AGAIN } else { REFUSED };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Wall clock of a perfect host when the simulation begins: 2026-01-01 in milliseconds.
-pub(crate) const WALL_START_MS: u64 = 1_767_225_600_000;
+/// Wall clock of a perfect host when the simulation begins: 2026-01-02 in milliseconds. A day before it epochs of lives begin to count,
+/// and each life would begin with one more than the last, whatever its leader's clock says.
+pub(crate) const WALL_START_MS: u64 = 1_767_312_000_000;
 
 const MILLION: i64 = 1_000_000;
 

@@ -69,14 +69,12 @@ impl World {
     pub(super) fn carry_out(&mut self, id: u64, mut effects: Effects) -> Result<(), Violation> {
         self.watch(id, &mut effects)?;
         let (now, from) = (self.heap.now(), Host::Node(id));
-        let (life, clock) = (self.nodes[&id].life, self.nodes[&id].clock);
-        let sender =
-            Sender { node: id, disk: self.nodes[&id].running.as_ref().map_or(0, |running| running.disk) };
+        let (life, clock, signed) = (self.nodes[&id].life, self.nodes[&id].clock, self.signed(id));
         for (to, bytes) in effects.sends {
             self.votes.sent(id, &bytes)?;
             let arrivals = self.network.datagram(from, Host::Node(to.0), now, &mut self.chance);
             for at in arrivals.into_iter().flatten() {
-                self.heap.put(at, Event::Raft { from: sender, to: to.0, bytes: bytes.clone() });
+                self.heap.put(at, Event::Raft { from: signed, to: to.0, bytes: bytes.clone() });
             }
         }
         for (to, attempt, bytes, data) in effects.snapshots {
@@ -84,7 +82,7 @@ impl World {
             let told = arrives.unwrap_or(now) + Duration::from_millis(5);
             self.heap.put(told, Event::SnapshotSent { node: id, life, to, attempt, ok: arrives.is_some() });
             if let Some(at) = arrives {
-                self.heap.put(at, Event::RaftSnapshot { from: sender, to: to.0, bytes, data });
+                self.heap.put(at, Event::RaftSnapshot { from: signed, to: to.0, bytes, data });
             }
         }
         for ((to, call), body) in effects.replies {
@@ -102,7 +100,7 @@ impl World {
             self.ask_commands(id, life << 32 | round, peer.0);
         }
         for (round, peer) in effects.greets {
-            self.greet(id, life << 32 | round, peer.0, sender.disk);
+            self.greet(id, life << 32 | round, peer.0);
         }
         for command in effects.says {
             self.say_to_leader(id, command);
@@ -145,6 +143,7 @@ impl World {
         for (term, last_index) in &effects.leads {
             self.tell(format!("node {id} leads in term {term}"));
             self.measures.leads(now, id, *term);
+            self.elected(id);
             self.leaders.leads(id, *term)?;
             self.completeness.leads(id, *term, *last_index)?;
             self.leases.leads(*term, now);
@@ -198,13 +197,23 @@ impl World {
 
     /// A node sends a partial to the node that it believes to lead, which may be itself.
     fn forward(&mut self, id: u64, life: u64, batch: u64, command: Box<Command>) {
-        let (now, from) = (self.heap.now(), Host::Node(id));
         self.heap.put_in(PARTIAL_TIMEOUT, Event::PartialTimeout { node: id, life, batch });
         let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.leader());
         let Some(to) = leader.map(|leader| leader.0) else { return };
-        let call = life << 32 | batch;
+        self.call_node(id, to, life << 32 | batch, Request::Propose(command));
+    }
+
+    /// A node asks something of another one, or of itself; where the way is cut there is no answer.
+    pub(super) fn call_node(&mut self, id: u64, to: u64, call: u64, body: Request) {
+        let (now, from, signed) = (self.heap.now(), Host::Node(id), Some(self.signed(id)));
         if let Some(at) = self.network.stream(from, Host::Node(to), now, &mut self.chance) {
-            self.heap.put(at, Event::Request { from, to, call, body: Request::Propose(command) });
+            self.heap.put(at, Event::Request { from, signed, to, call, body });
         }
+    }
+
+    /// What a running node says of itself to others.
+    fn signed(&self, id: u64) -> Sender {
+        let running = self.nodes[&id].running.as_ref().expect("only what runs wants anything");
+        Sender { node: id, start: running.life, disk: running.disk, of_life: running.lives.own() }
     }
 }

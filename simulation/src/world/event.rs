@@ -4,16 +4,22 @@ use api::LeaseKey;
 use api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use bytes::Bytes;
 use consensus::{Loss, NodeId};
+use control::replica::peers::Life;
 use mesh::{TrafficReport, Window};
 
 use super::writes::{Key, Seen};
 use crate::network::Host;
 
-/// The node that a message of Raft comes from, and the disk that it says is its own.
+/// The node that a message of Raft or a question comes from, and what it says of itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sender {
     pub(crate) node: u64,
+    /// Which of the starts on its machine its process is.
+    pub(crate) start: u64,
+    /// Identity of its data directory.
     pub(crate) disk: u64,
+    /// The life of the cluster that its data is of.
+    pub(crate) of_life: Life,
 }
 
 /// One thing that happens at one moment.
@@ -33,8 +39,8 @@ pub(crate) enum Event {
     Dialled { node: u64, life: u64, peer: u64 },
     /// A node's disk has done what was queued.
     DiskDone { node: u64, life: u64 },
-    /// A request arrives at a node.
-    Request { from: Host, to: u64, call: u64, body: Request },
+    /// A request arrives at a node; what comes from another node is signed.
+    Request { from: Host, signed: Option<Sender>, to: u64, call: u64, body: Request },
     /// The answer arrives where it was asked.
     Reply { to: Host, call: u64, body: Reply },
     /// A client looks whether to ask something, or again; void if it has asked since.
@@ -73,6 +79,8 @@ pub(crate) enum Event {
     Over(usize),
     /// A node that was told to stop looks whether it has handed over what it leads.
     Stops { node: u64, life: u64 },
+    /// A leader that is to die soon after its election does.
+    ReignEnds { node: u64, life: u64, dead: std::time::Duration },
     /// The connections of all proxies are reset, so many times more.
     Storm { times: u64 },
     /// Every proxy that has no connection dials.
@@ -149,8 +157,8 @@ pub(crate) enum Request {
     Report(Box<TrafficReport>),
     /// Say which commands your program knows.
     Commands,
-    /// Say whether you have begun; who asks is on this disk, and in doubt about it.
-    Greet { disk: u64 },
+    /// Say whether you have begun; who asks is in doubt about its disk.
+    Greet,
 }
 
 /// What a node answers.

@@ -10,7 +10,7 @@ use mesh::Timestamp;
 use super::effects::Effects;
 use super::event::{Event, Reply, Request, Sender};
 use super::run::World;
-use super::running::Running;
+use super::running::{Running, Waiting};
 use crate::invariants::Violation;
 use crate::network::Host;
 
@@ -45,7 +45,7 @@ impl World {
             Event::GateTimeout { node, life, round } => {
                 self.with(node, Some(life), |running, _, _, effects| running.gate_timeout(round, effects))
             }
-            Event::Request { from, to, call, body } => self.request(from, to, call, body),
+            Event::Request { from, signed, to, call, body } => self.request((from, call), signed, to, body),
             Event::Reply { to, call, body } => self.answered(to, call, body),
             Event::ClientWake { client, call } => {
                 self.client_wakes(client, call);
@@ -69,6 +69,10 @@ impl World {
             | Event::AllDial) => self.stream_event(event),
             Event::Act(step) => self.act(step),
             Event::Over(step) => self.over(step),
+            Event::ReignEnds { node, life, dead } => {
+                self.reign_ends(node, life, dead);
+                Ok(())
+            }
             Event::Stops { node, life } => self.stops(node, life),
             Event::PowerFails { node, life, dead, looks } => {
                 self.power_fails(node, life, dead, looks);
@@ -108,7 +112,7 @@ impl World {
     fn raft(&mut self, from: Sender, to: u64, bytes: Bytes, data: Option<Bytes>) -> Result<(), Violation> {
         let mut malformed = None;
         self.with(to, None, |running, at, _, effects| {
-            if !running.hears_frame(from, &bytes) {
+            if !running.is_of_this_life(from, data.is_some(), at) || !running.hears_frame(from, &bytes) {
                 return;
             }
             let from = consensus::NodeId(from.node);
@@ -161,21 +165,26 @@ impl World {
         self.heap.put_in(DIAL_TIMEOUT, Event::PeerLost { node, life, peer, loss: Loss::Unreachable });
     }
 
-    fn request(&mut self, from: Host, to: u64, call: u64, body: Request) -> Result<(), Violation> {
-        let sender = match from {
-            Host::Node(node) => Some(Sender { node, disk: self.nodes[&node].identity() }),
-            _ => None,
-        };
-        self.with(to, None, |running, at, wall, effects| match body {
-            Request::Greet { disk } => running.greeted(sender, disk, (from, call), at, effects),
+    fn request(
+        &mut self,
+        waiting: Waiting,
+        signed: Option<Sender>,
+        to: u64,
+        body: Request,
+    ) -> Result<(), Violation> {
+        // What a node asks of itself is no call.
+        let peer = signed.filter(|sender| sender.node != to);
+        self.with(to, None, |running, at, wall, effects| match (body, peer) {
+            (Request::Greet, Some(peer)) => running.greeted(peer, waiting, at, effects),
             // Another node is heard as with Raft; who asks again finds another leader, or itself let in again.
-            _ if sender.is_some_and(|sender| sender.node != to && !running.hears(sender)) => {}
-            Request::Propose(command) => running.propose(*command, wall, Some((from, call)), effects),
-            Request::Read(key) => running.read(key, (from, call), at, effects),
-            Request::ReadWithin(bound) => running.read_within(bound, (from, call), at, effects),
-            Request::Renew(key) => running.renew(&key, at, (from, call), effects),
-            Request::Report(report) => running.report(*report, (from, call), at, effects),
-            Request::Commands => running.say_commands((from, call), effects),
+            (_, Some(peer)) if !running.hears(peer) => {}
+            (Request::Propose(command), _) => running.propose(*command, wall, Some(waiting), effects),
+            (Request::Read(key), _) => running.read(key, waiting, at, effects),
+            (Request::ReadWithin(bound), _) => running.read_within(bound, waiting, at, effects),
+            (Request::Renew(key), _) => running.renew(&key, at, waiting, effects),
+            (Request::Report(report), _) => running.report(*report, waiting, at, effects),
+            (Request::Commands, _) => running.say_commands(waiting, effects),
+            (Request::Greet, None) => {}
         })
     }
 

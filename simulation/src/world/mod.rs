@@ -7,7 +7,7 @@
 //! - `leasing.rs`, `tally.rs`   a node's table of leases, and its share in the rollups
 //! - `stopping.rs`  how a node does that is told to stop
 //! - `restoring.rs` how all nodes go back to a backup, and what counts from then on
-//! - `tending.rs`   how a node comes back that lost its disk
+//! - `tending.rs`   how a node comes back that lost its disk; `lives.rs` of which life of the cluster each is
 //! - `programs.rs`  which program a node runs, and when the log takes newer commands
 //! - `clients.rs`   who writes and reads; `writes.rs` what
 //! - `workloads.rs` who holds leases
@@ -27,6 +27,7 @@ mod end;
 mod event;
 mod happen;
 mod leasing;
+mod lives;
 mod measuring;
 mod node;
 mod operating;

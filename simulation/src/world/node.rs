@@ -9,11 +9,13 @@ use control::backup::{RestoreError, found_with};
 
 use super::clock::Clock;
 use super::event::Event;
+use super::lives::life_of;
 use super::running::{Program, Running};
 use super::stopping::Stopping;
 use super::storing::Storing;
 use crate::chance::Chance;
 use crate::disk::{Lies, SimDisk};
+use crate::marks::Reached;
 use crate::sabotage::Sabotage;
 use crate::shape::Shape;
 
@@ -135,10 +137,12 @@ impl Node {
         now: Duration,
         shape: &Shape,
         chance: &mut Chance,
+        reached: &mut Reached,
     ) -> Result<(), OpenError> {
         let settings = self.log_settings(shape);
         let (log, mut recovered) = Log::open_as(Arc::new(self.disk.clone()), &settings, self.identity())?;
         recovered.doubtful &= self.sabotage != Some(Sabotage::EmptyDiskVotes);
+        let of_life = life_of(&mut recovered, self.sabotage, reached);
         let mut replica = ReplicaSettings::new(NodeId(self.id), chance.bits());
         replica.snapshot_after_entries = shape.snapshot_after;
         replica.catch_up_entries = shape.snapshot_after / 4;
@@ -157,6 +161,7 @@ impl Node {
             life: self.life,
             commands: self.program,
             disk: recovered_disk,
+            of_life,
             sabotage: self.sabotage,
         };
         self.running = Some(Box::new(Running::new(self.id, program, settings.founders, replica, storing)));

@@ -125,7 +125,7 @@ impl World {
         if node.running.is_some() || node.out.is_some() || self.restoring.is_some() {
             return Ok(());
         }
-        match node.start(now, &self.scenario.shape, &mut self.chance) {
+        match node.start(now, &self.scenario.shape, &mut self.chance, &mut self.reached) {
             Ok(()) => self.measures.started(now, id),
             Err(OpenError::Io { .. }) if node.disk.reads_fail() => {
                 // A process that cannot read must not go on; an operator starts it again, and the disk has come to.
@@ -197,6 +197,7 @@ impl World {
         self.tell("everything heals".to_owned());
         self.healed = true;
         self.network.heal();
+        self.reigns.clear();
         self.heap.put_in(STREAMS_HEAL, Event::LookAtWithdrawals);
         for node in self.nodes.values_mut() {
             node.own_up();

@@ -18,7 +18,6 @@ use super::run::World;
 use super::running::{Running, Waiting};
 use crate::invariants::Violation;
 use crate::marks::Mark;
-use crate::network::Host;
 use crate::sabotage::Sabotage;
 
 /// The newest version of commands that the newer program knows.
@@ -164,10 +163,7 @@ impl World {
 
     /// A node asks another which commands it knows; where the way is cut there is no answer.
     pub(super) fn ask_commands(&mut self, id: u64, call: u64, peer: u64) {
-        let (now, from) = (self.heap.now(), Host::Node(id));
-        if let Some(at) = self.network.stream(from, Host::Node(peer), now, &mut self.chance) {
-            self.heap.put(at, Event::Request { from, to: peer, call, body: Request::Commands });
-        }
+        self.call_node(id, peer, call, Request::Commands);
     }
 
     /// A node proposes to whoever it believes to lead, perhaps itself, that the log takes newer commands.
@@ -184,11 +180,7 @@ impl World {
     pub(super) fn say_to_leader(&mut self, id: u64, command: Command) {
         let leader = self.nodes[&id].running.as_ref().and_then(|running| running.replica.leader());
         let Some(to) = leader.map(|leader| leader.0) else { return };
-        let (now, from) = (self.heap.now(), Host::Node(id));
-        let body = Request::Propose(Box::new(command));
-        if let Some(at) = self.network.stream(from, Host::Node(to), now, &mut self.chance) {
-            self.heap.put(at, Event::Request { from, to, call: NOBODY_WAITS, body });
-        }
+        self.call_node(id, to, NOBODY_WAITS, Request::Propose(Box::new(command)));
     }
 
     /// A program ended, because the log takes commands that it does not know.

@@ -109,6 +109,8 @@ pub(crate) struct World {
     pub(super) restoring: Option<Catalog>,
     /// Keys whose history was too tangled, in histories that ended with a restore.
     pub(super) undecided: usize,
+    /// What the next leaders are in for, in turn: how long each leads, and how long it is dead then.
+    pub(super) reigns: VecDeque<(Duration, Duration)>,
     /// Routes that operators applied.
     pub(super) pushed: u64,
     pub(super) handing_over: LeadersHandOver,
@@ -217,6 +219,7 @@ impl World {
             backups: VecDeque::new(),
             restoring: None,
             undecided: 0,
+            reigns: VecDeque::new(),
             pushed: 0,
             handing_over: LeadersHandOver::default(),
             leaders: OneLeaderPerTerm::default(),

@@ -12,6 +12,7 @@ use control::catalog::{Catalog, Change};
 use control::discovery::{Request as ShardRequest, Sent, SessionId, Shard, Turn, Way};
 use control::replica::beginning::Beginning;
 use control::replica::freshness::{Freshness, Moment};
+use control::replica::peers::Life;
 use control::replica::yielding::{Yield, Yielding};
 use control::rollup::partials::Partials;
 use mesh::Timestamp;
@@ -20,6 +21,7 @@ use prost::Message;
 use super::effects::Effects;
 use super::event::Reply;
 use super::leasing::Leasing;
+use super::lives::Lives;
 use super::programs::{self, Asking};
 use super::reading::{Asked, Round};
 use super::storing::{Stored, Storing, Work};
@@ -44,6 +46,8 @@ pub(super) struct Program {
     pub(super) commands: u32,
     /// Identity of the directory that it was started on.
     pub(super) disk: u64,
+    /// The life of the cluster that the directory is of.
+    pub(super) of_life: Life,
     pub(super) sabotage: Option<Sabotage>,
 }
 
@@ -54,6 +58,7 @@ pub(crate) struct Running {
     pub(super) commands: u32,
     pub(super) disk: u64,
     pub(super) asking: Asking,
+    pub(super) lives: Lives,
     pub(super) tending: Tending,
     founders: Membership,
     pub(crate) replica: Replica,
@@ -91,7 +96,7 @@ impl Running {
         replica: Replica,
         storing: Storing,
     ) -> Self {
-        let Program { life, commands, disk, sabotage } = program;
+        let Program { life, commands, disk, of_life, sabotage } = program;
         let tending = Tending::new(id, &founders);
         let mut running = Self {
             id,
@@ -99,6 +104,7 @@ impl Running {
             commands,
             disk,
             asking: Asking::default(),
+            lives: Lives::new(of_life),
             tending,
             founders,
             replica,
@@ -259,6 +265,7 @@ impl Running {
                 self.reply(token, Reply::Outcome(Box::new(outcome)), effects);
             }
         }
+        self.follow_life();
         self.replica.applied(last);
         self.follow_members(effects);
         self.leasing.changed(&changes);
@@ -333,6 +340,7 @@ impl Running {
             return;
         }
         self.catalog = catalog;
+        self.follow_life();
         if !data.is_empty() {
             effects.installed.push((index, self.catalog.state_hash()));
         }

@@ -24,7 +24,6 @@ use super::running::{Running, Waiting};
 use super::storing::Work;
 use crate::invariants::Violation;
 use crate::marks::Mark;
-use crate::network::Host;
 use crate::sabotage::Sabotage;
 
 /// How often a node looks, and how often one in doubt, as the product has both.
@@ -90,8 +89,12 @@ impl Tending {
 }
 
 impl Running {
-    /// Whether this node takes who speaks for a peer; where that says that it is reached is noted.
+    /// Whether this node takes who calls for a peer of its life of the cluster; where that says that it is reached is noted.
     pub(super) fn hears(&self, from: Sender) -> bool {
+        self.lives.fits(from) && self.is_peer(from)
+    }
+
+    fn is_peer(&self, from: Sender) -> bool {
         let (roster, node) = (&self.tending.roster, NodeId(from.node));
         let hears = roster.standing(node, from.disk) == Standing::Peer;
         if hears {
@@ -103,7 +106,7 @@ impl Running {
     /// Whether this node hears a frame of Raft: one on another disk than is known here only as a leader.
     pub(super) fn hears_frame(&self, from: Sender, frame: &[u8]) -> bool {
         let is_on_another = self.tending.roster.is_on_another_disk(NodeId(from.node), from.disk);
-        if is_on_another { consensus::is_a_leaders(frame) } else { self.hears(from) }
+        if is_on_another { consensus::is_a_leaders(frame) } else { self.is_peer(from) }
     }
 
     /// Tells the roster who belongs now, if that has changed, and draws the consequences, as `membership.rs` of the product has it.
@@ -135,17 +138,12 @@ impl Running {
     }
 
     /// Another node asks whether this one has begun, because it is in doubt about its disk.
-    pub(super) fn greeted(
-        &mut self,
-        from: Option<Sender>,
-        disk: u64,
-        waiting: Waiting,
-        local: Duration,
-        effects: &mut Effects,
-    ) {
-        let asks = from.map(|from| NodeId(from.node));
-        if let Some(node) = asks.filter(|node| self.tending.roster.is_on_another_disk(*node, disk)) {
-            self.tending.returned.insert(node, (disk, local));
+    pub(super) fn greeted(&mut self, from: Sender, waiting: Waiting, local: Duration, effects: &mut Effects) {
+        if !self.lives.fits(from) {
+            return;
+        }
+        if self.tending.roster.is_on_another_disk(NodeId(from.node), from.disk) {
+            self.tending.returned.insert(NodeId(from.node), (from.disk, local));
         }
         let begun = has_begun(&self.replica.status());
         effects.replies.push((waiting, Reply::Greeting { node: self.id, begun }));
@@ -256,11 +254,8 @@ impl World {
     }
 
     /// A node in doubt asks another one whether it has begun.
-    pub(super) fn greet(&mut self, id: u64, call: u64, peer: u64, disk: u64) {
-        let (now, from) = (self.heap.now(), Host::Node(id));
-        if let Some(at) = self.network.stream(from, Host::Node(peer), now, &mut self.chance) {
-            self.heap.put(at, Event::Request { from, to: peer, call, body: Request::Greet { disk } });
-        }
+    pub(super) fn greet(&mut self, id: u64, call: u64, peer: u64) {
+        self.call_node(id, peer, call, Request::Greet);
     }
 
     /// A disk is replaced by an empty one, if the group can do without what it held.

@@ -126,7 +126,7 @@ impl World {
             let body = Request::Report(Box::new(report));
             let call = teller.call;
             if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {
-                self.heap.put(at, Event::Request { from, to: node, call, body });
+                self.heap.put(at, Event::Request { from, signed: None, to: node, call, body });
             }
         }
         let pause = self.chance.between(LOOK / 2, LOOK * 3 / 2);

@@ -117,7 +117,7 @@ impl World {
         workload.call += 1;
         let (call, node) = (workload.call, workload.node);
         if let Some(at) = self.network.stream(from, Host::Node(node), now, &mut self.chance) {
-            self.heap.put(at, Event::Request { from, to: node, call, body });
+            self.heap.put(at, Event::Request { from, signed: None, to: node, call, body });
         }
         self.heap.put_in(ASK_AGAIN, Event::WorkloadWake { workload: id, call });
     }
