@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PLAN: DrainPlan =
-    DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_secs(20), idle: Idle::CloseSoon };
+    DrainPlan { accept_for: Duration::ZERO, finish_within: Duration::from_secs(60), idle: Idle::CloseSoon };
 
 /// A worker at a port that nobody else is given once it has ended: a caller who tries it then must find nobody there.
 fn settings() -> WorkerSettings {

@@ -177,7 +177,7 @@ fn what_waits_for_a_connection_gets_one_once_the_limits_are_wider_or_gone() {
             assert_eq!(ask_one().await.unwrap(), 200);
             let mut statuses = Vec::new();
             for one in [waiting, refused] {
-                let answered = tokio::time::timeout(Duration::from_secs(30), one).await;
+                let answered = tokio::time::timeout(Duration::from_secs(60), one).await;
                 statuses.push(answered.expect("it waits for ever").unwrap());
             }
             statuses.sort_unstable();

@@ -84,7 +84,7 @@ impl Stage {
         settings.control = vec![self.address.to_string()];
         settings.application = application;
         settings.state_directory = state_directory;
-        settings.drain = Duration::from_secs(10);
+        settings.drain = PATIENCE;
         let running = proxy::start(settings).unwrap();
         let (outbound, admin) = (running.outbound_address, running.admin_address);
         let proxy = Proxy { running: Some(running), outbound, admin };

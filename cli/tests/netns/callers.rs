@@ -32,7 +32,7 @@ fn init(stage: &Stage, more: &[&str]) {
 
 /// Whom the application saw, as curl on the caller's host called `url`.
 fn seen_by(stage: &Stage, url: &str, more: &[&str]) -> String {
-    let curl = ["curl", "--silent", "--fail", "--globoff", "--max-time", "10", url];
+    let curl = ["curl", "--silent", "--fail", "--globoff", "--max-time", "30", url];
     stage.said(Host::Caller, &[&curl, more].concat()).trim().to_owned()
 }
 

@@ -35,7 +35,7 @@ fn curl_reaches_a_service_by_its_virtual_address_over_both_families_and_both_pro
             "curl",
             "--silent",
             "--max-time",
-            "10",
+            "30",
             "--resolve",
             "shop.example:80:10.96.0.10",
             "http://shop.example/hello",

@@ -157,7 +157,7 @@ impl Stage {
 
     /// A page that a server on `host` gives to the host itself.
     pub fn page(&self, host: Host, url: &str) -> Option<String> {
-        let output = self.run(host, 0, &["curl", "--silent", "--fail", "--globoff", "--max-time", "5", url]);
+        let output = self.run(host, 0, &["curl", "--silent", "--fail", "--globoff", "--max-time", "30", url]);
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 

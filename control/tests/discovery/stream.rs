@@ -23,7 +23,7 @@ use tonic::{Code, Streaming};
 use crate::desk::{endpoints, full, node, service};
 
 /// Longer than any machine needs; reached only by a fault.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Served {
     discovery: Discovery,

@@ -11,7 +11,7 @@ use tonic::{Request, Response};
 use super::*;
 use crate::metrics::Metrics;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the node was asked, in order.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::worker::Idle;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Counts in the workers' place: what the test puts in is taken once.
 #[derive(Default, Clone)]
