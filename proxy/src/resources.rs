@@ -200,6 +200,7 @@ mod tests {
         }
         assert!(!is_kept(1 << 30, u64::MAX, Use::Caller), "no limit");
         assert!(is_out_of_files(&out_of_files()));
+        assert!(is_out_of_files(&rustix::io::Errno::NFILE.into()), "the whole system has none");
         assert!(!is_out_of_files(&io::ErrorKind::ConnectionRefused.into()));
     }
 

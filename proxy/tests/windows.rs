@@ -148,7 +148,7 @@ fn a_caller_that_reads_nothing_before_it_has_sent_everything_gets_an_answer_that
 fn the_end_of_an_answer_that_waits_for_a_window_does_not_keep_a_connection_open() {
     run(async {
         let web = support::app("web-1", Protocol::Http1).await;
-        let limits = Limits { idle: Duration::from_millis(60), ..SHORT };
+        let limits = Limits { idle: Duration::from_millis(500), ..SHORT };
         let services = [service("web", Protocol::Http1, vec![endpoint("web", web.address, 100)])];
         let mesh = mesh_with(&settings(), limits, &services);
         let mut stream = caller(&mesh, WINDOW_OF_ONE).await;

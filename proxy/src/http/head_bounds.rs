@@ -79,4 +79,19 @@ mod tests {
         assert!(can_go_on(&head(0, 60_000)));
         assert!(!can_go_on(&head(value + 150, 0)));
     }
+
+    #[test]
+    fn whatever_goes_on_counts_as_the_next_proxy_counts_it_and_leaves_room_for_our_own_lines() {
+        let head = |value: usize, path: usize, host: usize| {
+            let host = if host == 0 { String::new() } else { format!("http://{}", "h".repeat(host)) };
+            let request = Request::get(format!("{host}/{}", "p".repeat(path)));
+            request.header("x-0", "v".repeat(value)).body(()).unwrap().into_parts().0
+        };
+        // Beside the value: the line's name and the 32 bytes that HTTP/2 adds to it, and the path's first byte.
+        let most = HeadBounds::OF_PROXIES.bytes - OWN_BYTES - 3 - 32 - 1;
+        for (path, host) in [(0, 0), (1000, 0), (0, 253)] {
+            assert!(can_go_on(&head(most - path - host, path, host)), "{path} {host}");
+            assert!(!can_go_on(&head(most - path - host + 1, path, host)), "{path} {host}");
+        }
+    }
 }
