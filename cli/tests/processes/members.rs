@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use api::v1::MembersResponse;
+use rustix::process::Signal;
 
 use crate::cluster::{Cluster, leader_of, penstock};
 use crate::followers::register;
@@ -72,6 +73,26 @@ const LEARNER: &str = "learner";
 const VOTER: &str = "voter";
 /// The shortest time after which the autopilot takes a node for dead.
 const SOON: &str = "--autopilot-dead-seconds=10";
+
+/// A voter whose host had just frozen counted as answering for two seconds: the other one could be removed, and then nothing could
+/// be written.
+#[tokio::test]
+async fn no_voter_is_removed_on_the_word_of_one_that_has_just_frozen() {
+    let mut cluster = Cluster::start("frozen", 3);
+    cluster.whole().await;
+    let leader = cluster.leader().await;
+    let [frozen, other] = Cluster::others(leader, 3)[..] else { panic!("three nodes") };
+    let healthy = format!("--control={}", cluster.control()[usize::try_from(leader).unwrap() - 1]);
+    cluster.signal(frozen, Signal::STOP);
+    let removal = penstock("members", &["remove".to_owned(), other.to_string(), healthy]).output().unwrap();
+    cluster.signal(frozen, Signal::CONT);
+    let said = String::from_utf8(removal.stderr).unwrap();
+    assert_eq!(removal.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("of which only 1 of 2 answer (not: {frozen})")), "{said}");
+    cluster.whole().await;
+    cluster.kill(frozen);
+    assert!(cluster.done(&["remove", &frozen.to_string()]).await.contains("was removed by entry"));
+}
 
 #[tokio::test]
 async fn a_node_is_added_promoted_made_leader_and_removed_by_command_and_what_is_so_already_is_done() {

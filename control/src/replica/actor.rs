@@ -136,7 +136,10 @@ impl StreamHandler<Slice> for ReplicaActor {
 impl Handler<ReportStatus> for ReplicaActor {
     type Result = MessageResult<ReportStatus>;
 
-    fn handle(&mut self, _: ReportStatus, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: ReportStatus, context: &mut Self::Context) -> Self::Result {
+        // Its silences are counted up to now, not to the last tick.
+        self.driver.replica.tick(self.clock.now());
+        self.heard(context);
         MessageResult::<ReportStatus>(self.driver.replica.status())
     }
 }
@@ -196,7 +199,7 @@ impl Handler<ChangeMembership> for ReplicaActor {
 
     fn handle(&mut self, message: ChangeMembership, context: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
-        let planned = self.driver.change_members(&message.wish, message.force, answer, self.clock.now());
+        let planned = self.driver.change_members(message, answer, self.clock.now());
         self.heard(context);
         Box::pin(async move {
             let changed = planned?;

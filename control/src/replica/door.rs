@@ -43,6 +43,13 @@ const FIND_HEIR_AGAIN: Duration = Duration::from_millis(20);
 /// Raft then gives up after an election timeout, before which asking again does nothing.
 const ASK_HEIR_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long a voter is listened for before another one's vote goes. Shorter takes a busy one for dead; longer keeps an operator
+/// waiting who removes one of two dead nodes.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it is looked who was heard meanwhile: about a heartbeat.
+const LISTEN_AGAIN: Duration = Duration::from_millis(20);
+
 /// The door; cheap to clone.
 #[derive(Clone)]
 pub struct Door {
@@ -151,14 +158,34 @@ impl Door {
         let _ = self.replica.send(FoundingConfirmed).await; // an error is a replica that has stopped: nothing to found
     }
 
-    /// Changes the members, if this node leads.
+    /// Changes the members, if this node leads. Where a vote goes, the other voters are listened for first: one that was cut off a
+    /// moment ago would count as answering.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn change_members(&self, wish: Wish, force: bool) -> Result<Changed, ChangeError> {
-        let asked = self.replica.send(ChangeMembership { wish, force }).await;
+        let silent = match wish.leaves() {
+            Some(leaves) if !force && self.leadership.borrow().is_here() => self.silent_voters(leaves).await,
+            _ => Vec::new(),
+        };
+        let asked = self.replica.send(ChangeMembership { wish, force, silent }).await;
         let stopping = || ProposeError::OutcomeUnknown { reason: "this node is stopping".to_owned() };
         asked.unwrap_or_else(|_| Err(stopping().into()))
+    }
+
+    /// Voters beside `leaves` that Raft does not hear from now on; it hears those that are there within a heartbeat or two.
+    async fn silent_voters(&self, leaves: NodeId) -> Vec<NodeId> {
+        let asked = Instant::now();
+        loop {
+            // Taken before the question, so that what was heard before it does not count.
+            let elapsed = asked.elapsed();
+            let Some(status) = self.status().await else { return Vec::new() };
+            let silent = unheard(&status, leaves, elapsed);
+            if silent.is_empty() || elapsed >= HEARD_WITHIN {
+                return silent;
+            }
+            tokio::time::sleep(LISTEN_AGAIN).await;
+        }
     }
 
     /// Hands leadership to `to`, or to the voter that is furthest, and answers which other node leads once one is known to.
@@ -286,6 +313,13 @@ where
     }
 }
 
+/// Voters beside `leaves` that were not heard in this time, and of which it is not known already that they are lost.
+fn unheard(status: &Status, leaves: NodeId, time: Duration) -> Vec<NodeId> {
+    let counts = |node: NodeId| node != leaves && status.membership.voters.contains(&node.0);
+    let silent = status.peers.iter().filter(|peer| counts(peer.node) && !peer.lost && peer.silence >= time);
+    silent.map(|peer| peer.node).collect()
+}
+
 /// A refusal says that nothing was done. That is not so if an earlier try may have been taken by a leader that is gone.
 fn after_unsettled(refused: ProposeError) -> ProposeError {
     match refused {
@@ -306,6 +340,7 @@ mod tests {
     use consensus::Role;
 
     use super::*;
+    use crate::replica::seats::tests::status as status_of;
 
     const HEIR: NodeId = NodeId(2);
 
@@ -368,6 +403,16 @@ mod tests {
         assert_eq!(tried(&[Some(HEIR)], usize::MAX).await, (Err(TransferError::NotTaken(HEIR)), 4));
         let lost_sight = tried(&[Some(HEIR), None], usize::MAX).await.0;
         assert_eq!(lost_sight, Err(TransferError::NotTaken(HEIR)), "the last who was asked is named");
+    }
+
+    #[test]
+    fn voters_that_stay_count_as_there_once_they_are_heard_and_who_leaves_or_is_lost_is_not_waited_for() {
+        let mut status = status_of(&[1, 2, 3, 4], &[5], &[(2, Some(0)), (3, None), (4, None), (5, None)]);
+        let silent = |status: &Status, time| unheard(status, NodeId(4), Duration::from_secs(time));
+        assert_eq!(silent(&status, 1), [NodeId(3)], "node 2 was heard, node 4 leaves, node 5 has no vote");
+        assert_eq!(silent(&status, 0), [2, 3].map(NodeId), "nobody was heard yet");
+        status.peers[1].lost = true;
+        assert_eq!(silent(&status, 1), []);
     }
 
     /// Found by real processes: a write was under way at a leader that gave up its office for want of space; the next one had no

@@ -12,9 +12,9 @@ use tracing::{error, info};
 use super::driver::{Answer, Driver};
 use super::ending;
 use super::gate;
-use super::messages::{ChangeError, Changed, GroundReport, ProposeError};
+use super::messages::{ChangeError, ChangeMembership, Changed, GroundReport, ProposeError};
 use super::returning::{Consequences, consequences};
-use super::seats::{Wish, WishError};
+use super::seats::WishError;
 use super::waiting::Proposer;
 use crate::catalog::{Catalog, Members, versions};
 
@@ -77,8 +77,7 @@ impl Driver {
     /// more, so that those who left may be stopped; or that it never will be.
     pub(super) fn change_members(
         &mut self,
-        wish: &Wish,
-        force: bool,
+        ChangeMembership { wish, force, silent }: ChangeMembership,
         answer: Answer,
         now: Duration,
     ) -> Result<Changed, ChangeError> {
@@ -86,12 +85,12 @@ impl Driver {
         if !leadership.is_here() {
             return Err(ProposeError::NotLeader { leader: leadership.leader }.into());
         }
-        let report = self.ground(now);
+        let report = self.ground(now).without(&silent);
         if report.status.membership_is_changing {
             let said = "another change of the members is under way, and they go one at a time; try again in a moment";
             return Err(WishError::Refused(said.to_owned()).into());
         }
-        let plan = report.ground().plan(wish, force)?;
+        let plan = report.ground().plan(&wish, force)?;
         let at_ms = (self.wall)().0.max(self.catalog.borrow().now().0);
         let command = Command { id: None, at_ms, body: Some(Body::ChangeMembers(plan.change)) };
         let known = report.members.version() >= 2;

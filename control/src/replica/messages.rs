@@ -200,6 +200,8 @@ pub struct ChangeMembership {
     pub wish: Wish,
     /// Also when that may leave the cluster without a quorum.
     pub force: bool,
+    /// Voters that were listened for just now and not heard.
+    pub silent: Vec<NodeId>,
 }
 
 /// The members were changed.
@@ -277,6 +279,14 @@ impl GroundReport {
     #[must_use]
     pub fn ground(&self) -> Ground<'_> {
         Ground { status: &self.status, members: &self.members }
+    }
+
+    /// The same, with these nodes not to be reached, however lately Raft heard them.
+    #[must_use]
+    pub fn without(mut self, silent: &[NodeId]) -> Self {
+        let silent = self.status.peers.iter_mut().filter(|peer| silent.contains(&peer.node));
+        silent.for_each(|peer| peer.lost = true);
+        self
     }
 }
 

@@ -8,7 +8,7 @@ use consensus::{Membership, NodeId, PeerStatus, Status};
 
 use crate::catalog::Members;
 
-/// A node that was heard within this answers. Shorter takes one pause of a busy host for its death; longer takes a dead one
+/// A node that was heard within this answers, unless it was asked since and did not. Shorter takes one pause of a busy host for its death; longer takes a dead one
 /// for alive, and with it a quorum that is gone.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Entries that a learner may lack when it gets a vote. None would refuse it for as long as anybody writes; many would make
@@ -51,6 +51,18 @@ pub enum Wish {
         /// Which.
         node: NodeId,
     },
+}
+
+impl Wish {
+    /// Who has no vote any more once it is done.
+    #[must_use]
+    pub fn leaves(&self) -> Option<NodeId> {
+        match self {
+            Self::Add { .. } => None,
+            Self::Promote { instead_of, .. } => *instead_of,
+            Self::Reseat { node, .. } | Self::Remove { node } => Some(*node),
+        }
+    }
 }
 
 /// What is to be proposed.
