@@ -90,6 +90,8 @@ pub struct ReplicaMetrics {
     pub refused: IntCounterVec,
     /// Snapshots made durable.
     pub snapshots: IntCounter,
+    /// Times that the newest one could not be read to be sent.
+    pub snapshots_unreadable: IntCounter,
     /// How long the truth thread stood still to copy the catalog for one.
     pub snapshot_pause_seconds: Histogram,
     /// 1 while this node's catalog differs from another's.
@@ -285,6 +287,10 @@ impl ReplicaMetrics {
                 "class",
             ),
             snapshots: make.counter("penstock_raft_snapshots_total", "Snapshots made durable"),
+            snapshots_unreadable: make.counter(
+                "penstock_raft_snapshots_unreadable_total",
+                "Times that the newest snapshot could not be read from the disk to be sent",
+            ),
             snapshot_pause_seconds: make.seconds(
                 "penstock_raft_snapshot_pause_seconds",
                 "Standstill of the truth thread while it copies the catalog for a snapshot",

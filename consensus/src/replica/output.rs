@@ -60,7 +60,7 @@ pub enum Output {
         /// The addressee.
         to: NodeId,
         /// Which snapshot. If a newer one has replaced it on disk, report failure: it will be asked for
-        /// again.
+        /// again. If it cannot be read, tell [`crate::Replica::snapshot_unreadable`] first.
         index: u64,
         /// Which sending this is; none before it on this replica had the same number.
         attempt: u64,

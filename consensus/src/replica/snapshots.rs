@@ -17,6 +17,13 @@ use super::replica_value::Replica;
 /// longer leaves a node without entries for as long, because raft waits for the report.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A snapshot that cannot be read so soon after another one that could not shows a disk that gives back nothing: then leadership
+/// is handed over. Shorter leaves it where nobody can be brought in; longer takes two unlike faults for one.
+const UNREADABLE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Wait before such a disk, whose node nobody relieves, is tried once more. Shorter does little but write snapshots.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a node must have applied next to nothing before it counts as quiet. Shorter takes a pause of one writer for it;
 /// longer leaves a start that comes soon after a burst with all of that to apply.
 const QUIET: Duration = Duration::from_secs(1);
@@ -50,9 +57,16 @@ pub(super) struct Snapshotting {
     asked: bool,
     /// A node cannot be served with the newest snapshot there is.
     newer_wanted: bool,
+    /// The newest one cannot be read from the disk, and another is to take its place, though it be of the same entry.
+    is_unreadable: bool,
+    /// When one was last found so, and when another is to be made.
+    unreadable_at: Option<Duration>,
+    made_anew_at: Duration,
     keeping: Option<SnapshotPoint>,
     sending: BTreeMap<NodeId, Sending>,
     last_attempt: u64,
+    /// The last attempt that was begun before the newest snapshot was durable: what it reads may be an older file.
+    last_attempt_before: u64,
 }
 
 /// A snapshot on its way.
@@ -74,6 +88,7 @@ impl Snapshotting {
         self.applied_bytes = 0;
         self.asked = false;
         self.keeping = None;
+        self.is_unreadable = false;
     }
 
     /// A snapshot goes to `to`; answers the number of this attempt.
@@ -93,7 +108,9 @@ impl Replica {
             || (quiet && since > self.settings.snapshot_when_quiet_entries)
             || self.snapshotting.applied_bytes > self.settings.snapshot_after_bytes
             || since > self.settings.snapshot_after_entries;
-        if due && since > 0 && !self.snapshotting.asked && self.snapshotting.keeping.is_none() {
+        let anew = self.snapshotting.is_unreadable && self.now >= self.snapshotting.made_anew_at;
+        let due = (due && since > 0) || anew;
+        if due && !self.snapshotting.asked && self.snapshotting.keeping.is_none() {
             self.snapshotting.asked = true;
             self.snapshotting.newer_wanted = false;
             self.outputs.push(Output::MakeSnapshot);
@@ -112,7 +129,8 @@ impl Replica {
         );
         self.snapshotting.asked = false;
         let log = self.raw.store();
-        if index <= log.snapshot_point().index {
+        let newest = log.snapshot_point().index;
+        if index < newest || (index == newest && !self.snapshotting.is_unreadable) {
             return;
         }
         let term = log.term_of(index).expect("entries above the last snapshot are held");
@@ -125,6 +143,8 @@ impl Replica {
     /// The snapshot as of `index` is durable.
     pub fn snapshot_kept(&mut self, index: u64) {
         let Some(point) = self.snapshotting.keeping.take_if(|keeping| keeping.index == index) else { return };
+        self.snapshotting.is_unreadable = false;
+        self.snapshotting.last_attempt_before = self.snapshotting.last_attempt;
         // A node that is being sent an older snapshot will want the entries after it.
         let oldest_sent = self.snapshotting.sending.values().map(|sending| sending.index + 1).min();
         let keep_from = oldest_sent.unwrap_or(u64::MAX).min(self.raw.raft.raft_log.applied + 1);
@@ -153,6 +173,28 @@ impl Replica {
         if self.snapshotting.sending.get(&peer).is_some_and(|sending| sending.attempt == attempt) {
             self.sending_ended(peer, if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure });
         }
+    }
+
+    /// The snapshot as of `index`, which is to be sent by this attempt, cannot be read from the disk, or is not what was written:
+    /// another one is asked for at once, since nobody can be brought in with this one, and Raft would send it for ever. If that is
+    /// as bad, another node may have a better disk. Whether it was news: of the newest there is, and not known to be so.
+    pub fn snapshot_unreadable(&mut self, index: u64, attempt: u64, now: Duration) -> bool {
+        self.advance_to(now);
+        let is_newest = index == self.raw.store().snapshot_point().index
+            && attempt > self.snapshotting.last_attempt_before;
+        if !is_newest || self.snapshotting.is_unreadable {
+            return false;
+        }
+        self.snapshotting.is_unreadable = true;
+        self.snapshotting.made_anew_at = self.now;
+        let before = self.snapshotting.unreadable_at.replace(self.now);
+        if before.is_some_and(|before| self.now - before < UNREADABLE_AGAIN) {
+            self.snapshotting.made_anew_at += UNREADABLE_WAIT;
+            if let Ok(to) = self.transfer_leadership(None) {
+                tracing::error!(index, %to, "no snapshot can be read from the disk: leadership is handed over");
+            }
+        }
+        true
     }
 
     /// Whatever snapshot is on its way to `peer` does not arrive.

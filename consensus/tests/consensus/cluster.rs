@@ -37,6 +37,9 @@ pub(crate) struct Node {
     pub(crate) snapshots_installed: usize,
     /// Attempts to send a snapshot.
     pub(crate) attempts: Vec<u64>,
+    /// Whether what is kept from now on cannot be read again, and whether what was kept last cannot.
+    pub(crate) keeps_rotten: bool,
+    is_rotten: bool,
 }
 
 pub(crate) struct Cluster {
@@ -125,6 +128,8 @@ impl Cluster {
             lost: BTreeMap::new(),
             snapshots_installed: 0,
             attempts: Vec::new(),
+            keeps_rotten: false,
+            is_rotten: false,
         };
         self.nodes.insert(node, node_value);
         self.carry_out(node);
@@ -304,7 +309,9 @@ impl Cluster {
             }
             Output::SendSnapshot { to, index, attempt, bytes } => {
                 value.attempts.push(attempt);
-                let Some(snapshot) = value.log.snapshots().read(index).unwrap() else {
+                let _news = value.is_rotten && value.replica.snapshot_unreadable(index, attempt, self.now);
+                let read = value.log.snapshots().read(index).unwrap();
+                let Some(snapshot) = read.filter(|_| !value.is_rotten) else {
                     return value.replica.snapshot_sent(to, attempt, false);
                 };
                 let data = Some((attempt, snapshot.data));
@@ -341,7 +348,10 @@ impl Cluster {
             }
             Output::MakeSnapshot => value.replica.snapshot_made(value.machine_index, pack(&value.machine)),
             Output::KeepSnapshot(snapshot) => match value.log.snapshots().keep(&snapshot) {
-                Ok(()) => value.replica.snapshot_kept(snapshot.index),
+                Ok(()) => {
+                    value.is_rotten = value.keeps_rotten;
+                    value.replica.snapshot_kept(snapshot.index);
+                }
                 Err(PersistError::DiskFull { .. }) => {}
                 Err(PersistError::Fatal { .. }) => self.kill(node, Unsynced::Torn(life)),
             },

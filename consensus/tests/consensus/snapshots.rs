@@ -145,6 +145,43 @@ fn a_snapshot_that_gets_lost_on_its_way_is_sent_again() {
 
 /// The end of a sending is told by a task of its own, which may be late: the next one was then taken for done, and the node was
 /// sent entries that it could not have.
+/// A leader whose snapshot, of the last entry that there is, cannot be read, and a node that was away and needs it.
+fn rotten_leader() -> (Cluster, u64, u64) {
+    let settings = |settings: &mut consensus::ReplicaSettings| {
+        small(settings);
+        settings.snapshot_when_quiet_entries = 0;
+    };
+    let mut cluster = Cluster::with(&[1, 2, 3], 31, settings);
+    let leader = cluster.elect();
+    let away = if leader == 1 { 2 } else { 1 };
+    cluster.kill(away, Unsynced::Kept);
+    cluster.nodes.get_mut(&leader).unwrap().keeps_rotten = true;
+    write(&mut cluster, 300);
+    cluster.run(Duration::from_secs(3));
+    let status = cluster.nodes[&leader].replica.status();
+    assert_eq!(status.snapshot_index, status.last_index, "nothing came after it");
+    (cluster, leader, away)
+}
+
+/// It was sent again and again, until fifty thousand writes had made another one: nobody could be brought in meanwhile.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_replaced_at_once_also_by_one_of_the_same_entry() {
+    let (mut cluster, leader, away) = rotten_leader();
+    cluster.nodes.get_mut(&leader).unwrap().keeps_rotten = false;
+    cluster.start(away);
+    cluster.converge();
+    assert_eq!((cluster.leader(), cluster.nodes[&away].machine.len()), (Some(leader), 300));
+}
+
+#[test]
+fn a_leader_that_can_read_none_of_its_snapshots_hands_over_and_makes_none_in_a_circle() {
+    let (mut cluster, leader, away) = rotten_leader();
+    cluster.start(away);
+    cluster.converge();
+    assert!(cluster.leader().is_some_and(|now| now != leader) && cluster.nodes[&away].machine.len() == 300);
+    assert!(cluster.nodes[&leader].attempts.len() <= 3, "{:?}", cluster.nodes[&leader].attempts);
+}
+
 #[test]
 fn what_is_told_late_of_one_attempt_to_send_a_snapshot_does_not_count_for_the_next() {
     let (mut cluster, leader, away) = behind(5, 200);

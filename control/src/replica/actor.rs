@@ -22,7 +22,7 @@ use super::inbox::{Asked, Proposal, Slice, Slices};
 use super::messages::{
     ChangeError, ChangeMembership, Changed, Diverged, FoundingConfirmed, PeerLost, ProposeError, Receive,
     ReceiveSnapshot, ReportGround, ReportHashes, ReportStatus, ReturnedAnew, SnapshotKept, SnapshotMade,
-    SnapshotSent, ToldRemoved, TransferLeadership,
+    SnapshotSent, SnapshotUnreadable, ToldRemoved, TransferLeadership,
 };
 
 /// Messages that wait. Fewer make senders park more often under load; more only add to the wait of a Raft frame behind them.
@@ -258,6 +258,15 @@ impl Handler<SnapshotSent> for ReplicaActor {
 
     fn handle(&mut self, message: SnapshotSent, context: &mut Self::Context) {
         self.driver.replica.snapshot_sent(message.to, message.attempt, message.ok);
+        self.heard(context);
+    }
+}
+
+impl Handler<SnapshotUnreadable> for ReplicaActor {
+    type Result = ();
+
+    fn handle(&mut self, message: SnapshotUnreadable, context: &mut Self::Context) {
+        self.driver.snapshot_unreadable(message, self.clock.now());
         self.heard(context);
     }
 }

@@ -59,7 +59,7 @@ pub(super) struct Driver {
     pub(super) leadership: watch::Sender<Leadership>,
     life: OwnLife,
     pub(super) wall: WallClock,
-    metrics: ReplicaMetrics,
+    pub(super) metrics: ReplicaMetrics,
     /// The newest version of commands that this node knows.
     pub(super) commands: u32,
     /// The members as the roster was told last.

@@ -335,6 +335,17 @@ pub struct SnapshotSent {
     pub ok: bool,
 }
 
+/// The snapshot as of this index, which was to be sent, cannot be read from this node's disk, or is not what was written. Sent by
+/// the link of the peer that needs it, before it tells how the sending ended.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotUnreadable {
+    /// The last entry inside.
+    pub index: u64,
+    /// Which attempt to send it found that.
+    pub attempt: u64,
+}
+
 /// The catalog as of this index, as bytes. Sent by the task that makes a snapshot, once for each that the replica asked for.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]

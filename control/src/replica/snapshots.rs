@@ -7,16 +7,31 @@ use std::time::Duration;
 use actix::Addr;
 use bytes::Bytes;
 use consensus::{PersistError, Snapshot, SnapshotFiles};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::actor::ReplicaActor;
+use super::driver::Driver;
 use super::ending;
-use super::messages::{SnapshotKept, SnapshotMade};
+use super::messages::{SnapshotKept, SnapshotMade, SnapshotUnreadable};
 use crate::catalog::Catalog;
 use crate::metrics::ReplicaMetrics;
 
 /// How often a full disk is tried again. The log grows meanwhile, up to the replica's own bound.
 const FULL_RETRY: Duration = Duration::from_secs(1);
+
+impl Driver {
+    /// What was to be sent to a peer cannot be read: another one is made.
+    pub(super) fn snapshot_unreadable(&mut self, message: SnapshotUnreadable, now: Duration) {
+        let SnapshotUnreadable { index, attempt } = message;
+        if self.replica.snapshot_unreadable(index, attempt, now) {
+            self.metrics.snapshots_unreadable.inc();
+            error!(
+                index,
+                "this node's newest snapshot cannot be read from its disk: another one is made; look after the disk, from that file this node would not have started again"
+            );
+        }
+    }
+}
 
 /// Makes bytes of a copy of the catalog in the background, and gives them to the replica. Called on the truth thread.
 pub(super) fn make(copy: Catalog, replica: Addr<ReplicaActor>) {

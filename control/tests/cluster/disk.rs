@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use control::catalog::Catalog;
+use api::v1::AddMemberRequest;
+use control::catalog::{Catalog, versions};
 use control::replica::messages::ProposeError;
 use control::settings::Timings;
 use control::{Running, Settings};
 use tokio::runtime::Runtime;
 
-use crate::group::{Group, bulk, small};
+use crate::group::{Group, bulk, registration, small};
+use crate::starting::http;
 use crate::switched_disk::{SwitchedDisk, given};
 
 /// Tells the process that is to lose its disk which directory is its own.
@@ -129,6 +131,26 @@ fn a_full_disk_refuses_writes_with_what_to_do_and_takes_them_again_once_there_is
     until("writes go on", async || running.door().propose(bulk()).await.is_ok());
     drop(running);
     let _ = std::fs::remove_dir_all(directory);
+}
+
+/// The leader sent what its disk had made of its snapshot, again and again, and nobody could join.
+#[test]
+fn a_leader_whose_disk_spoilt_its_snapshot_makes_another_and_brings_the_new_node_in() {
+    let disks = BTreeMap::from([(1, SwitchedDisk::default())]);
+    let mut group = Group::on(&disks);
+    group.register(1, registration("web", "before")).unwrap();
+    group.until_version(versions::NEWEST);
+    let at = group.start_joining(2);
+    disks[&1].spoil_next_snapshot();
+    let mut client = group.members(1);
+    let request = AddMemberRequest { node: 2, peer_address: at, promote: false, force: false };
+    group.runtime.block_on(client.add(request)).unwrap();
+    group.until_rows(2, "it has all", |rows| {
+        rows.iter().filter(|row| row.reachable && row.lag == 0).count() == 2
+    });
+    assert_eq!(group.instances(2, "web"), ["before"]);
+    let told = http(group.running_node(1).http_address, "/metrics");
+    assert!(told.lines().any(|line| line == "penstock_raft_snapshots_unreadable_total 1"), "{told}");
 }
 
 /// What a write says, if it is refused for the want of space.

@@ -19,6 +19,7 @@ struct Switches {
     /// Bytes said to be free, once a test said so.
     free: Mutex<Option<u64>>,
     syncs_fail: AtomicBool,
+    spoils_snapshot: AtomicBool,
     /// How many syncs of files have begun.
     syncs: AtomicU64,
     /// Whether they wait.
@@ -35,6 +36,8 @@ pub(crate) fn given(disk: &SwitchedDisk) -> Given {
 struct SwitchedFile {
     disk: SwitchedDisk,
     file: Box<dyn VfsFile>,
+    /// Whether a bit of what is written turns.
+    rots: bool,
 }
 
 impl SwitchedDisk {
@@ -51,6 +54,11 @@ impl SwitchedDisk {
     /// From now on every sync of a file fails.
     pub(crate) fn fail_syncs(&self) {
         self.0.syncs_fail.store(true, Ordering::Relaxed);
+    }
+
+    /// A bit of the next snapshot that is made turns on its way to the disk.
+    pub(crate) fn spoil_next_snapshot(&self) {
+        self.0.spoils_snapshot.store(true, Ordering::Relaxed);
     }
 
     /// From now on every sync of a file waits.
@@ -73,7 +81,7 @@ impl SwitchedDisk {
     }
 
     fn switched(&self, file: Box<dyn VfsFile>) -> Box<dyn VfsFile> {
-        Box::new(SwitchedFile { disk: self.clone(), file })
+        Box::new(SwitchedFile { disk: self.clone(), file, rots: false })
     }
 }
 
@@ -83,7 +91,10 @@ impl Vfs for SwitchedDisk {
     }
     fn create(&self, file: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.room()?;
-        Ok(self.switched(StdVfs.create(file)?))
+        let is_snapshot =
+            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot-"));
+        let rots = is_snapshot && self.0.spoils_snapshot.swap(false, Ordering::Relaxed);
+        Ok(Box::new(SwitchedFile { disk: self.clone(), file: StdVfs.create(file)?, rots }))
     }
     fn open(&self, file: &Path) -> io::Result<Box<dyn VfsFile>> {
         Ok(self.switched(StdVfs.open(file)?))
@@ -119,7 +130,12 @@ impl VfsFile for SwitchedFile {
         if offset + bytes.len() as u64 > self.file.length()? {
             self.disk.room()?;
         }
-        self.file.write_at(offset, bytes)
+        let mut bytes = bytes.to_vec();
+        // Its head tells what the data were to be.
+        if self.rots && bytes.len() > 200 {
+            bytes[100] ^= 1;
+        }
+        self.file.write_at(offset, &bytes)
     }
     fn sync_data(&mut self) -> io::Result<()> {
         let switches = &self.disk.0;

@@ -28,10 +28,10 @@ use tracing::{debug, info, warn};
 use super::calls::{connect, endpoint, loss_of, timed};
 use super::identity::{Identity, removed_at};
 use super::roster::{Peer, Roster};
-use super::shipping::{self, Shipped};
+use super::shipping::{self, Shipped, Unshipped};
 use crate::metrics::PeerMetrics;
 use crate::replica::ReplicaActor;
-use crate::replica::messages::{PeerLost, SnapshotSent, ToldRemoved};
+use crate::replica::messages::{PeerLost, SnapshotSent, SnapshotUnreadable, ToldRemoved};
 
 /// Frames that wait for the socket. Raft keeps 256 appends in flight; more waiting ones only get old.
 const FRAMES_MAX: usize = 1024;
@@ -156,7 +156,7 @@ impl Links {
         tokio::task::spawn_local(async move {
             let shipped = match endpoint {
                 Some(endpoint) => shipping::ship(&endpoint, &dialler, &identity, index, message, files).await,
-                None => Err(Status::unavailable("nobody has said where it is reached")),
+                None => Err(Status::unavailable("nobody has said where it is reached").into()),
             };
             match &shipped {
                 Ok(Shipped { bytes, held }) => {
@@ -164,7 +164,11 @@ impl Links {
                     metrics.snapshot_resumes.inc_by(u64::from(*held > 0));
                     info!(peer = to.0, index, bytes, held, "snapshot sent");
                 }
-                Err(status) => warn!(peer = to.0, index, %status, "snapshot not sent"),
+                Err(error) => warn!(peer = to.0, index, %error, "snapshot not sent"),
+            }
+            if matches!(shipped, Err(Unshipped::Unreadable(_))) {
+                let told = replica.send(SnapshotUnreadable { index, attempt }).await;
+                debug!(index, told = told.is_ok(), "unreadable snapshot told");
             }
             let told = replica.send(SnapshotSent { to, attempt, ok: shipped.is_ok() }).await;
             debug!(peer = to.0, told = told.is_ok(), "snapshot's end told");

@@ -4,7 +4,8 @@
 //! Both ends hold one piece in memory, until the receiver has all and reads it back to install it. Decides nothing about
 //! Raft: a try that failed is told to the replica, which tries again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use api::peer::v1::peer_client::PeerClient;
 use api::peer::v1::{SnapshotOffer, SnapshotPiece};
@@ -13,7 +14,7 @@ use consensus::{IncomingError, PersistError, SnapshotFiles, SnapshotLabel, Snaps
 use futures_util::Stream;
 use runtime::dial::Dialler;
 use tonic::transport::Endpoint;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::error;
 
 use super::calls::connect;
@@ -34,6 +35,17 @@ pub(super) struct Shipped {
     pub(super) held: u64,
 }
 
+/// Why it was not.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unshipped {
+    /// It cannot be read from this node's disk, or is not what was written there: no other try will do better.
+    #[error("it cannot be read from this node's disk: {0}")]
+    Unreadable(String),
+    /// The way there, or the peer.
+    #[error("{0}")]
+    Peer(#[from] Status),
+}
+
 /// Sends the snapshot of `index`, with the Raft message that belongs to it.
 pub(super) async fn ship(
     endpoint: &Endpoint,
@@ -42,11 +54,11 @@ pub(super) async fn ship(
     index: u64,
     message: Bytes,
     files: SnapshotFiles,
-) -> Result<Shipped, Status> {
+) -> Result<Shipped, Unshipped> {
     let opened = on_the_disk(move || files.open(index)).await?;
-    let reader = opened
-        .map_err(|error| Status::data_loss(error.to_string()))?
-        .ok_or_else(|| Status::not_found(format!("the snapshot of {index} was replaced by a newer one")))?;
+    let opened = opened.map_err(|error| Unshipped::Unreadable(error.to_string()))?;
+    // Most often a newer one has taken its place; the replica knows.
+    let reader = opened.ok_or_else(|| Unshipped::Unreadable("it is not there".to_owned()))?;
     let label = reader.label();
     let offer = SnapshotOffer { index, bytes: label.bytes, sha256: label.sha256.to_vec().into() };
     let channel = connect(endpoint, dialler).await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -54,23 +66,36 @@ pub(super) async fn ship(
     let held = client.offer_snapshot(identity.sign(offer.clone())).await?.into_inner().bytes;
     let held = held.min(label.bytes);
     let first = SnapshotPiece { message, offer: Some(offer), offset: held, data: Bytes::new() };
-    client.snapshot(identity.sign(pieces(first, reader))).await?;
-    Ok(Shipped { bytes: label.bytes, held })
+    let is_unreadable = Arc::new(AtomicBool::new(false));
+    match client.snapshot(identity.sign(pieces(first, reader, Arc::clone(&is_unreadable)))).await {
+        Ok(_) => Ok(Shipped { bytes: label.bytes, held }),
+        // The receiver has all bytes, and not those that this node's file promises.
+        Err(status) if is_unreadable.load(Ordering::Relaxed) || status.code() == Code::DataLoss => {
+            Err(Unshipped::Unreadable(status.message().to_owned()))
+        }
+        Err(status) => Err(status.into()),
+    }
 }
 
 /// `first`, then what the reader has from its offset on.
-fn pieces(first: SnapshotPiece, reader: SnapshotReader) -> impl Stream<Item = SnapshotPiece> + Send {
-    let offset = first.offset;
-    let rest = futures_util::stream::unfold((reader, offset), |(reader, offset)| async move {
+fn pieces(
+    first: SnapshotPiece,
+    reader: SnapshotReader,
+    is_unreadable: Arc<AtomicBool>,
+) -> impl Stream<Item = SnapshotPiece> + Send {
+    let begin = (reader, first.offset, is_unreadable);
+    let rest = futures_util::stream::unfold(begin, |(reader, offset, is_unreadable)| async move {
         let read = on_the_disk(move || (reader.read(offset, PIECE_BYTES), reader)).await;
         match read {
             Ok((Ok(data), reader)) if !data.is_empty() => {
                 let next = offset + data.len() as u64;
-                Some((SnapshotPiece { data, offset, ..SnapshotPiece::default() }, (reader, next)))
+                let piece = SnapshotPiece { data, offset, ..SnapshotPiece::default() };
+                Some((piece, (reader, next, is_unreadable)))
             }
             // The receiver misses the rest, and says so.
             Ok((Err(failure), _)) => {
                 error!(%failure, offset, "a snapshot cannot be read on");
+                is_unreadable.store(true, Ordering::Relaxed);
                 None
             }
             Ok((Ok(_), _)) | Err(_) => None,
