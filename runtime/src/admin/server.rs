@@ -1,15 +1,17 @@
 //! The tiny HTTP/1 server behind the admin port: small answers to probes, scrapers and people.
 //!
 //! Built with [`Admin`], started by `main`, asked by kubelets, Prometheus and `curl`. It bounds its connections, the time
-//! for a request's head, and the time for an answer, so that no client can hold it. What changes the process is taken from
-//! this host alone unless the program says otherwise. Must never serve the mesh's own traffic.
+//! for a request's head, and the time for an answer, so that no client can hold it: at the bound, the oldest connection that
+//! waits for no answer makes room for the next. What changes the process is taken from this host alone unless the program
+//! says otherwise. Must never serve the mesh's own traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{IntCounter, Registry, TextEncoder};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -29,7 +32,7 @@ use crate::listen::{BindError, Listener, Share, bind};
 /// Open connections at most. Probes and scrapers need a handful; each more is memory that a stranger may take.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take for a request's head, also while it keeps an idle connection. Shorter breaks people who type
-/// by hand; longer lets sixty-four silent clients keep a probe waiting for that long.
+/// by hand; longer keeps the places of clients that are gone.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may live in all. A scraper dials again; a client that reads one byte a second is let go.
 const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(60);
@@ -79,6 +82,7 @@ pub struct Admin {
     refresh: Option<Box<dyn Fn() -> Refreshing + Send + Sync>>,
     is_changed_from_anywhere: bool,
     waits: IntCounter,
+    head_timeout: Duration,
 }
 
 /// Why the admin server did not start.
@@ -108,6 +112,7 @@ impl Admin {
             refresh: None,
             is_changed_from_anywhere: false,
             waits,
+            head_timeout: HEAD_TIMEOUT,
         }
     }
 
@@ -284,38 +289,69 @@ impl Drop for Running {
     }
 }
 
+/// One connection, as it holds a place.
+#[derive(Default)]
+struct Place {
+    is_answered: AtomicBool,
+    end: CancellationToken,
+}
+
+/// Ends the oldest connection to which no answer is on its way; where there is none, one ends by itself soon.
+fn make_room(places: &VecDeque<Weak<Place>>) {
+    let mut open = places.iter().filter_map(Weak::upgrade);
+    if let Some(oldest) = open.find(|place| !place.is_answered.load(Ordering::Relaxed)) {
+        oldest.end.cancel();
+    }
+}
+
 async fn serve(listener: Listener, admin: Arc<Admin>, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut places = VecDeque::new();
     loop {
-        if room.available_permits() == 0 {
-            admin.waits.inc();
-        }
         let accepted = async {
+            let (stream, from) = listener.accept().await;
+            places.retain(|place: &Weak<Place>| place.strong_count() > 0);
+            if room.available_permits() == 0 {
+                admin.waits.inc();
+                make_room(&places);
+            }
             let permit = Arc::clone(&room).acquire_owned().await;
-            (permit.expect("the semaphore is never closed"), listener.accept().await)
+            (permit.expect("the semaphore is never closed"), stream, from)
         };
-        let (permit, (stream, from)) = tokio::select! {
+        let (permit, stream, from) = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             accepted = accepted => accepted,
         };
+        let place = Arc::new(Place::default());
+        places.push_back(Arc::downgrade(&place));
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_header_size(HEAD_BYTES_MAX)
-                .serve_connection(
-                    TokioIo::new(stream),
-                    hyper::service::service_fn(|request| respond(&admin, request, from)),
-                );
-            match tokio::time::timeout(CONNECTION_LIFE_MAX, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "an admin connection ended badly"),
-                Err(_) => debug!("an admin connection lived too long"),
+            tokio::select! {
+                () = converse(&admin, &place, stream, from) => {}
+                () = place.end.cancelled() => debug!("an admin connection made room for another"),
             }
             drop(permit);
         });
+    }
+}
+
+async fn converse(admin: &Admin, place: &Place, stream: TcpStream, from: SocketAddr) {
+    let answered = |request| async move {
+        place.is_answered.store(true, Ordering::Relaxed);
+        let response = respond(admin, request, from).await;
+        place.is_answered.store(false, Ordering::Relaxed);
+        response
+    };
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(admin.head_timeout)
+        .max_header_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), hyper::service::service_fn(answered));
+    match tokio::time::timeout(CONNECTION_LIFE_MAX, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "an admin connection ended badly"),
+        Err(_) => debug!("an admin connection lived too long"),
     }
 }
 

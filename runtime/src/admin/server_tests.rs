@@ -130,17 +130,38 @@ fn nonsense_and_oversized_heads_are_refused_and_the_server_goes_on() {
     assert!(get(&running, "/live").starts_with("HTTP/1.1 200 OK"));
 }
 
+/// Three thousand half heads held the places one after the other, and a probe waited for minutes behind them.
 #[test]
-fn clients_beyond_the_bound_wait_and_are_counted_and_none_is_refused() {
-    let running = started(plain());
-    let silent: Vec<TcpStream> =
-        (0..CONNECTIONS_MAX).map(|_| TcpStream::connect(running.address()).unwrap()).collect();
-    let mut waiting = TcpStream::connect(running.address()).unwrap();
-    waiting.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
-    drop(silent);
+fn clients_beyond_the_bound_take_the_place_of_the_oldest_that_waits_for_no_answer_and_are_counted() {
+    let (asked, answering) = std::sync::mpsc::sync_channel(1);
+    let go = CancellationToken::new();
+    let until = go.clone();
+    let slow = move |_| {
+        asked.send(()).unwrap();
+        let until = until.clone();
+        async move {
+            until.cancelled().await;
+            Answer::text(StatusCode::OK, "at last\n")
+        }
+    };
+    let running = started(Admin { head_timeout: CONNECTION_LIFE_MAX, ..plain().route("/slow", slow) });
+    let connect = |said: &str| {
+        let mut stream = TcpStream::connect(running.address()).unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        stream
+    };
+    let mut first = connect("GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    answering.recv().unwrap();
+    let silent: Vec<TcpStream> = (0..3 * CONNECTIONS_MAX).map(|_| connect("GET /live HTT")).collect();
+    assert!(get(&running, "/live").starts_with("HTTP/1.1 200 OK"));
+    let metrics = get(&running, "/metrics");
+    let waits = metrics.lines().find_map(|line| line.strip_prefix("penstock_admin_connection_waits_total "));
+    assert!(waits.unwrap().parse::<usize>().unwrap() >= 2 * CONNECTIONS_MAX, "{metrics}");
+    go.cancel();
     let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("\npenstock_admin_connection_waits_total "), "{answer}");
+    first.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("at last\n"), "{answer}");
+    drop(silent);
 }
 
 #[test]
