@@ -30,7 +30,8 @@ pub type Pair = (ProxyId, Window);
 /// Names one proposed partial.
 pub type BatchId = u64;
 
-/// Names one who waits for the answer to a report.
+/// Names one who waits for the answer to a report. Never given twice: of two windows one may be settled after its report has failed
+/// for the other.
 pub type WaiterId = u64;
 
 /// What is to be done.

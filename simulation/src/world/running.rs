@@ -83,6 +83,8 @@ pub(crate) struct Running {
     pub(super) partials: Partials,
     /// Who waits for the answer to a report, by the number it was given.
     pub(super) reporters: BTreeMap<u64, (Waiting, u64)>,
+    /// The newest of their numbers; none is given twice, for a window of one may be settled after it was told off for another.
+    pub(super) last_reporter: u64,
     /// What a sabotaged node made its last snapshot of.
     last_snapshot: Vec<u8>,
     pub(super) sabotage: Option<Sabotage>,
@@ -125,6 +127,7 @@ impl Running {
             leasing: Leasing::new(sabotage),
             partials: Partials::new(id),
             reporters: BTreeMap::new(),
+            last_reporter: 0,
             last_snapshot: Vec::new(),
             sabotage,
         };

@@ -25,7 +25,8 @@ impl Running {
             let life = report.proxy.incarnation;
             effects.replies.push((from, Reply::Counted { life, acknowledged, too_old: Vec::new() }));
         }
-        let number = self.reporters.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.last_reporter += 1;
+        let number = self.last_reporter;
         self.reporters.insert(number, (from, report.proxy.incarnation));
         match self.partials.report(report, Some(number), at) {
             Ok(outputs) => self.carry_out_partials(outputs, effects),
