@@ -8,8 +8,8 @@ use consensus::{Membership, NodeId, PeerStatus, Status};
 
 use crate::catalog::Members;
 
-/// A node that was heard within this answers, unless it was asked since and did not. Shorter takes one pause of a busy host for its death; longer takes a dead one
-/// for alive, and with it a quorum that is gone.
+/// A node that was heard within this answers, unless it was listened for since in vain. Shorter takes one pause of a busy host
+/// for its death; longer takes a dead one for alive, and with it a quorum that is gone.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Entries that a learner may lack when it gets a vote. None would refuse it for as long as anybody writes; many would make
 /// the next commit wait for it.
