@@ -12,6 +12,9 @@ const FREEZES: usize = 3;
 async fn a_frozen_leader_is_replaced_and_follows_once_it_thaws_and_no_acknowledged_write_is_lost() {
     let cluster = Cluster::start("freezes", 3);
     cluster.whole().await;
+    for node in 1..=3 {
+        cluster.until_log(node, "this node's disk is not in doubt any more").await; // until then it has no say in elections
+    }
     let writers = Writers::begin(vec![cluster.connection(), cluster.connection()]);
     for _ in 0..FREEZES {
         let leader = cluster.leader().await;

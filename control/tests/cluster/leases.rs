@@ -60,6 +60,7 @@ fn a_renewal_of_what_was_never_registered_is_told_as_lost() {
 #[test]
 fn a_lease_that_nobody_renews_ends_under_a_new_leader_too() {
     let mut group = Group::of(3);
+    group.until_all_vote();
     let leader = group.leader();
     group.register(leader, short("web-1")).unwrap();
     group.end_abruptly(leader);

@@ -59,6 +59,7 @@ fn a_report_that_is_sent_to_two_nodes_is_counted_once_and_acknowledged_by_both()
 #[test]
 fn every_node_tells_the_same_figures_and_they_survive_the_death_of_the_leader() {
     let mut group = Group::of(3);
+    group.until_all_vote();
     let window = past_window();
     for (node, proxy) in [(1, "a"), (2, "b"), (3, "c")] {
         send(&group, node, report(proxy, window, 10)).unwrap();

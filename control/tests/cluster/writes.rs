@@ -49,6 +49,7 @@ fn a_retry_of_a_registration_after_its_leave_does_not_bring_it_back() {
 #[test]
 fn a_retry_gets_the_first_outcome_after_a_failover_and_from_a_snapshot() {
     let mut group = Group::of(3);
+    group.until_all_vote();
     let leader = group.leader();
     let first = group.register(leader, registration("web", "web-1")).unwrap();
     // Enough for a snapshot on each node: what is remembered comes from there when they start again.
@@ -87,6 +88,7 @@ fn every_node_tells_a_revision_that_it_has_applied_also_without_a_leader() {
 #[test]
 fn when_the_leader_ends_abruptly_a_survivor_takes_writes_and_has_every_acknowledged_one() {
     let mut group = Group::of(3);
+    group.until_all_vote();
     let leader = group.leader();
     for number in 0..20 {
         group.register(leader, registration("web", &format!("before-{number:02}"))).unwrap();
