@@ -46,6 +46,9 @@ async fn save_unless_interrupted(args: &SaveArgs) -> Result<Answer, Failure> {
 }
 
 async fn save(args: &SaveArgs) -> Result<Answer, Failure> {
+    if args.file.is_dir() {
+        return Err(Failure::Usage(format!("{} is a directory; name a file in it", args.file.display())));
+    }
     if args.file.exists() && !args.force {
         let file = args.file.display();
         return Err(Failure::Usage(format!("{file} is there already; name another file, or say --force")));

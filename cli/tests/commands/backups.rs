@@ -72,6 +72,16 @@ fn a_file_that_is_there_is_replaced_only_when_that_is_said() {
     assert_exit(&penstock(&["snapshot", "inspect", &file]), 0);
 }
 
+/// The whole backup was fetched before the system's words for it came.
+#[test]
+fn a_directory_is_no_place_for_a_backup_also_with_force_and_nobody_is_asked() {
+    let folder = Folder::new("directory");
+    let place = folder.file("");
+    let output = penstock(&["snapshot", "save", &place, "--force", "--control", &refusing_address()]);
+    assert_exit(&output, 2);
+    assert!(err(&output).contains("is a directory; name a file in it"), "{}", err(&output));
+}
+
 #[test]
 fn a_backup_that_broke_off_or_changed_on_its_way_leaves_no_file() {
     let folder = Folder::new("broken");
